@@ -1,0 +1,59 @@
+"""The seams: the few types that every part of the package agrees on (see FlowEstimate, FlowNetwork, FlowSample)."""
+
+from typing import NamedTuple, NotRequired, Protocol, TypedDict, runtime_checkable
+
+from torch import Tensor
+
+
+class FlowEstimate(NamedTuple):
+    """One flow of a backbone's list, which runs from the coarsest (or first) estimate to the last.
+
+    Attributes:
+        raw: (B, 2, h, w), on the backbone's own grid, in pixels of that grid.
+        flow: (B, 2, H, W), as the backbone up-samples it, in pixels of its own grid.
+    """
+
+    raw: Tensor
+    flow: Tensor
+
+
+@runtime_checkable
+class FlowNetwork(Protocol):
+    """What a backbone is: images RGB in [0, 1] go in, a list of estimates comes out; it normalises inside itself.
+
+    Attributes:
+        stride: image height and width must be multiples of it.
+        minimum_size: smallest height and width in pixels.
+    """
+
+    stride: int
+    minimum_size: int
+
+    def __call__(self, image1: Tensor, image2: Tensor) -> list[FlowEstimate]:
+        """Flow from image1 to image2, both (B, 3, H, W), coarsest or first estimate first."""
+        ...
+
+    def both(self, image1: Tensor, image2: Tensor) -> tuple[list[FlowEstimate], list[FlowEstimate]]:
+        """Forward and backward flow; the features of each image are computed once."""
+        ...
+
+
+class FlowSample(TypedDict):
+    """One pair of frames as every data set yields it; batched, each tensor gains a leading B.
+
+    Attributes:
+        image1, image2: (3, H, W), RGB in [0, 1].
+        name: file or index, for predictions and reports.
+        flow: (2, H, W), from image1 to image2 in pixels; finite everywhere.
+        valid: (H, W) bool, True where `flow` is known.
+        occluded: (H, W) bool, True where the pixel of image1 is not seen in image2.
+        boundary_distance: (H, W), pixels to the nearest motion boundary.
+    """
+
+    image1: Tensor
+    image2: Tensor
+    name: str
+    flow: NotRequired[Tensor]
+    valid: NotRequired[Tensor]
+    occluded: NotRequired[Tensor]
+    boundary_distance: NotRequired[Tensor]
