@@ -1,0 +1,49 @@
+"""Every fixture of the reference that the parity folder holds, whatever its parameters."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.parity.conftest import PARITY_DIR, Fixture
+from tests.parity.files import check_flo, check_flow_files, check_kitti_png
+from tests.parity.losses import check_photometric, check_smoothness, check_unrolled, check_warp_occlusion
+from tests.parity.networks import check_pwclite
+from tests.parity.objectives import check_unflow
+
+CHECKS: dict[str, Callable[[Fixture], None]] = {
+    "01_unrolled": check_unrolled,
+    "02": check_smoothness,
+    "03": check_photometric,
+    "04": check_warp_occlusion,
+    "05": check_pwclite,
+    "07_unflow": check_unflow,
+    "09_flow_files": check_flow_files,
+}
+FILE_CHECKS = {".flo": check_flo, ".png": check_kitti_png}
+LATER = {
+    "06": "the RAFT backbone",
+    "07_sequence": "the sequence loss of RAFT",
+    "08": "affine augmentation",
+    "09_metrics": "the benchmarks' metrics",
+    "10": "self-supervision",
+}
+FILES = sorted(p for p in PARITY_DIR.glob("*") if p.suffix in {".npz", *FILE_CHECKS})
+
+
+@pytest.mark.skipif(bool(FILES), reason="the parity fixtures are there")
+def test_parity_fixtures_are_absent() -> None:
+    pytest.skip(f"no parity fixtures in {PARITY_DIR}; name their folder with UNROLLFLOW_PARITY_DIR")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.name)
+def test_reference_values(path: Path) -> None:
+    if path.suffix in FILE_CHECKS:
+        FILE_CHECKS[path.suffix](path)
+        return
+    for stem, feature in LATER.items():
+        if path.stem.startswith(stem):
+            pytest.skip(f"not built yet: {feature}")
+    matching = [check for stem, check in CHECKS.items() if path.stem.startswith(stem)]
+    assert len(matching) == 1, f"no check knows {path.name}"
+    matching[0](Fixture.load(path))

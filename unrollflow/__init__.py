@@ -1,0 +1,1 @@
+"""Unsupervised optical flow with Cost Unrolling."""

@@ -1,0 +1,210 @@
+"""Photometric terms: how much an image differs from its reconstruction, as a map of every pixel."""
+
+from abc import ABC, abstractmethod
+from typing import Literal
+
+import kornia
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from unrollflow.ops.precision import float32_island
+from unrollflow.ops.resize import crop_centre
+
+LUMA = (0.2989, 0.5870, 0.1140)
+"""Weights of R, G, B in the census's grey image, as released."""
+
+CENSUS_GREY_LEVELS = 255.0
+CENSUS_SOFTNESS = 0.81
+"""A grey difference d becomes d / sqrt(CENSUS_SOFTNESS + d^2): a soft sign (0.9^2, in grey levels squared)."""
+
+CENSUS_SATURATION = 0.1
+"""A squared difference D of two soft signs becomes D / (CENSUS_SATURATION + D): a soft Hamming distance."""
+
+SSIM_C1, SSIM_C2 = 0.01**2, 0.03**2
+"""Wang et al., Image quality assessment: from error visibility to structural similarity, TIP 2004; range 1."""
+
+
+def _soft_signs(image: Tensor, patch_size: int) -> Tensor:
+    """Soft signs (B, patch_size^2, H, W) of the grey differences to the centre, zero padded."""
+    weights = image.new_tensor(LUMA)
+    grey = CENSUS_GREY_LEVELS * kornia.color.rgb_to_grayscale(image, rgb_weights=weights)  # (B, 1, H, W)
+    patches = F.unfold(grey, patch_size, padding=patch_size // 2)  # (B, patch_size^2, H*W)
+    difference = rearrange(patches, "b k (h w) -> b k h w", h=image.shape[-2]) - grey
+    return difference / (CENSUS_SOFTNESS + difference.square()).sqrt()
+
+
+@float32_island
+def census(
+    image: Tensor, reconstruction: Tensor, *, patch_size: int = 7, border: Literal["crop", "zero"] = "crop"
+) -> Tensor:
+    """Soft Hamming distance of the ternary census transforms: robust to changes of brightness.
+
+    Args:
+        image, reconstruction: (B, 3, H, W), RGB in [0, 1].
+        patch_size: odd side of the window, 3 (released code) or 7 (UFlow, SMURF).
+        border: pixels without a full window are cropped, or kept as zeros that count in the mean (as released).
+
+    Returns:
+        (B, 1, H', W'), in [0, 1); H' = H - patch_size + 1 if cropped.
+
+    Raises:
+        ValueError: for an even patch size.
+
+    Source: Meister et al., UnFlow, AAAI 2018; released code (losses/loss_blocks.py).
+
+    >>> image = torch.rand(1, 3, 9, 9)
+    >>> census(image, image).sum().item(), tuple(census(image, image).shape)
+    (0.0, (1, 1, 3, 3))
+    """
+    if patch_size < 3 or patch_size % 2 == 0:
+        raise ValueError(f"patch_size={patch_size}: the census window needs an odd side of at least 3.")
+    margin = patch_size // 2
+    squared = (_soft_signs(image, patch_size) - _soft_signs(reconstruction, patch_size)).square()
+    distance = (squared / (CENSUS_SATURATION + squared)).mean(dim=1, keepdim=True)
+    inner = distance[..., margin:-margin, margin:-margin]
+    return inner if border == "crop" else F.pad(inner, [margin] * 4)
+
+
+def _box_similarity(image: Tensor, reconstruction: Tensor, window_size: int) -> Tensor:
+    mean_x, mean_y = (F.avg_pool2d(z, window_size, 1) for z in (image, reconstruction))
+    variance_x = F.avg_pool2d(image.square(), window_size, 1) - mean_x.square()
+    variance_y = F.avg_pool2d(reconstruction.square(), window_size, 1) - mean_y.square()
+    covariance = F.avg_pool2d(image * reconstruction, window_size, 1) - mean_x * mean_y
+    numerator = (2 * mean_x * mean_y + SSIM_C1) * (2 * covariance + SSIM_C2)
+    return numerator / ((mean_x.square() + mean_y.square() + SSIM_C1) * (variance_x + variance_y + SSIM_C2))
+
+
+@float32_island
+def ssim(
+    image: Tensor, reconstruction: Tensor, *, window: Literal["box", "gaussian"] = "box", window_size: int = 3
+) -> Tensor:
+    """Structural dissimilarity clamp((1 - SSIM) / 2, 0, 1) of each pixel with a full window.
+
+    Args:
+        image, reconstruction: (B, C, H, W) in [0, 1].
+        window: plain means (the released form; kornia has only the other) or kornia's Gaussian of sigma 1.5.
+        window_size: odd side.
+
+    Returns:
+        (B, C, H - window_size + 1, W - window_size + 1).
+
+    >>> image = torch.rand(1, 3, 9, 9)
+    >>> ssim(image, image).abs().max().item() < 1e-6
+    True
+    """
+    if window_size < 3 or window_size % 2 == 0:
+        raise ValueError(f"window_size={window_size}: SSIM's window needs an odd side of at least 3.")
+    if window == "box":
+        similarity = _box_similarity(image, reconstruction, window_size)
+    else:
+        similarity = kornia.metrics.ssim(image, reconstruction, window_size, padding="valid")
+    return ((1 - similarity) / 2).clamp(0, 1)
+
+
+@float32_island
+def charbonnier(image: Tensor, reconstruction: Tensor, *, epsilon: float = 0.01) -> Tensor:
+    """Rounded absolute difference sqrt(d^2 + epsilon^2), (B, C, H, W) (kornia's has epsilon fixed at 1).
+
+    >>> charbonnier(torch.zeros(1, 1, 1, 1), torch.full((1, 1, 1, 1), 3.0), epsilon=4.0).item()
+    5.0
+    """
+    return ((image - reconstruction).square() + epsilon**2).sqrt()
+
+
+class Photometric(nn.Module, ABC):
+    """Base of the photometric terms: (B, 3, H, W) twice, in [0, 1], to a map (B, C, H', W').
+
+    H' and W' may lack a border, the same on all sides, where no full window exists.
+    """
+
+    @abstractmethod
+    def forward(self, image: Tensor, reconstruction: Tensor) -> Tensor:
+        """Map (B, C, H', W') of how much the reconstruction differs from the image."""
+
+    def terms(self) -> list[tuple[float, "Photometric"]]:
+        """(weight, term) of every part whose map is averaged by itself."""
+        return [(1.0, self)]
+
+
+class Census(Photometric):
+    """Module form of :func:`census`."""
+
+    def __init__(self, *, patch_size: int = 7, border: Literal["crop", "zero"] = "crop") -> None:
+        super().__init__()
+        self.patch_size = patch_size
+        self.border: Literal["crop", "zero"] = border
+
+    def forward(self, image: Tensor, reconstruction: Tensor) -> Tensor:
+        """See :func:`census`."""
+        return census(image, reconstruction, patch_size=self.patch_size, border=self.border)
+
+
+class SSIM(Photometric):
+    """Module form of :func:`ssim`."""
+
+    def __init__(self, *, window: Literal["box", "gaussian"] = "box", window_size: int = 3) -> None:
+        super().__init__()
+        self.window: Literal["box", "gaussian"] = window
+        self.window_size = window_size
+
+    def forward(self, image: Tensor, reconstruction: Tensor) -> Tensor:
+        """See :func:`ssim`."""
+        return ssim(image, reconstruction, window=self.window, window_size=self.window_size)
+
+
+class L1(Photometric):
+    """Absolute difference of the colours."""
+
+    @float32_island
+    def forward(self, image: Tensor, reconstruction: Tensor) -> Tensor:
+        """|image - reconstruction|, (B, 3, H, W)."""
+        return (image - reconstruction).abs()
+
+
+class Charbonnier(Photometric):
+    """Module form of :func:`charbonnier`."""
+
+    def __init__(self, *, epsilon: float = 0.01) -> None:
+        super().__init__()
+        self.epsilon = epsilon
+
+    def forward(self, image: Tensor, reconstruction: Tensor) -> Tensor:
+        """See :func:`charbonnier`."""
+        return charbonnier(image, reconstruction, epsilon=self.epsilon)
+
+
+class WeightedSum(Photometric):
+    """Sum of photometric terms; the objective averages each term's map over its own pixels.
+
+    Args:
+        parts: the terms.
+        weights: one for each, in their order.
+
+    Raises:
+        ValueError: if the two lists differ in length.
+    """
+
+    def __init__(self, *, parts: list[Photometric], weights: list[float]) -> None:
+        super().__init__()
+        if len(parts) != len(weights) or not parts:
+            raise ValueError(
+                f"{len(parts)} parts and {len(weights)} weights: one weight for each of at least one part is needed."
+            )
+        self.parts = nn.ModuleList(parts)
+        self.weights = weights
+
+    def terms(self) -> list[tuple[float, Photometric]]:
+        """(weight, term) of every part, nested sums resolved."""
+        return [
+            (weight * inner, term)
+            for weight, part in zip(self.weights, self.parts, strict=True)
+            for inner, term in part.terms()
+        ]
+
+    def forward(self, image: Tensor, reconstruction: Tensor) -> Tensor:
+        """Map (B, 1, H', W'): the channels' mean of each part, cropped to the part with the widest border, summed."""
+        maps = [weight * term(image, reconstruction).mean(dim=1, keepdim=True) for weight, term in self.terms()]
+        height, width = (min(m.shape[d] for m in maps) for d in (-2, -1))
+        return torch.stack([crop_centre(m, (height, width)) for m in maps]).sum(dim=0)

@@ -1,0 +1,26 @@
+"""Pure tensor functions: no parameters, no state."""
+
+from unrollflow.ops.gradient import edge_weights, image_gradient
+from unrollflow.ops.occlusion import forward_backward_visibility, range_map, range_map_visibility
+from unrollflow.ops.precision import float32_island
+from unrollflow.ops.resize import crop_centre, resize_flow, resize_image
+from unrollflow.ops.unroll import soft_threshold, unroll, unrolled_cost
+from unrollflow.ops.warp import coords_grid, target_coords, warp
+
+__all__ = [
+    "coords_grid",
+    "crop_centre",
+    "edge_weights",
+    "float32_island",
+    "forward_backward_visibility",
+    "image_gradient",
+    "range_map",
+    "range_map_visibility",
+    "resize_flow",
+    "resize_image",
+    "soft_threshold",
+    "target_coords",
+    "unroll",
+    "unrolled_cost",
+    "warp",
+]

@@ -1,0 +1,103 @@
+"""Spatial derivatives of a field, and the edge weights that an image gives them."""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from kornia.filters import get_sobel_kernel2d, spatial_gradient
+from torch import Tensor
+
+from unrollflow.ops.precision import float32_island
+
+Operator = Literal["forward", "sobel", "sobel_unnormalised"]
+Order = Literal[1, 2]
+
+
+def _forward(field: Tensor) -> tuple[Tensor, Tensor]:
+    return field.diff(dim=-1), field.diff(dim=-2)
+
+
+def _sobel(field: Tensor) -> tuple[Tensor, Tensor]:
+    gradient = spatial_gradient(field, mode="sobel", order=1, normalized=True)  # (B, C, 2, H, W)
+    return gradient[:, :, 0], gradient[:, :, 1]
+
+
+def _sobel_unnormalised(field: Tensor) -> tuple[Tensor, Tensor]:
+    # kornia pads with the border's values; the released code pads with zeros, which this operator exists to repeat.
+    channels = field.shape[1]
+    kernel = get_sobel_kernel2d(device=field.device, dtype=field.dtype)  # (2, 3, 3): x, y
+    gradient = F.conv2d(
+        field, rearrange(kernel, "d h w -> d 1 h w").repeat(channels, 1, 1, 1), padding=1, groups=channels
+    )
+    pair = rearrange(gradient, "b (c d) h w -> b c d h w", d=2)
+    return pair[:, :, 0], pair[:, :, 1]
+
+
+OPERATORS = {"forward": _forward, "sobel": _sobel, "sobel_unnormalised": _sobel_unnormalised}
+
+
+@float32_island
+def image_gradient(field: Tensor, *, operator: Operator = "forward", order: Order = 1) -> tuple[Tensor, Tensor]:
+    """Derivatives of every channel along x and along y; order 2 applies the operator twice, without mixed terms.
+
+    Convention: `forward` takes differences to the next pixel, without padding, so gx is (B, C, H, W - order) and gy
+    (B, C, H - order, W); `sobel` is normalised with replicated borders (a unit ramp gives 1); `sobel_unnormalised`
+    pads with zeros and does not normalise (a unit ramp gives 8, and the one-pixel frame looks like an edge): the
+    operator of the released code.
+
+    Args:
+        field: (B, C, H, W), any unit.
+        operator: which differences.
+        order: 1 or 2.
+
+    Returns:
+        (gx, gy), each with its own shape, in the field's unit per pixel (per pixel squared for order 2).
+
+    Raises:
+        ValueError: for an unknown operator or order, or a field too small to have a difference.
+
+    Source: algorithm of the released code (losses/flow_loss.py, models/admm.py); kornia's `spatial_gradient`.
+
+    >>> ramp = torch.arange(4.0).expand(1, 1, 3, 4)
+    >>> image_gradient(ramp)[0].unique().item()
+    1.0
+    """
+    if operator not in OPERATORS or order not in (1, 2):
+        raise ValueError(
+            f"operator={operator!r}, order={order!r}; choose an operator of {sorted(OPERATORS)}, order 1 or 2."
+        )
+    if field.ndim != 4 or min(field.shape[-2:]) <= order:
+        raise ValueError(
+            f"field is {tuple(field.shape)}; order {order} needs (B, C, H, W) with sides of at least {order + 1}."
+        )
+    gx, gy = OPERATORS[operator](field)
+    if order == 1:
+        return gx, gy
+    return OPERATORS[operator](gx)[0], OPERATORS[operator](gy)[1]
+
+
+@float32_island
+def edge_weights(
+    image: Tensor, *, alpha: float, operator: Operator = "forward", order: Order = 1
+) -> tuple[Tensor, Tensor]:
+    """Weights exp(-alpha * mean over channels of |grad I|), first differences of the image in either order.
+
+    Args:
+        image: (B, C, H, W); its range scales the exponent, [-1, 1] doubles it against [0, 1].
+        alpha: sensitivity to edges, >= 0; 0 gives ones.
+        operator: as for the field that is weighted.
+        order: that of the field's derivative; with `forward` differences and order 2 the weight of
+            (x - 1, x, x + 1) is that of the image's difference between x and x + 1.
+
+    Returns:
+        (wx, wy), (B, 1, ...) in the shapes that :func:`image_gradient` gives in that order.
+
+    >>> edge_weights(torch.zeros(1, 3, 4, 4), alpha=10.0)[0].unique().item()
+    1.0
+    """
+    gx, gy = image_gradient(image, operator=operator)
+    wx, wy = (torch.exp(-alpha * g.abs().mean(dim=1, keepdim=True)) for g in (gx, gy))
+    if operator == "forward":
+        return wx[..., order - 1 :], wy[..., order - 1 :, :]
+    return wx, wy

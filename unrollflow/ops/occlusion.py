@@ -1,0 +1,80 @@
+"""Which pixels of frame 1 are seen in frame 2, from the two flows (1 = visible, always; no gradient)."""
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from unrollflow.ops.precision import float32_island
+from unrollflow.ops.warp import target_coords, warp
+
+
+@torch.no_grad()
+@float32_island
+def forward_backward_visibility(
+    flow_forward: Tensor, flow_backward: Tensor, *, scale: float = 0.01, bias: float = 0.5
+) -> Tensor:
+    """Visible where the flow there and the flow back cancel: |F + w|^2 <= scale (|F|^2 + |w|^2) + bias.
+
+    Args:
+        flow_forward: F, (B, 2, H, W), pixels.
+        flow_backward: (B, 2, H, W), pixels; w is its value at p + F(p), zero outside the frame.
+        scale: tolerance that grows with the motion.
+        bias: tolerance in pixels squared.
+
+    Returns:
+        (B, 1, H, W), 1 = visible, in the flow's precision; not finite is not visible.
+
+    Source: Sundaram et al., Dense point trajectories by GPU-accelerated large displacement optical flow, ECCV 2010.
+
+    >>> right, back = torch.ones(1, 2, 3, 3), -torch.ones(1, 2, 3, 3)
+    >>> forward_backward_visibility(right, back)[0, 0, 0].tolist()  # the last column left the frame
+    [1.0, 1.0, 0.0]
+    """
+    returned = warp(flow_backward, flow_forward, padding="zeros")  # w
+    mismatch = (flow_forward + returned).square().sum(dim=1, keepdim=True)
+    motion = (flow_forward.square() + returned.square()).sum(dim=1, keepdim=True)
+    return (mismatch <= scale * motion + bias).to(mismatch.dtype)
+
+
+@torch.no_grad()
+@float32_island
+def range_map(flow: Tensor) -> Tensor:
+    """How much mass each pixel receives when every pixel is splatted bilinearly to p + F(p).
+
+    Args:
+        flow: (B, 2, H, W), pixels; corners outside the frame are dropped one by one.
+
+    Returns:
+        (B, 1, H, W), >= 0; 1 everywhere for zero flow.
+
+    Source: Wang et al., Occlusion aware unsupervised learning of optical flow, CVPR 2018.
+
+    >>> range_map(torch.zeros(1, 2, 2, 2)).unique().item()
+    1.0
+    """
+    height, width = flow.shape[-2:]
+    x, y = target_coords(flow).unbind(dim=1)  # each (B, H, W)
+    mass = flow.new_zeros(len(flow), height * width)
+    for corner_x in (x.floor(), x.floor() + 1):
+        for corner_y in (y.floor(), y.floor() + 1):
+            weight = (1 - (x - corner_x).abs()) * (1 - (y - corner_y).abs())
+            inside = (corner_x >= 0) & (corner_x < width) & (corner_y >= 0) & (corner_y < height)
+            index = corner_y.clamp(0, height - 1) * width + corner_x.clamp(0, width - 1)
+            mass.scatter_add_(1, index.flatten(1).long(), (weight * inside).flatten(1))
+    return rearrange(mass, "b (h w) -> b 1 h w", h=height)
+
+
+@torch.no_grad()
+@float32_island
+def range_map_visibility(flow_backward: Tensor, *, threshold: float = 0.2) -> Tensor:
+    """Visible where the backward flow brings something: range map of at least `threshold`.
+
+    Args:
+        flow_backward: (B, 2, H, W), from frame 2 to frame 1, pixels.
+        threshold: least mass of a visible pixel, in (0, 1].
+
+    Returns:
+        (B, 1, H, W), visibility in frame 1, 1 = visible.
+    """
+    mass = range_map(flow_backward).clamp(0, 1)
+    return (mass >= threshold).to(mass.dtype)

@@ -1,0 +1,40 @@
+"""Islands of full precision inside autocast."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+import torch
+from torch import Tensor
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def lift(value: object) -> object:
+    """A float16 or bfloat16 tensor as float32; anything else, float64 included, as it is."""
+    if isinstance(value, Tensor) and value.dtype in (torch.float16, torch.bfloat16):
+        return value.float()
+    return value
+
+
+def float32_island(function: Callable[P, R]) -> Callable[P, R]:
+    """Run a function of tensors outside autocast, with half-precision arguments lifted to float32.
+
+    Sub-pixel positions, differences of neighbours and variances lose their meaning in half precision
+    (bfloat16 holds 8 bits: above 256 px it steps by 2 px), so coordinates, warping, correlation, census, SSIM and
+    the unrolled steps live in such islands. float32 and float64 arguments are left alone.
+
+    >>> float32_island(torch.square)(torch.ones((), dtype=torch.bfloat16)).dtype
+    torch.float32
+    """
+
+    @wraps(function)
+    def island(*args: P.args, **kwargs: P.kwargs) -> R:
+        tensors = [a for a in (*args, *kwargs.values()) if isinstance(a, Tensor)]
+        device_type = tensors[0].device.type if tensors else "cpu"
+        with torch.autocast(device_type, enabled=False):
+            lifted = [lift(a) for a in args]
+            return function(*lifted, **{k: lift(v) for k, v in kwargs.items()})  # type: ignore[arg-type]
+
+    return island

@@ -1,0 +1,49 @@
+"""Changing the size of images and flows."""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from unrollflow.ops.precision import float32_island
+
+Size = tuple[int, int]
+
+
+@float32_island
+def resize_flow(flow: Tensor, size: Size, *, align_corners: bool = True) -> Tensor:
+    """Resize a flow (B, 2, h, w) to (B, 2, H, W); u and v are rescaled, so they stay in pixels of the new grid.
+
+    Args:
+        flow: (B, 2, h, w), pixels of its own grid.
+        size: (H, W).
+        align_corners: True for the backbones' up-sampling (corner-aligned), False for half-pixel centres.
+
+    >>> import torch
+    >>> resize_flow(torch.ones(1, 2, 2, 2), (4, 6))[0, :, 0, 0].tolist()
+    [3.0, 2.0]
+    """
+    scale = flow.new_tensor([size[1] / flow.shape[-1], size[0] / flow.shape[-2]])  # (u, v) <- (W/w, H/h)
+    return F.interpolate(flow, size, mode="bilinear", align_corners=align_corners) * scale.view(1, 2, 1, 1)
+
+
+@float32_island
+def resize_image(image: Tensor, size: Size) -> Tensor:
+    """Shrink an image (B, C, H, W) to (B, C, h, w) by the mean over each new pixel's area.
+
+    >>> import torch
+    >>> resize_image(torch.tensor([[0.0, 1.0], [2.0, 3.0]]).view(1, 1, 2, 2), (1, 1)).item()
+    1.5
+    """
+    return image if image.shape[-2:] == size else F.interpolate(image, size, mode="area")
+
+
+def crop_centre(field: Tensor, size: Size) -> Tensor:
+    """The central (..., h, w) of a map (..., H, W), an equal border lost on both sides.
+
+    A slice, because kornia's `center_crop` resamples.
+
+    >>> import torch
+    >>> crop_centre(torch.arange(4.0).view(1, 1, 1, 4), (1, 2)).flatten().tolist()
+    [1.0, 2.0]
+    """
+    top, left = (field.shape[-2] - size[0]) // 2, (field.shape[-1] - size[1]) // 2
+    return field[..., top : top + size[0], left : left + size[1]]

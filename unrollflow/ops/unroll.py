@@ -1,0 +1,97 @@
+"""Cost Unrolling: a few ADMM steps on the weighted flow gradient c, whose constraints make a differentiable cost.
+
+Letters as in the paper (Lifshitz & Raviv, Cost Function Unrolling in Unsupervised Optical Flow, IEEE TPAMI 2024,
+arXiv 2011.14814) and its released code: c is the weighted gradient, q its sparse twin, beta the scaled multiplier
+of the constraint q = c, rho the weight of that constraint, lam the weight of |q|, eta the multiplier's step.
+"""
+
+from contextlib import nullcontext
+
+import torch
+from torch import Tensor
+
+from unrollflow.ops.precision import float32_island
+
+
+def soft_threshold(x: Tensor, threshold: float) -> Tensor:
+    """Proximal map of threshold * |x|, elementwise; its derivative is 1 where |x| >= threshold, else 0.
+
+    (torch's `softshrink` has the same values, and derivative 0 at |x| = threshold itself.)
+
+    >>> soft_threshold(torch.tensor([-3.0, 0.5, 2.0]), 1.0).tolist()
+    [-2.0, 0.0, 1.0]
+    """
+    return torch.where(x.abs() >= threshold, x - threshold * x.sign(), 0.0)
+
+
+@float32_island
+def unroll(c: Tensor, *, lam: float, rho: float, eta: float = 1.0, steps: int = 1) -> list[tuple[Tensor, Tensor]]:
+    """Iterates (q_t, beta_t) for t = 0..steps, elementwise on a tensor c of any shape.
+
+    Args:
+        c: weighted gradient, in the unit in which lam / rho is the threshold.
+        lam, rho: their quotient is the threshold; lam >= 0, rho > 0.
+        eta: step of the multiplier.
+        steps: T >= 1.
+
+    Raises:
+        ValueError: for values outside these ranges.
+
+    >>> q, beta = unroll(torch.tensor([0.4, 3.0]), lam=1.0, rho=1.0)[-1]
+    >>> q.tolist(), beta.tolist()
+    ([0.0, 2.0], [-0.4000000059604645, -1.0])
+    """
+    check(lam=lam, rho=rho, steps=steps)
+    q = beta = torch.zeros_like(c)
+    iterates = [(q, beta)]
+    for _ in range(steps):
+        q = soft_threshold(c - beta, lam / rho)
+        beta = beta + eta * (q - c)
+        iterates.append((q, beta))
+    return iterates
+
+
+@float32_island
+def unrolled_cost(
+    c: Tensor,
+    *,
+    lam: float,
+    rho: float,
+    eta: float = 1.0,
+    steps: int = 1,
+    detach: bool = False,
+    initial_term: bool = True,
+) -> Tensor:
+    """Mean over t of rho/2 (q_t - c + beta_t)^2, elementwise: a tensor shaped like c.
+
+    Two choices decide the penalty's character. Slopes at lam = rho = eta = 1 for c = 0.6 / 1.1 / 5 / 20:
+
+    | steps | detach | initial_term | slope | character |
+    |---|---|---|---|---|
+    | 1 | False | True (both as released) | 1.5 / 0.55 / 2.5 / 10 | quadratic, steeper below the threshold |
+    | 1 | False | False | 2.4 / 0 / 0 / 0 | truncated quadratic: no force on strong edges |
+    | 4 | True | False | 1.15 / 1.25 / 1.25 / 1.25 | bounded, like total variation |
+
+    Args:
+        c, lam, rho, eta, steps: as for :func:`unroll`.
+        detach: True takes q and beta as constants of the primal step, as ADMM does; False differentiates through
+            them, as the released code does.
+        initial_term: True (released) counts t = 0, where q = beta = 0, a plain quadratic; False averages t = 1..T.
+
+    Source: algorithm of the released code (models/admm.py, losses/flow_loss.py).
+
+    >>> unrolled_cost(torch.tensor([0.5, 4.0]), lam=1.0, rho=1.0).tolist()
+    [0.3125, 5.0]
+    """
+    with torch.no_grad() if detach else nullcontext():
+        iterates = unroll(c, lam=lam, rho=rho, eta=eta, steps=steps)
+    costs = [rho / 2 * (q - c + beta).square() for q, beta in iterates[0 if initial_term else 1 :]]
+    return torch.stack(costs).mean(dim=0)
+
+
+def check(*, lam: float, rho: float, steps: int) -> None:
+    """Raise ValueError unless lam >= 0, rho > 0 and steps >= 1."""
+    if not (lam >= 0 and rho > 0 and steps >= 1):
+        raise ValueError(
+            f"lam={lam}, rho={rho}, steps={steps}: the unrolled cost needs lam >= 0, rho > 0 and steps >= 1."
+        )

@@ -1,0 +1,78 @@
+"""Backward warping by a flow, in pixels."""
+
+from typing import Literal
+
+import torch
+from kornia.geometry.grid import create_meshgrid
+from kornia.geometry.transform import remap
+from torch import Tensor
+
+from unrollflow.ops.precision import float32_island
+
+Padding = Literal["border", "zeros"]
+
+OUTSIDE = 2.0
+"""Positions farther out than this many pixels sample what they sample here: the border's value, or zero."""
+
+
+def coords_grid(
+    height: int, width: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
+) -> Tensor:
+    """Pixel positions (1, 2, H, W): channel 0 = x, channel 1 = y, from 0 to W - 1 and H - 1.
+
+    >>> coords_grid(2, 3)[0, :, 1, 2].tolist()
+    [2.0, 1.0]
+    """
+    grid: Tensor = create_meshgrid(
+        height, width, normalized_coordinates=False, device=device, dtype=dtype
+    )  # (1, H, W, 2)
+    return grid.movedim(-1, 1)
+
+
+@float32_island
+def target_coords(flow: Tensor) -> Tensor:
+    """Positions p + F(p), (B, 2, H, W), with every non-finite or far position moved just outside the frame.
+
+    torch's `grid_sample` ends the process on a NaN coordinate (backward, CPU), so none may reach it. Moved
+    positions carry no gradient, and sample what any position outside samples.
+    """
+    height, width = flow.shape[-2:]
+    coords = coords_grid(height, width, device=flow.device, dtype=flow.dtype) + flow
+    coords = coords.nan_to_num(nan=-OUTSIDE, posinf=-OUTSIDE, neginf=-OUTSIDE)
+    x = coords[:, 0].clamp(-OUTSIDE, width - 1 + OUTSIDE)
+    y = coords[:, 1].clamp(-OUTSIDE, height - 1 + OUTSIDE)
+    return torch.stack([x, y], dim=1)
+
+
+@float32_island
+def warp(image: Tensor, flow: Tensor, *, padding: Padding = "border") -> Tensor:
+    """Sample an image (or features, or a flow) of frame 2 at p + F(p), bilinearly.
+
+    Convention: coordinates in pixels of the flow's grid, which is the image's; corner-aligned
+    (`align_corners=True`): zero flow is the identity.
+
+    Args:
+        image: (B, C, H, W).
+        flow: (B, 2, H, W), pixels; non-finite and huge values are safe.
+        padding: outside the frame, the nearest border pixel or zero.
+
+    Returns:
+        (B, C, H, W), differentiable in both; where `border` clamps, the flow's gradient is zero.
+
+    Raises:
+        ValueError: if the shapes do not belong together.
+
+    Source: kornia's `remap`.
+
+    >>> image = torch.tensor([0.0, 1.0, 2.0]).view(1, 1, 1, 3)
+    >>> warp(image, torch.tensor([0.5, 0.0]).view(1, 2, 1, 1).expand(1, 2, 1, 3)).flatten().tolist()
+    [0.5, 1.5, 2.0]
+    """
+    if flow.ndim != 4 or flow.shape[1] != 2 or image.shape[-2:] != flow.shape[-2:] or len(image) != len(flow):
+        raise ValueError(
+            f"image {tuple(image.shape)} and flow {tuple(flow.shape)} do not belong together: "
+            "(B, C, H, W) and (B, 2, H, W) of one grid are needed; see unrollflow.ops.resize_flow."
+        )
+    x, y = target_coords(flow).unbind(dim=1)  # each (B, H, W)
+    warped: Tensor = remap(image, x, y, mode="bilinear", padding_mode=padding, align_corners=True)
+    return warped
