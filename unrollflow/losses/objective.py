@@ -176,6 +176,18 @@ class UnsupervisedObjective(nn.Module):
             visible=(visible1.mean() + visible2.mean()) / 2,
         )
 
+    @torch.no_grad()
+    def held_out(self, image1: Tensor, image2: Tensor, flow: Tensor, flow_backward: Tensor) -> Tensor:
+        """Photometric loss of image1's visible pixels for one flow at full size: a score without labels.
+
+        Args:
+            image1, image2: (B, 3, H, W), RGB in [0, 1].
+            flow, flow_backward: (B, 2, H, W), pixels; visibility is the test that holds when training is over.
+        """
+        visible = self.visibility(flow, flow_backward)
+        reconstruction = warp(image2, flow, padding=self.padding)
+        return photometric_loss(self.photometric, image1, reconstruction, visible, masking=self.masking)
+
     def _photometric(self, image1: Tensor, image2: Tensor, estimates: list[FlowEstimate], visible: Tensor) -> Tensor:
         total = image1.new_zeros(())
         for weight, (_, flow) in zip(level_weights(self.level_weights, len(estimates)), estimates, strict=True):

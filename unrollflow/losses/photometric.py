@@ -200,6 +200,7 @@ class WeightedSum(Photometric):
         return [
             (weight * inner, term)
             for weight, part in zip(self.weights, self.parts, strict=True)
+            if isinstance(part, Photometric)  # always; tells the type checker what a ModuleList holds
             for inner, term in part.terms()
         ]
 

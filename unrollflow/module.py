@@ -1,0 +1,219 @@
+"""The LightningModule: a backbone makes flow of two images, an objective makes a loss of it."""
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import pytorch_lightning as pl
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from unrollflow.checkpoints import MODEL_KEY, check_fits, check_trusted, read_checkpoint
+from unrollflow.contracts import FlowNetwork, FlowSample
+from unrollflow.losses import Photometric, Smoothness, UnsupervisedObjective
+from unrollflow.metrics import FlowMetrics, image_measures
+from unrollflow.ops import crop_centre, forward_backward_visibility
+
+ObjectiveFactory = Callable[[Photometric, Smoothness], UnsupervisedObjective]
+OptimizerFactory = Callable[[Iterable[Any]], Optimizer]
+SchedulerFactory = Callable[[Optimizer], LRScheduler]
+
+
+class Prediction(NamedTuple):
+    """Flow of a batch at the size of its images.
+
+    Attributes:
+        flow: (B, 2, H, W), from image1 to image2, pixels.
+        flow_backward: (B, 2, H, W), from image2 to image1.
+        visible: (B, 1, H, W), 1 where the two agree (forward-backward test).
+    """
+
+    flow: Tensor
+    flow_backward: Tensor
+    visible: Tensor
+
+
+class UnsupervisedFlow(pl.LightningModule):
+    """Unsupervised training, validation and prediction of an optical-flow network.
+
+    Training crops images to the backbone's multiples; everything else pads them (replicate) and crops the flow back.
+
+    Args:
+        backbone: a :class:`~unrollflow.contracts.FlowNetwork`.
+        photometric: how a frame and its reconstruction differ.
+        smoothness: how rough a flow is.
+        objective: combines the two; in Python `functools.partial(UnsupervisedObjective, visibility=..., ...)`.
+        optimizer: makes an optimizer of parameter groups; weight decay reaches weights, not biases and norms.
+        scheduler: makes a learning-rate scheduler of the optimizer, advanced once a step; None: a constant rate.
+        init_weights: checkpoint of an earlier stage, whose weights this training starts from.
+
+    Raises:
+        ValueError: if the backbone is no FlowNetwork, or `init_weights` holds another network.
+    """
+
+    def __init__(
+        self,
+        *,
+        backbone: nn.Module,
+        photometric: Photometric,
+        smoothness: Smoothness,
+        objective: ObjectiveFactory,
+        optimizer: OptimizerFactory,
+        scheduler: SchedulerFactory | None = None,
+        init_weights: Path | None = None,
+    ) -> None:
+        super().__init__()
+        if not isinstance(backbone, FlowNetwork):
+            raise ValueError(
+                f"backbone is a {type(backbone).__name__}, but a FlowNetwork is needed: see unrollflow.contracts."
+            )
+        self.backbone: FlowNetwork = backbone
+        self.objective = objective(photometric, smoothness)
+        self.make_optimizer, self.make_scheduler = optimizer, scheduler
+        self.measures = FlowMetrics()
+        if init_weights is not None:
+            weights = read_checkpoint(init_weights)["state_dict"]
+            check_fits(weights, self.state_dict(), str(init_weights))
+            self.load_state_dict(weights)
+
+    def forward(self, image1: Tensor, image2: Tensor) -> Prediction:
+        """Flow both ways of images (B, 3, H, W) of any size of at least the backbone's minimum, RGB in [0, 1]."""
+        size = (image1.shape[-2], image1.shape[-1])
+        padded1, padded2 = (pad_to_multiple(image, self.backbone.stride) for image in (image1, image2))
+        self._check_size(image1)
+        forward, backward = self.backbone.both(padded1, padded2)
+        flow, flow_backward = (crop_centre(estimates[-1].flow, size) for estimates in (forward, backward))
+        return Prediction(flow, flow_backward, forward_backward_visibility(flow, flow_backward))
+
+    def training_step(self, batch: FlowSample, batch_idx: int) -> Tensor:
+        """The objective of a batch."""
+        self._check_size(batch["image1"])
+        image1, image2 = (crop_to_multiple(batch[k], self.backbone.stride) for k in ("image1", "image2"))
+        forward, backward = self.backbone.both(image1, image2)
+        terms = self.objective(image1, image2, forward, backward, step=self.global_step)
+        self.log_dict(terms.log)
+        self.log("loss", terms.total.detach(), prog_bar=True, logger=False)
+        return terms.total
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Log the gradient's norm as it is before clipping."""
+        gradients = [p.grad for p in self.parameters() if p.grad is not None]
+        self.log("grad_norm", nn.utils.get_total_norm(gradients))
+
+    def validation_step(self, batch: FlowSample, batch_idx: int) -> dict[str, Tensor]:
+        """Flow, visibility and, where there is ground truth, each image's measures."""
+        return self._evaluate(batch, "val")
+
+    def test_step(self, batch: FlowSample, batch_idx: int) -> dict[str, Tensor]:
+        """As :meth:`validation_step`."""
+        return self._evaluate(batch, "test")
+
+    def predict_step(self, batch: FlowSample, batch_idx: int) -> Prediction:
+        """Flow both ways, at the size of the images."""
+        prediction: Prediction = self(batch["image1"], batch["image2"])
+        return prediction
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the averages over all images."""
+        self._log_measures("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log the averages over all images."""
+        self._log_measures("test")
+
+    def configure_optimizers(self) -> Any:
+        """Optimizer over weights and, without weight decay, biases and norms; scheduler by the step."""
+        weights = [p for p in self.parameters() if p.requires_grad and p.ndim > 1]
+        rest = [p for p in self.parameters() if p.requires_grad and p.ndim <= 1]
+        optimizer = self.make_optimizer([{"params": weights}, {"params": rest, "weight_decay": 0.0}])
+        if self.make_scheduler is None:
+            return optimizer
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": self.make_scheduler(optimizer), "interval": "step"},
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse another network's weights in a few words, before torch does in many."""
+        check_fits(checkpoint["state_dict"], self.state_dict(), "the checkpoint")
+
+    @classmethod
+    def load_from_checkpoint(  # type: ignore[override]  # Lightning's also takes open files, whose names no error could tell
+        cls, checkpoint_path: str | Path, *, trusted: Sequence[str] = (), **kwargs: Any
+    ) -> Self:
+        """Lightning's, with primitives and tensors only, and class names from :data:`checkpoints.TRUSTED` alone.
+
+        Args:
+            checkpoint_path: of a run of the command line, or with the constructor's arguments in `kwargs`.
+            trusted: more beginnings of class names that the file may ask for.
+            kwargs: Lightning's, and the constructor's.
+
+        Raises:
+            FileNotFoundError, ValueError: see :func:`~unrollflow.checkpoints.read_checkpoint`.
+        """
+        config = read_checkpoint(checkpoint_path).get(MODEL_KEY, {})
+        check_trusted(config, checkpoint_path, trusted=trusted)
+        if not config and "backbone" not in kwargs:
+            raise ValueError(
+                f"{checkpoint_path} was saved by a module built in Python; give its parts: "
+                "load_from_checkpoint(path, backbone=..., photometric=..., smoothness=..., objective=..., "
+                "optimizer=...)."
+            )
+        module: Self = super().load_from_checkpoint(checkpoint_path, weights_only=True, **kwargs)
+        return module
+
+    def _check_size(self, image: Tensor) -> None:
+        height, width = image.shape[-2:]
+        if min(height, width) < self.backbone.minimum_size:
+            raise ValueError(
+                f"frames are {height}x{width}, but {type(self.backbone).__name__} needs at least "
+                f"{self.backbone.minimum_size} pixels a side; enlarge them, or choose a backbone with fewer levels."
+            )
+
+    def _evaluate(self, batch: FlowSample, stage: str) -> dict[str, Tensor]:
+        image1, image2 = batch["image1"], batch["image2"]
+        prediction: Prediction = self(image1, image2)
+        photometric = self.objective.held_out(image1, image2, prediction.flow, prediction.flow_backward)
+        self.log(f"{stage}/photometric", photometric, batch_size=len(image1), sync_dist=True)
+        self.log(f"{stage}/visible_fraction", prediction.visible.mean(), batch_size=len(image1), sync_dist=True)
+        outputs = {"flow": prediction.flow, "visible": prediction.visible}
+        if "flow" not in batch:
+            return outputs
+        measures = image_measures(
+            prediction.flow, batch["flow"], valid=batch.get("valid"), occluded=batch.get("occluded")
+        )
+        self.measures.update(measures)
+        return outputs | measures
+
+    def _log_measures(self, stage: str) -> None:
+        """Log what is defined, and `score`: the EPE, or the photometric loss where there is no ground truth."""
+        score = self.trainer.callback_metrics.get(f"{stage}/photometric")
+        if self.measures.update_called:
+            means = self.measures.compute()
+            self.log_dict({f"{stage}/{k}": v for k, v in means.items() if not v.isnan()}, sync_dist=False)
+            self.log("epe", means["epe"], prog_bar=True, logger=False)
+            score = means["epe"]
+            self.measures.reset()
+        if score is not None:
+            self.log(f"{stage}/score", score)
+
+
+def pad_to_multiple(image: Tensor, stride: int) -> Tensor:
+    """Images (B, C, H, W) with the border repeated on all sides until height and width are multiples of `stride`.
+
+    :func:`~unrollflow.ops.crop_centre` undoes it.
+
+    >>> tuple(pad_to_multiple(torch.rand(1, 3, 60, 65), 16).shape)
+    (1, 3, 64, 80)
+    """
+    height, width = -image.shape[-2] % stride, -image.shape[-1] % stride
+    margins = [width // 2, width - width // 2, height // 2, height - height // 2]
+    return F.pad(image, margins, mode="replicate")
+
+
+def crop_to_multiple(image: Tensor, stride: int) -> Tensor:
+    """The central part of images (B, C, H, W) whose height and width are multiples of `stride`."""
+    height, width = image.shape[-2:]
+    return crop_centre(image, (height - height % stride, width - width % stride))
