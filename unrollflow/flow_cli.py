@@ -1,0 +1,101 @@
+"""LightningCLI with the run's configuration kept where the checkpoint and the loggers need it."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
+from pytorch_lightning.loggers import WandbLogger
+
+from unrollflow.checkpoints import MODEL_KEY, check_trusted, read_checkpoint
+
+INSTANTIATOR = "pytorch_lightning.cli.instantiate_module"
+"""What `load_from_checkpoint` builds a module with whose hyper-parameters are class paths."""
+
+PER_STAGE = ("init_weights",)
+"""Model settings that only start a training: not part of what a checkpoint holds."""
+
+MOST_DIFFERENCES = 3
+
+
+class SaveRunConfig(SaveConfigCallback):
+    """Saves config.yaml into the run's directory and, once, as the configuration of a W&B run."""
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Hand the configuration to the W&B loggers; Lightning has saved the file."""
+        config = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.log_hyperparams(config)
+
+
+class FlowCLI(LightningCLI):
+    """LightningCLI whose checkpoints name the classes that they were built of, and refuse other ones."""
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Parse, then hold what the user asks for against what the checkpoint was built of.
+
+        Raises:
+            ValueError: if a model setting differs, or the checkpoint asks for classes that are not trusted.
+        """
+        super().parse_arguments(parser, args)
+        subcommand = self.config["subcommand"]
+        path = self.config[subcommand].get("ckpt_path")
+        if not path or not Path(path).suffix:  # none, or Lightning's own words: best, last
+            return
+        saved = read_checkpoint(path).get(MODEL_KEY, {})
+        check_trusted(saved, path)
+        if saved:
+            check_same(model_config(self, subcommand), saved, path)
+
+    def after_instantiate_classes(self) -> None:
+        """Keep the model's configuration, primitives only, for the checkpoints."""
+        if self.subcommand is not None:
+            config = model_config(self, self.subcommand) | dict.fromkeys(PER_STAGE)
+            self.model.save_hyperparameters(config | {"_instantiator": INSTANTIATOR}, logger=False)
+
+
+def model_config(cli: LightningCLI, subcommand: str) -> dict[str, Any]:
+    """The model's part of a parsed configuration as primitives."""
+    dumped = yaml.safe_load(cli.parser.dump(cli.config, skip_none=False, format="yaml"))
+    config: dict[str, Any] = dumped[subcommand]["model"]
+    return config
+
+
+def flatten(config: object, prefix: str = "") -> dict[str, object]:
+    """Nested configuration to dotted names.
+
+    >>> flatten({"a": {"b": 1}, "c": [2]})
+    {'a.b': 1, 'c': [2]}
+    """
+    if not isinstance(config, dict):
+        return {prefix: config}
+    return {
+        name: leaf
+        for key, value in config.items()
+        for name, leaf in flatten(value, f"{prefix}.{key}" if prefix else str(key)).items()
+    }
+
+
+def check_same(asked: dict[str, Any], saved: dict[str, Any], path: str) -> None:
+    """Raise ValueError, naming both values, where a model's configuration differs from a checkpoint's.
+
+    >>> check_same({"lam": 5.0}, {"lam": 0.1}, "last.ckpt")
+    Traceback (most recent call last):
+    ValueError: --model.lam is 5.0, but last.ckpt was trained with 0.1; a checkpoint keeps its own settings. ...
+    """
+    ours, theirs = flatten(asked), flatten(saved)
+    names = [n for n in sorted(ours.keys() | theirs.keys()) if n not in (*PER_STAGE, "_instantiator")]
+    different = [n for n in names if ours.get(n) != theirs.get(n)]
+    if not different:
+        return
+    listed = "; ".join(
+        f"--model.{n} is {ours.get(n, 'absent')}, but {path} was trained with {theirs.get(n, 'nothing of the kind')}"
+        for n in different[:MOST_DIFFERENCES]
+    )
+    more = f" (and {len(different) - MOST_DIFFERENCES} more)" if len(different) > MOST_DIFFERENCES else ""
+    raise ValueError(
+        f"{listed}{more}; a checkpoint keeps its own settings. Leave --config and --model.* away to use it as it is, or "
+        "start a new stage of training from its weights with --model.init_weights."
+    )
