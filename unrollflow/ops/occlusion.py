@@ -33,7 +33,7 @@ def forward_backward_visibility(
     returned = warp(flow_backward, flow_forward, padding="zeros")  # w
     mismatch = (flow_forward + returned).square().sum(dim=1, keepdim=True)
     motion = (flow_forward.square() + returned.square()).sum(dim=1, keepdim=True)
-    return (mismatch <= scale * motion + bias).to(mismatch.dtype)
+    return (mismatch.isfinite() & (mismatch <= scale * motion + bias)).to(mismatch.dtype)
 
 
 @torch.no_grad()

@@ -1,0 +1,59 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from unrollflow.models.correlation import BLOCK, cost_volume, standardise
+
+
+def shifted_products(features1: Tensor, features2: Tensor, r: int) -> Tensor:
+    """The cost volume as its definition reads: the reference of the blocked products."""
+    height, width = features1.shape[-2:]
+    padded = F.pad(features2, [r] * 4)
+    shifts = [(y, x) for y in range(2 * r + 1) for x in range(2 * r + 1)]
+    return torch.stack([(features1 * padded[..., y : y + height, x : x + width]).mean(1) for y, x in shifts], dim=1)
+
+
+def random(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)).requires_grad_()
+
+
+@pytest.mark.parametrize("width", [1, 5, BLOCK, BLOCK + 3, 3 * BLOCK])
+@pytest.mark.parametrize("search_range", [1, 4])
+def test_equals_the_loop_over_shifts_with_its_gradients(width: int, search_range: int) -> None:
+    f1, f2 = random(2, 6, 4, width), random(2, 6, 4, width, seed=1)
+    ours, reference = cost_volume(f1, f2, search_range=search_range), shifted_products(f1, f2, search_range)
+    torch.testing.assert_close(ours, reference)
+    weight = random(*ours.shape, seed=2).detach()
+    for mine, theirs in zip(
+        torch.autograd.grad((ours * weight).sum(), (f1, f2)),
+        torch.autograd.grad((reference * weight).sum(), (f1, f2)),
+        strict=True,
+    ):
+        torch.testing.assert_close(mine, theirs)
+
+
+def test_gradcheck() -> None:
+    assert torch.autograd.gradcheck(
+        lambda a, b: cost_volume(a, b, search_range=1), (random(1, 2, 3, 4), random(1, 2, 3, 4, seed=1))
+    )
+
+
+def test_best_match_is_where_the_pixel_went() -> None:
+    f1 = F.normalize(random(1, 16, 9, 9).detach(), dim=1)
+    f2 = f1.roll((2, -1), dims=(-2, -1))  # y + 2, x - 1
+    best = cost_volume(f1, f2, search_range=3).argmax(dim=1)[0, 4, 4].item()
+    assert divmod(best, 7) == (2 + 3, -1 + 3)
+
+
+def test_bfloat16_features_are_lifted() -> None:
+    f = random(1, 4, 5, 5).detach().bfloat16()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert cost_volume(f, f, search_range=2).dtype == torch.float32
+
+
+def test_standardised_features_have_one_scale_and_constant_ones_are_finite() -> None:
+    f = standardise(100 + 7 * random(2, 4, 6, 6))
+    torch.testing.assert_close(f.mean(dim=(1, 2, 3)), torch.zeros(2, dtype=torch.float64), atol=1e-9, rtol=0)
+    torch.testing.assert_close(f.square().mean(dim=(1, 2, 3)), torch.ones(2, dtype=torch.float64))
+    assert standardise(torch.zeros(1, 2, 3, 3)).abs().max() == 0
