@@ -11,6 +11,9 @@ from torch import Tensor
 TRUSTED = ("unrollflow.", "torch.optim.")
 """A class that a checkpoint names must begin with one of these, unless the user allows more."""
 
+MOST_WORDS = 120
+"""Characters of another library's error that ours repeats."""
+
 MODEL_KEY = "hyper_parameters"
 """Where Lightning keeps what the command line built the module of."""
 
@@ -30,7 +33,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     except (UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
         raise ValueError(
             f"{path} cannot be read as a checkpoint of tensors and primitives: it is damaged, or holds other objects, "
-            f"which are never loaded ({str(error).splitlines()[0]})"
+            f"which are never loaded ({' '.join(str(error).split())[:MOST_WORDS]})"
         ) from error
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         raise ValueError(f"{path} is no Lightning checkpoint: it holds no 'state_dict'.")

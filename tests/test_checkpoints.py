@@ -1,0 +1,63 @@
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from unrollflow.checkpoints import check_fits, check_trusted, class_paths, read_checkpoint
+
+
+class Evil:
+    """Unpickling it would write a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, (str(self.path),)
+
+
+def test_a_crafted_pickle_is_refused_without_running(tmp_path: Path) -> None:
+    torch.save({"state_dict": {}, "payload": Evil(tmp_path / "written")}, tmp_path / "evil.ckpt")
+    with pytest.raises(ValueError, match=r"evil\.ckpt cannot be read"):
+        read_checkpoint(tmp_path / "evil.ckpt")
+    assert not (tmp_path / "written").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 cut"])
+def test_damaged_files_are_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "last.ckpt").write_bytes(content)
+    with pytest.raises(ValueError, match=r"last\.ckpt cannot be read"):
+        read_checkpoint(tmp_path / "last.ckpt")
+
+
+def test_missing_and_foreign_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no checkpoint at"):
+        read_checkpoint(tmp_path / "none.ckpt")
+    torch.save({"weights": 1}, tmp_path / "other.pt")
+    with pytest.raises(ValueError, match="no 'state_dict'"):
+        read_checkpoint(tmp_path / "other.pt")
+
+
+def test_class_paths_are_found_in_any_depth() -> None:
+    config = {"a": [{"class_path": "x.Y", "init_args": {"b": {"class_path": "z.W"}}}], "_class_path": "v.U"}
+    assert sorted(class_paths(config)) == ["v.U", "x.Y", "z.W"]
+
+
+@pytest.mark.parametrize("name", ["os.system", "subprocess.Popen", "unrollflowevil.X", "torch.load"])
+def test_classes_from_elsewhere_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=f"x.ckpt asks for {name}"):
+        check_trusted({"backbone": {"class_path": name}}, "x.ckpt")
+    check_trusted({"backbone": {"class_path": name}}, "x.ckpt", trusted=[name.split(".")[0] + "."])
+
+
+def test_our_own_classes_and_torchs_optimizers_are_trusted() -> None:
+    config = {"a": {"class_path": "unrollflow.models.PWCLite"}, "b": {"class_path": "torch.optim.AdamW"}}
+    check_trusted(config, "x.ckpt")
+
+
+def test_fitting_weights_pass_and_others_are_told_in_one_line() -> None:
+    weights = {"a": torch.zeros(2), "b": torch.zeros(3)}
+    check_fits(weights, weights, "x")
+    with pytest.raises(ValueError, match="1 names missing, 1 unknown, 0 of another shape"):
+        check_fits({"a": torch.zeros(2), "c": torch.zeros(3)}, weights, "x")
