@@ -1,0 +1,48 @@
+"""Data sets of FlowSample, their transforms and files; FlowDataModule, which needs Lightning, loads on first access."""
+
+from typing import TYPE_CHECKING
+
+from unrollflow.data.codecs import read_flo, read_image, read_kitti_flow, write_flo, write_image, write_kitti_flow
+from unrollflow.data.frames import FramePairs
+from unrollflow.data.middlebury import Middlebury
+from unrollflow.data.motorcycle import StereoMotorcycle
+from unrollflow.data.moving_layers import MovingLayers
+from unrollflow.data.transforms import (
+    Compose,
+    RandomCrop,
+    RandomHorizontalFlip,
+    RandomTemporalSwap,
+    RandomVerticalFlip,
+    Transform,
+)
+
+if TYPE_CHECKING:
+    from unrollflow.data.datamodule import FlowDataModule
+
+__all__ = [
+    "Compose",
+    "FlowDataModule",
+    "FramePairs",
+    "Middlebury",
+    "MovingLayers",
+    "RandomCrop",
+    "RandomHorizontalFlip",
+    "RandomTemporalSwap",
+    "RandomVerticalFlip",
+    "StereoMotorcycle",
+    "Transform",
+    "read_flo",
+    "read_image",
+    "read_kitti_flow",
+    "write_flo",
+    "write_image",
+    "write_kitti_flow",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name == "FlowDataModule":
+        from unrollflow.data.datamodule import FlowDataModule
+
+        return FlowDataModule
+    raise AttributeError(f"module 'unrollflow.data' has no attribute {name!r}")

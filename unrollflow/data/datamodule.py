@@ -1,0 +1,144 @@
+"""Data sets to loaders: one seed gives one order and one set of draws, whatever the number of workers."""
+
+from collections.abc import Iterator, Sized
+from typing import cast
+
+import torch
+import torch.distributed
+from pytorch_lightning import LightningDataModule
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
+
+from unrollflow.contracts import FlowSample
+from unrollflow.data.transforms import Transform
+
+
+class EpochSampler(DistributedSampler[FlowSample]):
+    """Indices epoch * length + i, i in the epoch's random order, shared out over the processes.
+
+    The number of the epoch is part of the index, so that whatever a sample draws can depend on the index alone;
+    an endless data set gives fresh samples in every epoch.
+
+    Args:
+        dataset: the data set, for its length.
+        seed: of the order.
+    """
+
+    def __init__(self, dataset: Dataset[FlowSample], *, seed: int) -> None:
+        distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+        super().__init__(
+            dataset,
+            num_replicas=torch.distributed.get_world_size() if distributed else 1,
+            rank=torch.distributed.get_rank() if distributed else 0,
+            seed=seed,
+            drop_last=True,
+        )
+
+    def __iter__(self) -> Iterator[int]:
+        start = self.epoch * length(self.dataset)
+        return (start + i for i in super().__iter__())
+
+
+class TrainingSamples(Dataset[FlowSample]):
+    """Samples by an index that counts on over the epochs, transformed by draws that depend on (seed, index) alone.
+
+    Args:
+        dataset: one with `endless = True` gets the index as it is, another one modulo its length.
+        transform: random changes of a sample, or None.
+        seed: of the draws.
+    """
+
+    def __init__(self, dataset: Dataset[FlowSample], transform: Transform | None, *, seed: int) -> None:
+        self.dataset, self.transform, self.seed = dataset, transform, seed
+
+    def __len__(self) -> int:
+        return length(self.dataset)
+
+    def __getitem__(self, index: int) -> FlowSample:
+        endless = getattr(self.dataset, "endless", False)
+        sample = self.dataset[index if endless else index % len(self)]
+        if self.transform is None:
+            return sample
+        state = torch.tensor([self.seed, index]).numpy().tobytes()
+        generator = torch.Generator().manual_seed(int.from_bytes(state, "little") % MODULUS)
+        return self.transform(sample, generator)
+
+
+MODULUS = 2**61 - 1  # a prime: (seed, index) pairs of 128 bits fold into a generator's seed without a pattern
+
+
+class FlowDataModule(LightningDataModule):
+    """Loaders for training, validation and test.
+
+    Args:
+        train: data set of the training, or None where there is none.
+        validation: data set of the validation, or None.
+        test: data set of the test, or None.
+        batch_size: training samples a step and process.
+        validation_batch_size: samples a step of validation and test; 1 where sizes differ.
+        workers: processes that load data, 0: none but the trainer's own.
+        seed: of the order and of the transform's draws.
+        transform: random changes of the training samples, or None.
+
+    Raises:
+        ValueError: if the training set is smaller than a batch.
+    """
+
+    def __init__(
+        self,
+        *,
+        train: Dataset | None,  # type: ignore[type-arg]  # jsonargparse resolves class paths of plain classes only
+        validation: Dataset | None = None,  # type: ignore[type-arg]
+        test: Dataset | None = None,  # type: ignore[type-arg]
+        batch_size: int = 8,
+        validation_batch_size: int = 1,
+        workers: int = 1,
+        seed: int = 0,
+        transform: Transform | None = None,
+    ) -> None:
+        super().__init__()
+        if train is not None and length(train) < batch_size:
+            raise ValueError(
+                f"the training set holds {length(train)} samples, fewer than one batch of {batch_size}; "
+                "give more data or a smaller batch_size."
+            )
+        self.train, self.validation, self.test = train, validation, test
+        self.batch_size, self.validation_batch_size = batch_size, validation_batch_size
+        self.workers, self.seed, self.transform = workers, seed, transform
+
+    def train_dataloader(self) -> DataLoader[FlowSample]:
+        """Shuffled batches; the last, incomplete one is dropped."""
+        samples = TrainingSamples(required(self.train, "train"), self.transform, seed=self.seed)
+        return self._loader(samples, self.batch_size, EpochSampler(samples, seed=self.seed))
+
+    def val_dataloader(self) -> DataLoader[FlowSample] | list[DataLoader[FlowSample]]:
+        """Every validation sample once, in order; nothing where there is none."""
+        return [] if self.validation is None else self._loader(self.validation, self.validation_batch_size)
+
+    def test_dataloader(self) -> DataLoader[FlowSample]:
+        """Every test sample once, in order."""
+        return self._loader(required(self.test, "test"), self.validation_batch_size)
+
+    def _loader(
+        self, dataset: Dataset[FlowSample], batch_size: int, sampler: EpochSampler | None = None
+    ) -> DataLoader[FlowSample]:
+        return DataLoader(
+            dataset,
+            batch_size,
+            sampler=sampler,
+            num_workers=self.workers,
+            drop_last=sampler is not None,
+            pin_memory=torch.cuda.is_available(),
+            persistent_workers=self.workers > 0,
+        )
+
+
+def length(dataset: object) -> int:
+    """Length of a data set, which torch's type does not promise."""
+    return len(cast(Sized, dataset))
+
+
+def required(dataset: Dataset[FlowSample] | None, stage: str) -> Dataset[FlowSample]:
+    """A stage's data set, or a ValueError that says how to give one."""
+    if dataset is None:
+        raise ValueError(f"no {stage} data; give a data set with --data.init_args.{stage} or a file of configs/data.")
+    return dataset

@@ -1,0 +1,158 @@
+"""Random changes of a sample, in which flow and maps follow exactly.
+
+kornia's augmentations know images, boxes and keypoints, but no flow; a flip of a flow is one `torch.flip` and a sign,
+so these few are written out.
+"""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from unrollflow.contracts import FlowSample
+from unrollflow.ops import coords_grid
+
+MAPS = ("image1", "image2", "flow", "valid", "occluded", "boundary_distance")
+IMAGES = ("image1", "image2")
+
+
+class Transform(Protocol):
+    """A sample and a source of randomness to another sample; the one that came stays as it was."""
+
+    def __call__(self, sample: FlowSample, generator: torch.Generator) -> FlowSample:
+        """Apply the transform with the generator's next draws."""
+        ...
+
+
+class Compose:
+    """Transforms one after another."""
+
+    def __init__(self, *, transforms: list[Transform]) -> None:
+        self.transforms = transforms
+
+    def __call__(self, sample: FlowSample, generator: torch.Generator) -> FlowSample:
+        """Apply all, in their order."""
+        for transform in self.transforms:
+            sample = transform(sample, generator)
+        return sample
+
+
+class RandomHorizontalFlip:
+    """Mirror left and right; u changes its sign.
+
+    Args:
+        probability: of a flip.
+    """
+
+    def __init__(self, *, probability: float = 0.5) -> None:
+        self.probability = probability
+
+    def __call__(self, sample: FlowSample, generator: torch.Generator) -> FlowSample:
+        """Flip or not."""
+        return flip(sample, dim=-1, component=0) if happens(self.probability, generator) else sample
+
+
+class RandomVerticalFlip:
+    """Mirror up and down; v changes its sign.
+
+    Args:
+        probability: of a flip.
+    """
+
+    def __init__(self, *, probability: float = 0.5) -> None:
+        self.probability = probability
+
+    def __call__(self, sample: FlowSample, generator: torch.Generator) -> FlowSample:
+        """Flip or not."""
+        return flip(sample, dim=-2, component=1) if happens(self.probability, generator) else sample
+
+
+class RandomTemporalSwap:
+    """Exchange the two frames; what is known of the first (flow, maps) is dropped.
+
+    Args:
+        probability: of an exchange. At 1/2 a batch mixes samples with and without ground truth, so the transform
+            drops it always: training needs none.
+    """
+
+    def __init__(self, *, probability: float = 0.5) -> None:
+        self.probability = probability
+
+    def __call__(self, sample: FlowSample, generator: torch.Generator) -> FlowSample:
+        """Swap or not."""
+        image1, image2 = sample["image1"], sample["image2"]
+        if happens(self.probability, generator):
+            image1, image2 = image2, image1
+        return {"image1": image1, "image2": image2, "name": sample["name"]}
+
+
+class RandomCrop:
+    """A window at a random place, the same in both frames; what leaves the window counts as occluded.
+
+    Args:
+        size: (H, W) of the window, pixels.
+    """
+
+    def __init__(self, *, size: tuple[int, int]) -> None:
+        self.size = size
+
+    def __call__(self, sample: FlowSample, generator: torch.Generator) -> FlowSample:
+        """Crop.
+
+        Raises:
+            ValueError: if the sample is smaller than the window.
+        """
+        height, width = sample["image1"].shape[-2:]
+        if height < self.size[0] or width < self.size[1]:
+            raise ValueError(
+                f"sample {sample['name']} is {height}x{width}, smaller than the crop of {self.size[0]}x{self.size[1]}."
+            )
+        top, left = (draw(slack + 1, generator) for slack in (height - self.size[0], width - self.size[1]))
+        cropped = changed(sample, lambda m: m[..., top : top + self.size[0], left : left + self.size[1]].contiguous())
+        if "occluded" in cropped and "flow" in cropped:
+            cropped["occluded"] = cropped["occluded"] | leaves(cropped["flow"])
+        return cropped
+
+
+def leaves(flow: Tensor) -> Tensor:
+    """Where p + F(p) lies outside the frame, (H, W) bool, of a flow (2, H, W)."""
+    height, width = flow.shape[-2:]
+    x, y = (coords_grid(height, width, dtype=flow.dtype)[0] + flow).unbind()
+    return (x < 0) | (x > width - 1) | (y < 0) | (y > height - 1)
+
+
+def flip(sample: FlowSample, *, dim: int, component: int) -> FlowSample:
+    """Mirror every map along a dimension and change the sign of one component of the flow."""
+    flipped = changed(sample, lambda m: m.flip(dim))
+    if "flow" in flipped:
+        flow = flipped["flow"].clone()
+        flow[component] = -flow[component]
+        flipped["flow"] = flow
+    return flipped
+
+
+def changed(sample: FlowSample, function: "MapFunction") -> FlowSample:
+    """A copy of a sample with a function applied to each of its maps."""
+    copy = sample.copy()
+    for name in MAPS:
+        if name in sample:
+            copy[name] = function(sample[name])  # type: ignore[literal-required]
+    return copy
+
+
+class MapFunction(Protocol):
+    """A map (..., H, W) to another."""
+
+    def __call__(self, field: Tensor) -> Tensor:
+        """Apply the function."""
+        ...
+
+
+def happens(probability: float, generator: torch.Generator) -> bool:
+    """One draw of an event."""
+    return torch.rand((), generator=generator).item() < probability
+
+
+def draw(count: int, generator: torch.Generator) -> int:
+    """One draw of 0 .. count - 1."""
+    return int(torch.randint(count, (), generator=generator).item())
