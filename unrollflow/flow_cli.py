@@ -96,6 +96,6 @@ def check_same(asked: dict[str, Any], saved: dict[str, Any], path: str) -> None:
     )
     more = f" (and {len(different) - MOST_DIFFERENCES} more)" if len(different) > MOST_DIFFERENCES else ""
     raise ValueError(
-        f"{listed}{more}; a checkpoint keeps its own settings. Leave --config and --model.* away to use it as it is, or "
-        "start a new stage of training from its weights with --model.init_weights."
+        f"{listed}{more}; a checkpoint keeps its own settings. Leave --config and --model.* away to use it as it is, "
+        "or start a new stage of training from its weights with --model.init_weights."
     )

@@ -95,7 +95,8 @@ class UnsupervisedFlow(pl.LightningModule):
         terms = self.objective(image1, image2, forward, backward, step=self.global_step)
         self.log_dict(terms.log)
         self.log("loss", terms.total.detach(), prog_bar=True, logger=False)
-        return terms.total
+        total: Tensor = terms.total
+        return total
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Log the gradient's norm as it is before clipping."""

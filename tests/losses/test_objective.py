@@ -126,7 +126,7 @@ def test_level_of_weight_zero_costs_nothing() -> None:
 
 def test_gamma_weights_iterates() -> None:
     assert level_weights(0.8, 3) == pytest.approx([0.64, 0.8, 1.0])
-    with pytest.raises(ValueError, match="3 level weights .* gives 2 estimates"):
+    with pytest.raises(ValueError, match=r"3 level weights .* gives 2 estimates"):
         cost(estimates(), estimates(), level_weights=[1.0, 1.0, 1.0])
 
 

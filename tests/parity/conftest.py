@@ -30,7 +30,7 @@ class Fixture(NamedTuple):
         return torch.from_numpy(self.arrays[name]).to(dtype)
 
     def expect(self, name: str, value: Tensor) -> None:
-        """Assert that a value is the reference's, in float64 to 1e-9 of the largest, or else at its own float32 error."""
+        """Assert that a value is the reference's: float64 to 1e-9 of the largest, float32 to its own error."""
         exact = value.dtype == torch.float64 and f"{name}_f64" in self.arrays
         reference = torch.from_numpy(np.asarray(self.arrays[f"{name}_f64" if exact else name])).double()
         value = value.detach().double()

@@ -18,6 +18,7 @@ KITTI_SCALE = 64.0
 KITTI_OFFSET = 2.0**15
 """KITTI stores u and v as 64 f + 32768 in 16 bits: steps of 1/64 px, from -512 to just under 512 px."""
 
+FULL_SCALE = {"uint8": 2.0**8 - 1, "uint16": 2.0**16 - 1}
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp"})
 
 
@@ -104,10 +105,10 @@ def read_image(path: str | Path) -> Tensor:
     """
     path = existing(path)
     bgr = decode(path, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
-    if bgr.dtype not in (np.uint8, np.uint16):
+    if bgr.dtype.name not in FULL_SCALE:
         raise ValueError(f"{path} holds {bgr.dtype} pixels; 8 or 16 bits are expected.")
     rgb = np.ascontiguousarray(rearrange(bgr[..., ::-1], "h w c -> c h w"))
-    return torch.from_numpy(rgb.astype(np.float32) / np.iinfo(bgr.dtype).max)
+    return torch.from_numpy(rgb.astype(np.float32) / FULL_SCALE[bgr.dtype.name])
 
 
 def write_image(path: str | Path, image: Tensor) -> None:
@@ -134,9 +135,7 @@ def decode(path: Path, flags: int) -> np.ndarray[tuple[int, ...], np.dtype[np.ge
     except cv2.error as error:
         raise ValueError(f"{path} cannot be read as an image: {error.err}") from error
     if picture is None:
-        raise ValueError(
-            f"{path} cannot be read as an image: {content.size} bytes, damaged or of an unknown format."
-        )
+        raise ValueError(f"{path} cannot be read as an image: {content.size} bytes, damaged or of an unknown format.")
     return picture
 
 

@@ -33,9 +33,9 @@ class EpochSampler(DistributedSampler[FlowSample]):
             drop_last=True,
         )
 
-    def __iter__(self) -> Iterator[int]:
+    def __iter__(self) -> Iterator[int]:  # type: ignore[override]  # torch types it by the data set's samples
         start = self.epoch * length(self.dataset)
-        return (start + i for i in super().__iter__())
+        return (start + cast(int, i) for i in super(EpochSampler, self).__iter__())
 
 
 class TrainingSamples(Dataset[FlowSample]):
@@ -140,5 +140,5 @@ def length(dataset: object) -> int:
 def required(dataset: Dataset[FlowSample] | None, stage: str) -> Dataset[FlowSample]:
     """A stage's data set, or a ValueError that says how to give one."""
     if dataset is None:
-        raise ValueError(f"no {stage} data; give a data set with --data.init_args.{stage} or a file of configs/data.")
+        raise ValueError(f"no {stage} data; give a data set with --data.{stage} or a file of configs/data.")
     return dataset

@@ -33,7 +33,7 @@ class StereoMotorcycle(Dataset[FlowSample]):
     def __getitem__(self, index: int) -> FlowSample:
         if index != 0:
             raise IndexError(f"sample {index} of 1")
-        left, right, disparity = stereo_motorcycle()
+        left, right, disparity = stereo_motorcycle()  # type: ignore[no-untyped-call]
         image1, image2 = (self._shrink(rearrange(torch.from_numpy(v), "h w c -> 1 c h w") / 255) for v in (left, right))
         distance = torch.from_numpy(disparity)[None, None]
         known = distance.isfinite().float()

@@ -7,7 +7,6 @@ from torch import Tensor
 
 from unrollflow.ops.precision import float32_island
 
-
 BLOCK = 16
 """Pixels of a row that one matrix product serves: it also multiplies pairs out of range, more the longer the row."""
 

@@ -1,0 +1,237 @@
+"""What a run leaves behind: pictures, a table, figures and a report, and the files of predictions."""
+
+import csv
+import io
+import json
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import BasePredictionWriter, Callback, ModelCheckpoint
+from pytorch_lightning.loggers import CSVLogger, WandbLogger
+from pytorch_lightning.utilities import rank_zero_only
+from torch import Tensor
+
+from unrollflow.contracts import FlowSample
+from unrollflow.data.codecs import write_flo, write_image, write_whole
+from unrollflow.metrics import MEASURES
+from unrollflow.module import Prediction
+from unrollflow.report import write_report
+from unrollflow.tables import column_means, format_table
+from unrollflow.viz import flow_to_rgb, panel
+
+STAGES = {"fit": "val", "validate": "val", "test": "test"}
+"""Prefix of the logged measures by what the trainer runs."""
+
+HEADINGS = ("EPE", "noc", "occ", "Fl %", "zero flow", "best constant")
+REPORTED = (*MEASURES, "photometric", "visible_fraction")
+
+
+def run_directory(trainer: pl.Trainer) -> Path:
+    """Where a run keeps its files: the first logger's directory, as for Lightning's checkpoints."""
+    logger = trainer.logger
+    if logger is None:
+        return Path(trainer.default_root_dir)
+    if isinstance(logger, CSVLogger):
+        return Path(logger.log_dir)
+    version = logger.version if isinstance(logger.version, str) else f"version_{logger.version}"
+    return Path(logger.save_dir or trainer.default_root_dir) / str(logger.name) / version
+
+
+class FlowPanels(Callback):
+    """Panels of the first validation samples, as PNG files of the run and as images of its W&B loggers.
+
+    Args:
+        samples: how many.
+        every_n_validations: 1 draws them in every validation.
+    """
+
+    def __init__(self, *, samples: int = 4, every_n_validations: int = 1) -> None:
+        self.samples, self.every_n_validations = samples, every_n_validations
+        self.validations = 0
+        self.drawn: list[Path] = []
+
+    def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Count, and start with no panel."""
+        self.drawn = []
+        self.validations += not trainer.sanity_checking
+
+    @rank_zero_only
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,  # of validation_step; Lightning's type knows no NamedTuple or dict of ours
+        batch: FlowSample,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Draw what is still missing of the first samples."""
+        due = not trainer.sanity_checking and (self.validations - 1) % self.every_n_validations == 0
+        for i in range(min(len(batch["name"]), self.samples - len(self.drawn)) if due else 0):
+            optional = {"target": batch.get("flow"), "valid": batch.get("valid"), "occluded": batch.get("occluded")}
+            maps = {name: None if value is None else value[i].cpu() for name, value in optional.items()}
+            picture = panel(
+                image1=batch["image1"][i].cpu(),
+                prediction=outputs["flow"][i].float().cpu(),
+                visible=outputs["visible"][i].float().cpu(),
+                **maps,
+            )
+            name = f"step-{trainer.global_step:06d}_{len(self.drawn):02d}-{safe_name(batch['name'][i])}.png"
+            self.drawn.append(run_directory(trainer) / "panels" / name)
+            write_image(self.drawn[-1], picture)
+
+    @rank_zero_only
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Hand the panels to the W&B loggers."""
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger) and self.drawn:
+                captions = [path.stem.partition("_")[2] for path in self.drawn]
+                logger.log_image("panels", [str(path) for path in self.drawn], caption=captions)
+
+
+class PerSampleTable(Callback):
+    """Measures of every sample when validate or test is run by itself: printed, and written as per_sample.csv.
+
+    Args:
+        most_rows: a longer table is only written, and its mean printed.
+    """
+
+    def __init__(self, *, most_rows: int = 50) -> None:
+        self.most_rows = most_rows
+        self.rows: list[tuple[str, list[float]]] = []
+
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,  # of validation_step; Lightning's type knows no NamedTuple or dict of ours
+        batch: FlowSample,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keep the batch's measures."""
+        if trainer.state.fn != "fit" and MEASURES[0] in outputs:
+            values = zip(*(outputs[name].tolist() for name in MEASURES), strict=True)
+            self.rows += [(name, list(measures)) for name, measures in zip(batch["name"], values, strict=True)]
+
+    on_test_batch_end = on_validation_batch_end
+
+    @rank_zero_only
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write and print the table."""
+        if not self.rows:
+            return
+        buffer = io.StringIO()
+        writer = csv.writer(buffer)
+        writer.writerow(["name", *MEASURES])
+        writer.writerows([name, *values] for name, values in self.rows)
+        path = run_directory(trainer) / "per_sample.csv"
+        write_whole(path, buffer.getvalue().encode())
+        shown = self.rows if len(self.rows) <= self.most_rows else []
+        means = (f"mean of {len(self.rows)}", column_means([values for _, values in self.rows]))
+        say(format_table(HEADINGS, [*shown, means]))
+        if not shown:
+            say(f"The {len(self.rows)} rows are in {path}.")
+        self.rows = []
+
+    on_test_end = on_validation_end
+
+
+class RunReport(Callback):
+    """At the end of a fit, or of validate or test by themselves: metrics.json, report.html, and where things lie."""
+
+    def __init__(self) -> None:
+        self.started = 0.0
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Start the clock."""
+        self.started = time.perf_counter()
+
+    @rank_zero_only
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Report the training."""
+        self._report(trainer)
+
+    @rank_zero_only
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Report a validation that is not part of a fit."""
+        if trainer.state.fn != "fit":
+            self._report(trainer)
+
+    on_test_end = on_validation_end
+
+    def _report(self, trainer: pl.Trainer) -> None:
+        directory = run_directory(trainer)
+        prefix = STAGES[str(trainer.state.fn.value if trainer.state.fn else "fit")]
+        logged = {name: trainer.callback_metrics.get(f"{prefix}/{name}") for name in REPORTED}
+        figures = {name: finite(value) for name, value in logged.items()}
+        figures |= {"steps": trainer.global_step, "seconds": time.perf_counter() - self.started}
+        write_whole(directory / "metrics.json", (json.dumps(figures, indent=2) + "\n").encode())
+        for logger in trainer.loggers:
+            logger.save()
+        say(f"figures      {directory / 'metrics.json'}")
+        say(f"report       {write_report(directory, title=f'unrollflow: {directory.parent.name}, {directory.name}')}")
+        for checkpoint in trainer.checkpoint_callbacks:
+            if isinstance(checkpoint, ModelCheckpoint) and trainer.state.fn == "fit":
+                say(f"checkpoints  best {checkpoint.best_model_path or '(none)'}")
+                say(f"             last {checkpoint.last_model_path or '(none)'}")
+
+
+class FlowWriter(BasePredictionWriter):
+    """Writes each prediction as NAME.flo, NAME.png (colours) and NAME_visible.png (white = seen in the other frame).
+
+    Args:
+        output: folder to write to; names with folders are kept below it.
+
+    Raises:
+        ValueError: if a sample's name leads out of the folder.
+    """
+
+    def __init__(self, output: Path) -> None:
+        super().__init__(write_interval="batch")
+        self.output = Path(output)
+
+    def write_on_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        prediction: Prediction,
+        batch_indices: Sequence[int] | None,
+        batch: FlowSample,
+        batch_idx: int,
+        dataloader_idx: int,
+    ) -> None:
+        """Write the files of every sample of a batch."""
+        for i, name in enumerate(batch["name"]):
+            target = self.output / name
+            if not target.resolve().is_relative_to(self.output.resolve()):
+                raise ValueError(f"sample {name!r} would be written outside {self.output}.")
+            flow = prediction.flow[i].float().cpu()
+            write_flo(target.with_name(f"{target.name}.flo"), flow)
+            write_image(target.with_name(f"{target.name}.png"), flow_to_rgb(flow))
+            write_image(target.with_name(f"{target.name}_visible.png"), prediction.visible[i].float().cpu())
+
+
+def safe_name(name: str) -> str:
+    """A sample's name as part of a file's name.
+
+    >>> safe_name("clean/alley_1/frame_0001")
+    'clean-alley_1-frame_0001'
+    """
+    return "".join(c if c.isalnum() or c in "-_." else "-" for c in name).lstrip(".")
+
+
+def finite(value: Tensor | None) -> float | None:
+    """A logged value for JSON, which knows no NaN."""
+    number = None if value is None else float(value)
+    return number if number is not None and math.isfinite(number) else None
+
+
+@rank_zero_only
+def say(text: str) -> None:
+    """Tell the user, once, whatever the number of processes."""
+    print(text, flush=True)  # noqa: T201, the answer of a command

@@ -1,0 +1,211 @@
+"""Flow as pictures: the Middlebury colour wheel, arrows, and panels that show a prediction beside the truth."""
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor
+
+WHEEL_SEGMENTS = (15, 6, 4, 11, 13, 6)
+"""Hues from red to yellow, green, cyan, blue, magenta and back: more where the eye tells more apart."""
+
+OVER_RANGE_DIMMING = 0.75
+TILE_HEIGHT = 192
+"""Small frames are enlarged by a whole factor until they are at least this high."""
+
+LONGEST_ARROW = 1.5
+SEEN, HIDDEN = 0.88, 0.15
+"""Greys of visible and occluded pixels: a white tile would vanish on white."""
+
+GAP, CAPTION_HEIGHT = 8, 22
+SMALLEST_FLOW = 1e-6
+SMALLEST_ERROR_RANGE = 1.0
+
+
+def wheel_colours() -> Tensor:
+    """The wheel's 55 colours, (55, 3), RGB in [0, 1], counter-clockwise from red.
+
+    >>> wheel_colours()[0].tolist()
+    [1.0, 0.0, 0.0]
+    """
+    corners = torch.tensor([[1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 1, 1], [0, 0, 1], [1, 0, 1], [1, 0, 0]]).float()
+    segments = []
+    for start, end, count in zip(corners, corners[1:], WHEEL_SEGMENTS, strict=False):
+        ramp = (torch.arange(count) / count).unsqueeze(1)
+        segments.append(start + ramp * (end - start))
+    return torch.cat(segments)
+
+
+def flow_to_rgb(flow: Tensor, *, max_flow: float | None = None) -> Tensor:
+    """Colours of a flow: hue is its direction, saturation its length; torchvision's own is not needed for this.
+
+    Args:
+        flow: (..., 2, H, W), pixels.
+        max_flow: length of full saturation, pixels; longer flow is darkened. None: the longest finite of each flow.
+
+    Returns:
+        (..., 3, H, W), RGB in [0, 1]; white where there is no motion, black where the flow is not finite.
+
+    Raises:
+        ValueError: if the flow has not two channels, or max_flow is not positive.
+
+    Source: Baker et al., A Database and Evaluation Methodology for Optical Flow, IJCV 2011 (colour code).
+
+    >>> flow_to_rgb(torch.tensor([1.0, 0.0]).view(2, 1, 1)).flatten().tolist()  # to the right: red
+    [1.0, 0.0, 0.0]
+    """
+    if flow.ndim < 3 or flow.shape[-3] != 2 or (max_flow is not None and max_flow <= 0):
+        raise ValueError(
+            f"flow is {tuple(flow.shape)}, max_flow {max_flow}; (..., 2, H, W) and more than 0 px are needed."
+        )
+    flow = flow.detach().cpu().float()
+    finite = flow.isfinite().all(dim=-3, keepdim=True)
+    u, v = torch.where(finite, flow, 0.0).unbind(dim=-3)
+    length = torch.hypot(u, v)
+    longest = length.amax(dim=(-2, -1), keepdim=True) if max_flow is None else torch.tensor(max_flow)
+    saturation = (length / longest.clamp_min(SMALLEST_FLOW)).unsqueeze(-1)
+    colours = wheel_colours()
+    position = (torch.atan2(v, u) / (2 * torch.pi)).remainder(1) * len(colours)
+    lower = position.floor().long() % len(colours)
+    share = (position - position.floor()).unsqueeze(-1)
+    hue = (1 - share) * colours[lower] + share * colours[(lower + 1) % len(colours)]  # (..., H, W, 3)
+    rgb = torch.where(saturation <= 1, 1 - saturation * (1 - hue), OVER_RANGE_DIMMING * hue)
+    return rgb.movedim(-1, -3) * finite
+
+
+def colour_wheel(size: int) -> Tensor:
+    """The legend of :func:`flow_to_rgb`, (3, size, size): each pixel's colour is that of the flow towards it."""
+    axis = torch.linspace(-1, 1, size)
+    v, u = torch.meshgrid(axis, axis, indexing="ij")
+    inside = torch.hypot(u, v) <= 1
+    return torch.where(inside, flow_to_rgb(torch.stack([u, v]), max_flow=1.0), 1.0)
+
+
+def flow_arrows(image: Tensor, flow: Tensor, *, spacing: int = 16, scale: float | None = None) -> Tensor:
+    """Arrows of a flow over its frame, one every `spacing` pixels.
+
+    Args:
+        image: (3, H, W), RGB in [0, 1].
+        flow: (2, H, W), pixels.
+        spacing: distance of the arrows, pixels.
+        scale: an arrow's length for one pixel of flow; None: the longest arrow spans 1.5 spacings.
+
+    Returns:
+        (3, H, W), RGB in [0, 1].
+    """
+    canvas = np.ascontiguousarray(
+        rearrange(255 * image.detach().cpu().float(), "c h w -> h w c").numpy().astype(np.uint8)
+    )
+    vectors = flow.detach().cpu().float().nan_to_num(posinf=0.0, neginf=0.0)
+    height, width = vectors.shape[-2:]
+    longest = torch.linalg.vector_norm(vectors, dim=0).max().clamp_min(SMALLEST_FLOW).item()
+    scale = LONGEST_ARROW * spacing / longest if scale is None else scale
+    for colour, thickness in (((0, 0, 0), 3), ((255, 235, 60), 1)):  # dark rim, light core: readable on any frame
+        for y in range(spacing // 2, height, spacing):
+            for x in range(spacing // 2, width, spacing):
+                u, v = (scale * vectors[:, y, x]).tolist()
+                tip = (round(x + u), round(y + v))
+                cv2.arrowedLine(canvas, (x, y), tip, colour, thickness, cv2.LINE_AA, tipLength=0.3)
+    return rearrange(torch.from_numpy(canvas), "h w c -> c h w").float() / 255
+
+
+class Tile(NamedTuple):
+    """One picture of a panel.
+
+    Attributes:
+        caption: a few words.
+        picture: (3, H, W), RGB in [0, 1].
+    """
+
+    caption: str
+    picture: Tensor
+
+
+def panel(
+    *,
+    image1: Tensor,
+    prediction: Tensor,
+    visible: Tensor,
+    target: Tensor | None = None,
+    valid: Tensor | None = None,
+    occluded: Tensor | None = None,
+) -> Tensor:
+    """Frame, prediction, truth, error and visibility in one row, with captions and the colour wheel.
+
+    Args:
+        image1: (3, H, W), RGB in [0, 1].
+        prediction: (2, H, W), pixels.
+        visible: (1, H, W), 1 = visible, as predicted.
+        target: (2, H, W), pixels, the truth if it is known; both flows then share its colours' range.
+        valid: (H, W) bool, where the truth is known; elsewhere truth and error are grey.
+        occluded: (H, W) bool, the true occlusion; shown beside the predicted one.
+
+    Returns:
+        (3, h, w), RGB in [0, 1].
+    """
+    reference = prediction if target is None else target
+    known = torch.ones_like(reference[0], dtype=torch.bool) if valid is None else valid.cpu()
+    longest = max(
+        torch.linalg.vector_norm(reference.cpu(), dim=0)[known].max().item() if known.any() else 0.0, SMALLEST_FLOW
+    )
+    tiles = [
+        Tile("frame 1", image1),
+        Tile(f"prediction (to {longest:.1f} px)", flow_to_rgb(prediction, max_flow=longest)),
+    ]
+    if target is not None:
+        tiles.append(Tile("ground truth", greyed(flow_to_rgb(target, max_flow=longest), known)))
+        tiles.append(error_tile(prediction, target, known))
+    tiles.append(Tile("seen in frame 2 (predicted)", visibility_picture(visible[0])))
+    if occluded is not None:
+        tiles.append(Tile("seen in frame 2 (true)", visibility_picture(~occluded)))
+    return row(tiles)
+
+
+def visibility_picture(visible: Tensor) -> Tensor:
+    """Visibility (H, W), 1 = visible, as a picture (3, H, W): light grey seen, dark grey hidden."""
+    return (HIDDEN + (SEEN - HIDDEN) * visible.detach().cpu().float()).expand(3, -1, -1)
+
+
+def error_tile(prediction: Tensor, target: Tensor, known: Tensor) -> Tile:
+    """End-point error of (2, H, W) flows from black over red to white, up to its 99th percentile, at least 1 px."""
+    error = torch.linalg.vector_norm((prediction - target).detach().cpu().float(), dim=0).nan_to_num(nan=torch.inf)
+    chosen = error[known]
+    mean = chosen.mean().item() if known.any() else float("nan")
+    largest = max(chosen.clamp_max(1e6).quantile(0.99).item() if known.any() else 0.0, SMALLEST_ERROR_RANGE)
+    grey = (255 * (error / largest).clamp(0, 1)).byte().numpy()
+    bgr = cv2.applyColorMap(grey, cv2.COLORMAP_INFERNO)
+    picture = rearrange(torch.from_numpy(bgr[..., ::-1].copy()), "h w c -> c h w").float() / 255
+    return Tile(f"error, mean {mean:.2f} (to {largest:.1f} px)", greyed(picture, known))
+
+
+def greyed(picture: Tensor, known: Tensor) -> Tensor:
+    """A picture (3, H, W) in grey where nothing is known, (H, W) bool."""
+    return torch.where(known, picture, 0.5)
+
+
+def row(tiles: list[Tile]) -> Tensor:
+    """Tiles of one size side by side on white, captions above them, the colour wheel at the end."""
+    height = tiles[0].picture.shape[-2]
+    factor = max(1, -(-TILE_HEIGHT // height))
+    columns = [captioned(tile.caption, enlarged(tile.picture.detach().cpu().float(), factor)) for tile in tiles]
+    legend = captioned("direction", F.pad(colour_wheel(96), (0, 0, 0, factor * height - 96), value=1.0))
+    return torch.cat([F.pad(column, [GAP // 2] * 4, value=1.0) for column in (*columns, legend)], dim=-1)
+
+
+def enlarged(picture: Tensor, factor: int) -> Tensor:
+    """Each pixel of (3, H, W) as a square of factor x factor pixels."""
+    return picture.repeat_interleave(factor, dim=-2).repeat_interleave(factor, dim=-1)
+
+
+def captioned(caption: str, picture: Tensor) -> Tensor:
+    """A picture (3, H, W) below a line of text; the picture is widened where the text is longer."""
+    font, scale = cv2.FONT_HERSHEY_SIMPLEX, 0.45
+    (text_width, _), _ = cv2.getTextSize(caption, font, scale, 1)
+    width = max(picture.shape[-1], text_width + 4)
+    strip = np.full((CAPTION_HEIGHT, width, 3), 255, np.uint8)
+    cv2.putText(strip, caption, (1, CAPTION_HEIGHT - 7), font, scale, (40, 40, 40), 1, cv2.LINE_AA)
+    text = rearrange(torch.from_numpy(strip), "h w c -> c h w").float() / 255
+    return torch.cat([text, F.pad(picture, (0, width - picture.shape[-1]), value=1.0)], dim=-2)
