@@ -5,7 +5,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-DIRECTIONS = 2048
+DIRECTIONS = 1024
 """Entries of an outline; entry i is the edge's distance for pseudo-angles from 4 i / DIRECTIONS on."""
 
 
