@@ -76,10 +76,13 @@ class MovingLayers(Dataset[FlowSample]):
     ) -> None:
         _check(split, seed, length, size, layers, coverage)
         self.split, self.seed, self.length, self.size = split, seed, length, size
-        self.layers, self.coverage, self.textures = layers, coverage, textures
+        self.layers, self.coverage = layers, coverage
+        self.textures = None if textures is None else Path(textures)
         self.background = Motion(background_translation, background_rotation, background_zoom)
         self.foreground = Motion(foreground_translation, foreground_rotation, foreground_zoom)
-        texture_files(textures, split)  # fails here rather than in a worker; the photographs are read on first use
+        self.background.check("background")
+        self.foreground.check("foreground")
+        texture_files(self.textures, split)  # fails here rather than in a worker; the photographs are read on first use
 
     def __len__(self) -> int:
         return self.length
@@ -97,7 +100,7 @@ class MovingLayers(Dataset[FlowSample]):
         area = generator.uniform(*self.coverage) * self.size[0] * self.size[1]
         scene = random_scene(self.size, count, area, self.background, self.foreground, generator)
         coordinates = own_coordinates(scene)  # (2, K, 2 H W)
-        distances = edge_distance(*coordinates[:, 1:], scene.outlines)
+        distances = edge_distance(coordinates[0, 1:], coordinates[1, 1:], scene.outlines)
         colours = render(coordinates, distances, load_textures(self.textures, self.split), generator)
         image1, image2 = colours.view(3, 2, *self.size).unbind(dim=1)
         layers = nearest_layer(distances[:, : self.size[0] * self.size[1]])
@@ -106,7 +109,7 @@ class MovingLayers(Dataset[FlowSample]):
             image1=image1.contiguous(),
             image2=image2.contiguous(),
             name=f"{self.split}-{index:06d}",
-            flow=flow.float(),
+            flow=flow.float().contiguous(),
             valid=torch.ones(self.size, dtype=torch.bool),
             occluded=occluded(scene, layers, flow),
             boundary_distance=boundary_distance(layers.view(self.size), flow),
@@ -131,9 +134,9 @@ def boundary_distance(labels: Tensor, flow: Tensor) -> Tensor:
         boundary.narrow(dim, 1, count).logical_or_(steps)
     if not boundary.any():
         return torch.full(labels.shape, float(sum(labels.shape)))
-    return torch.from_numpy(
-        cv2.distanceTransform((~boundary).numpy().astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    )
+    distance = cv2.distanceTransform((~boundary).numpy().astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    # the last bit that OpenCV gives varies from call to call; squares of these distances are whole numbers
+    return torch.from_numpy(distance).double().square().round().sqrt().float()
 
 
 def _check(

@@ -58,18 +58,18 @@ def texture_atlas(
     Returns:
         The atlas (3, h, w) in [0, 1], and shifts (2, K) from own coordinates to positions in it.
     """
-    groups = positions.split(torch.bincount(layer, minlength=count).tolist(), dim=1)
+    groups = torch.split(positions, torch.bincount(layer, minlength=count).tolist(), dim=1)
     parts, shifts, top = [], torch.zeros(2, count), 0
     for index, group in enumerate(groups):
         if group.shape[1] == 0:
             continue
         low, high = group.amin(dim=1).floor(), group.amax(dim=1).floor() + 2
         width, height = (high - low).int().tolist()
-        parts.append(_tinted(textures[generator.integers(len(textures))], height, width, generator))
+        parts.append(_tinted(textures[int(generator.integers(len(textures)))], height, width, generator))
         shifts[:, index] = torch.tensor([0.0, top]) - low
         top += height
     atlas = torch.zeros(3, top, max(part.shape[2] for part in parts))
-    for part, rows in zip(parts, atlas.split([part.shape[1] for part in parts], dim=1), strict=True):
+    for part, rows in zip(parts, torch.split(atlas, [part.shape[1] for part in parts], dim=1), strict=True):
         rows[:, :, : part.shape[2]] = part
     return atlas, shifts
 

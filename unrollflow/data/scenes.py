@@ -23,6 +23,12 @@ class Motion(NamedTuple):
     rotation: float
     zoom: float
 
+    def check(self, name: str) -> None:
+        """Raise ValueError unless every range is finite and not negative; the error names `name`'s argument."""
+        for part, value in self._asdict().items():
+            if not 0 <= value < np.inf:
+                raise ValueError(f"{name}_{part} is {value}; it must be a finite number of at least 0.")
+
     def draw(self, centre: NDArray[np.float64], generator: np.random.Generator) -> NDArray[np.float64]:
         """Random affine map (3, 3) of homogeneous positions, from frame 1 to frame 2."""
         length, direction = generator.uniform(0, self.translation), generator.uniform(0, 2 * np.pi)
@@ -103,7 +109,8 @@ def exact_flow(scene: Scene, layers: Tensor) -> Tensor:
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     motion = (scene.motions - torch.eye(3, dtype=torch.float64))[:, :2]  # (K, 2, 3)
     a, b, c = motion[layers].view(height, width, 2, 3).permute(3, 2, 0, 1)  # each (2, H, W)
-    return a * x + b * y + c
+    flow: Tensor = a * x + b * y + c
+    return flow
 
 
 def occluded(scene: Scene, layers: Tensor, flow: Tensor) -> Tensor:

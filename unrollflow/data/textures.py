@@ -2,12 +2,14 @@
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import cv2
 import numpy as np
 import skimage
 from numpy.typing import NDArray
+
+from unrollflow.data.codecs import IMAGE_SUFFIXES
 
 Split = Literal["train", "validation", "test"]
 Photograph = tuple[NDArray[np.uint8], ...]
@@ -28,7 +30,6 @@ BUNDLED: dict[Split, tuple[str, ...]] = {
     "test": ("clock_motion.png", "gravel.png", "moon.png"),
 }
 """Files inside scikit-image's wheel (0.24 or newer), by split; the motorcycle pair is kept for evaluation."""
-ENDINGS = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 _PHOTOGRAPHS_PER_NOISE = 3
 _LARGEST_SIDE = 1024
@@ -53,9 +54,10 @@ def texture_files(folder: Path | None, split: Split) -> list[Path]:
         return [Path(skimage.__file__).parent / "data" / name for name in BUNDLED[split]]
     if not folder.is_dir():
         raise FileNotFoundError(f"texture folder {folder} does not exist; give a folder of photographs, or None.")
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS)
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
     if not files:
-        raise ValueError(f"texture folder {folder} holds no image; endings that are read: {', '.join(ENDINGS)}.")
+        endings = ", ".join(sorted(IMAGE_SUFFIXES))
+        raise ValueError(f"texture folder {folder} holds no image; files that end in {endings} count.")
     if len(files) < 5:
         return files
     turn = {3: "validation", 4: "test"}
@@ -86,11 +88,13 @@ def noise(generator: np.random.Generator, size: int = 512) -> NDArray[np.uint8]:
     """Coloured fractal noise (size, size, 3), 0 to 255: octaves whose amplitude falls as their frequency rises."""
     image = np.zeros((size, size, 3), np.float32)
     for cells in (4, 8, 16, 32, 64, 128, 256):
-        octave = generator.normal(size=(cells, cells, 3)).astype(np.float32)
-        octave += 2 * octave.mean(axis=-1, keepdims=True)  # channels resemble each other, as in photographs
-        image += cv2.resize(octave, (size, size), interpolation=cv2.INTER_CUBIC) / cells**0.5
+        octave: NDArray[np.float32] = generator.normal(size=(cells, cells, 3)).astype(np.float32)
+        octave = octave + 2 * octave.mean(axis=-1, keepdims=True)  # channels resemble each other, as in photographs
+        octave = cv2.resize(octave, (size, size), interpolation=cv2.INTER_CUBIC).astype(np.float32, copy=False)
+        image += octave / cells**0.5
     image = (image - image.mean()) / image.std()
-    return (255 * np.clip(0.5 + 0.2 * image, 0, 1)).astype(np.uint8)
+    pixels: NDArray[np.uint8] = (255 * np.clip(0.5 + 0.2 * image, 0, 1)).astype(np.uint8)
+    return pixels
 
 
 def crop(texture: Photograph, height: int, width: int, generator: np.random.Generator) -> NDArray[np.uint8]:
@@ -114,13 +118,13 @@ def _read(path: Path) -> NDArray[np.uint8]:
     image = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
     if image is None:
         raise ValueError(f"texture {path} is not a readable image; remove it from the folder or convert it to PNG.")
-    return image.astype(np.uint8)
+    return image.astype(np.uint8, copy=False)
 
 
-def _halve(image: NDArray[np.uint8]) -> Any:
+def _halve(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     height, width = image.shape[:2]
-    return cv2.resize(image, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
+    return cv2.resize(image, (width // 2, height // 2), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
 
 
-def _smooth(image: NDArray[np.uint8]) -> Any:
-    return cv2.GaussianBlur(image, (0, 0), _SIGMA)
+def _smooth(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return cv2.GaussianBlur(image, (0, 0), _SIGMA).astype(np.uint8, copy=False)
