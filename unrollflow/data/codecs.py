@@ -87,11 +87,20 @@ def write_kitti_flow(path: str | Path, flow: Tensor, valid: Tensor | None = None
     Args:
         path: file to write.
         flow: (2, H, W).
-        valid: (H, W) bool; None: everywhere.
+        valid: (H, W) bool; None: everywhere. Unknown flow is stored as 0, as in KITTI's own files.
+
+    Raises:
+        ValueError: if the flow has another shape, or is not finite where it is valid.
     """
     check_flow(flow, path)
+    flow = flow.detach().cpu().double()
     known = torch.ones(flow.shape[-2:], dtype=torch.bool) if valid is None else valid.cpu()
-    stored = (KITTI_SCALE * flow.detach().cpu().double() + KITTI_OFFSET).clamp(0, 2**16 - 1).floor()
+    if known.shape != flow.shape[-2:]:
+        raise ValueError(f"validity for {path} has shape {tuple(known.shape)}; {tuple(flow.shape[-2:])} is needed.")
+    if not flow[:, known].isfinite().all():
+        raise ValueError(f"flow for {path} is not finite everywhere, which KITTI's format cannot hold.")
+    values = (KITTI_SCALE * flow + KITTI_OFFSET).clamp(0, 2**16 - 1).floor()
+    stored = torch.where(known, values, 0.0)
     bgr = torch.stack([known.double(), stored[1], stored[0]], dim=-1).numpy().astype(np.uint16)
     write_whole(path, cv2.imencode(".png", bgr)[1].tobytes())
 

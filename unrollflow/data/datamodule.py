@@ -3,10 +3,11 @@
 from collections.abc import Iterator, Sized
 from typing import cast
 
+import numpy as np
 import torch
 import torch.distributed
 from pytorch_lightning import LightningDataModule
-from torch.utils.data import DataLoader, Dataset, DistributedSampler
+from torch.utils.data import DataLoader, Dataset, DistributedSampler, default_collate
 
 from unrollflow.contracts import FlowSample
 from unrollflow.data.transforms import Transform
@@ -35,7 +36,8 @@ class EpochSampler(DistributedSampler[FlowSample]):
 
     def __iter__(self) -> Iterator[int]:  # type: ignore[override]  # torch types it by the data set's samples
         start = self.epoch * length(self.dataset)
-        return (start + cast(int, i) for i in super(EpochSampler, self).__iter__())
+        order = super().__iter__()
+        return (start + cast(int, i) for i in order)
 
 
 class TrainingSamples(Dataset[FlowSample]):
@@ -58,12 +60,9 @@ class TrainingSamples(Dataset[FlowSample]):
         sample = self.dataset[index if endless else index % len(self)]
         if self.transform is None:
             return sample
-        state = torch.tensor([self.seed, index]).numpy().tobytes()
-        generator = torch.Generator().manual_seed(int.from_bytes(state, "little") % MODULUS)
-        return self.transform(sample, generator)
-
-
-MODULUS = 2**61 - 1  # a prime: (seed, index) pairs of 128 bits fold into a generator's seed without a pattern
+        # mixed, as with a sum, say, the draws of one seed would be those of another one, shifted
+        state = np.random.SeedSequence([self.seed, index]).generate_state(1, np.uint64)
+        return self.transform(sample, torch.Generator().manual_seed(int(state[0])))
 
 
 class FlowDataModule(LightningDataModule):
@@ -80,7 +79,7 @@ class FlowDataModule(LightningDataModule):
         transform: random changes of the training samples, or None.
 
     Raises:
-        ValueError: if the training set is smaller than a batch.
+        ValueError: if the training set is smaller than a batch, or the seed is negative.
     """
 
     def __init__(
@@ -96,6 +95,8 @@ class FlowDataModule(LightningDataModule):
         transform: Transform | None = None,
     ) -> None:
         super().__init__()
+        if seed < 0:
+            raise ValueError(f"seed is {seed}; it must be at least 0.")
         if train is not None and length(train) < batch_size:
             raise ValueError(
                 f"the training set holds {length(train)} samples, fewer than one batch of {batch_size}; "
@@ -125,11 +126,35 @@ class FlowDataModule(LightningDataModule):
             dataset,
             batch_size,
             sampler=sampler,
+            collate_fn=collate,
             num_workers=self.workers,
             drop_last=sampler is not None,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=self.workers > 0,
         )
+
+
+def collate(samples: list[FlowSample]) -> FlowSample:
+    """Stack samples to a batch.
+
+    Raises:
+        ValueError: if their sizes differ, or one has a map that another one lacks.
+    """
+    first = samples[0]
+    for other in samples[1:]:
+        if other["image1"].shape != first["image1"].shape:
+            sizes = ["x".join(map(str, s["image1"].shape[-2:])) for s in (first, other)]
+            raise ValueError(
+                f"{first['name']} is {sizes[0]}, but {other['name']} is {sizes[1]}: samples of different sizes make no "
+                "batch; crop them with RandomCrop, or set the batch size to 1."
+            )
+        if other.keys() != first.keys():
+            lacking = sorted(other.keys() ^ first.keys())
+            raise ValueError(
+                f"only one of {first['name']} and {other['name']} has {', '.join(lacking)}: they make no batch; "
+                "set the batch size to 1."
+            )
+    return cast(FlowSample, default_collate(samples))
 
 
 def length(dataset: object) -> int:

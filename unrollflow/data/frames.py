@@ -24,8 +24,8 @@ class FramePairs(Dataset[FlowSample]):
     """
 
     def __init__(self, frames: Path | tuple[Path, ...]) -> None:
-        self.frames = list(frames) if isinstance(frames, tuple) else list_frames(frames)
-        if isinstance(frames, tuple) and len(frames) != 2:
+        self.frames = [Path(f) for f in frames] if isinstance(frames, tuple | list) else list_frames(Path(frames))
+        if isinstance(frames, tuple | list) and len(frames) != 2:
             raise ValueError(f"{len(frames)} images given; give one folder of frames, or exactly two images.")
 
     def __len__(self) -> int:
@@ -44,7 +44,8 @@ def natural_key(path: Path) -> list[tuple[bool, int, str]]:
     >>> [p.stem for p in sorted([Path("f10.png"), Path("f9.png")], key=natural_key)]
     ['f9', 'f10']
     """
-    return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.split(r"(\d+)", path.name)]
+    # `isdecimal`, because `int` fails on other digits, such as superscripts
+    return [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in re.split(r"(\d+)", path.name)]
 
 
 def list_frames(folder: Path) -> list[Path]:

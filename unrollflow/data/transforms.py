@@ -13,7 +13,6 @@ from unrollflow.contracts import FlowSample
 from unrollflow.ops import coords_grid
 
 MAPS = ("image1", "image2", "flow", "valid", "occluded", "boundary_distance")
-IMAGES = ("image1", "image2")
 
 
 class Transform(Protocol):
@@ -42,10 +41,13 @@ class RandomHorizontalFlip:
 
     Args:
         probability: of a flip.
+
+    Raises:
+        ValueError: if it is no probability.
     """
 
     def __init__(self, *, probability: float = 0.5) -> None:
-        self.probability = probability
+        self.probability = checked(probability)
 
     def __call__(self, sample: FlowSample, generator: torch.Generator) -> FlowSample:
         """Flip or not."""
@@ -57,10 +59,13 @@ class RandomVerticalFlip:
 
     Args:
         probability: of a flip.
+
+    Raises:
+        ValueError: if it is no probability.
     """
 
     def __init__(self, *, probability: float = 0.5) -> None:
-        self.probability = probability
+        self.probability = checked(probability)
 
     def __call__(self, sample: FlowSample, generator: torch.Generator) -> FlowSample:
         """Flip or not."""
@@ -73,10 +78,13 @@ class RandomTemporalSwap:
     Args:
         probability: of an exchange. At 1/2 a batch mixes samples with and without ground truth, so the transform
             drops it always: training needs none.
+
+    Raises:
+        ValueError: if it is no probability.
     """
 
     def __init__(self, *, probability: float = 0.5) -> None:
-        self.probability = probability
+        self.probability = checked(probability)
 
     def __call__(self, sample: FlowSample, generator: torch.Generator) -> FlowSample:
         """Swap or not."""
@@ -87,7 +95,9 @@ class RandomTemporalSwap:
 
 
 class RandomCrop:
-    """A window at a random place, the same in both frames; what leaves the window counts as occluded.
+    """A window at a random place, the same in both frames.
+
+    What leaves the window counts as occluded; the distance to a motion boundary is still to one of the whole frame.
 
     Args:
         size: (H, W) of the window, pixels.
@@ -146,6 +156,13 @@ class MapFunction(Protocol):
     def __call__(self, field: Tensor) -> Tensor:
         """Apply the function."""
         ...
+
+
+def checked(probability: float) -> float:
+    """The probability, or a ValueError where it is none."""
+    if not 0 <= probability <= 1:
+        raise ValueError(f"probability is {probability}; it must lie in 0 to 1.")
+    return probability
 
 
 def happens(probability: float, generator: torch.Generator) -> bool:
