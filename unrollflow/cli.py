@@ -2,6 +2,7 @@
 
 import sys
 import traceback
+import warnings
 from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from unrollflow.flow_cli import FlowCLI, SaveRunConfig
 from unrollflow.module import UnsupervisedFlow
 
 PACKAGE = Path(__file__).parent
+WORKER = "DataLoader worker process"
 STAGES_OF_A_CHECKPOINT = ("validate", "test")
 
 
@@ -34,6 +36,8 @@ def main(args: Sequence[str] | None = None) -> None:
 
 def run_lightning(arguments: list[str]) -> None:
     """LightningCLI on arguments in which shipped configurations and those of checkpoints are filled in."""
+    # Lightning warns that `args` might be given by mistake; here they are the command line's own, with paths filled in
+    warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
     FlowCLI(
         UnsupervisedFlow,
         FlowDataModule,
@@ -114,12 +118,16 @@ def predict(frames: list[Path], *, ckpt_path: Path, output: Path, accelerator: s
 
 
 def expected(error: BaseException) -> bool:
-    """Whether the package itself raised an error about its input, here or in a worker that loads data."""
-    innermost = traceback.extract_tb(error.__traceback__)[-1]
-    return Path(innermost.filename).is_relative_to(PACKAGE) or "DataLoader worker" in str(error)
+    """Whether an error is about the input: raised by the package, here or in a data worker, or by jsonargparse."""
+    innermost = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
+    return innermost.is_relative_to(PACKAGE) or "jsonargparse" in innermost.parts or WORKER in str(error)
 
 
 def message(error: BaseException) -> str:
-    """The error's own words, without the traceback that a DataLoader worker puts before them."""
+    """The error's own words, without what a DataLoader worker or jsonargparse puts around them."""
     text = str(error)
-    return text.strip().splitlines()[-1].partition(": ")[2] if "DataLoader worker" in text else text
+    if WORKER in text:
+        return text.strip().splitlines()[-1].partition(": ")[2]
+    # of an optional object, jsonargparse reports that it cannot be built and that it is not None either
+    reasons = [line.strip(" -") for line in text.splitlines() if line.startswith("  - ") and "NoneType" not in line]
+    return "; ".join(reasons) or text

@@ -193,4 +193,5 @@ def configuration(path: Path) -> str:
     """The configuration, folded away."""
     if not path.is_file():
         return ""
-    return f"<h2>Configuration</h2><details><summary>{escape(path.name)}</summary><pre>{escape(path.read_text())}</pre></details>"
+    text = escape(path.read_text(encoding="utf-8"))
+    return f"<h2>Configuration</h2><details><summary>{escape(path.name)}</summary><pre>{text}</pre></details>"

@@ -30,11 +30,11 @@ def float32_island(function: Callable[P, R]) -> Callable[P, R]:
     """
 
     @wraps(function)
-    def island(*args: P.args, **kwargs: P.kwargs) -> R:
+    def _island(*args: P.args, **kwargs: P.kwargs) -> R:
         tensors = [a for a in (*args, *kwargs.values()) if isinstance(a, Tensor)]
         device_type = tensors[0].device.type if tensors else "cpu"
         with torch.autocast(device_type, enabled=False):
             lifted = [lift(a) for a in args]
             return function(*lifted, **{k: lift(v) for k, v in kwargs.items()})  # type: ignore[arg-type]
 
-    return island
+    return _island

@@ -1,0 +1,34 @@
+"""The command line, run in this process on tiny data."""
+
+from pathlib import Path
+
+from unrollflow.cli import main
+
+TINY = {
+    "--data.train.length": "4",
+    "--data.validation.length": "2",
+    "--data.train.size": "[64, 64]",
+    "--data.validation.size": "[64, 64]",
+    "--data.batch_size": "2",
+}
+BRIEF = {
+    "--data.workers": "0",
+    "--trainer.max_epochs": "1",
+    "--trainer.limit_train_batches": "1",
+    "--trainer.limit_val_batches": "1",
+    "--trainer.log_every_n_steps": "1",
+    "--trainer.enable_model_summary": "false",
+}
+
+
+def run_one_step(directory: Path, config: Path | str, *arguments: str, subcommand: str = "fit") -> None:
+    """One step of training and one of validation, files below `directory`."""
+    options = dict(BRIEF)
+    if "--data" not in arguments:
+        options |= TINY
+    csv = (
+        '[{"class_path": "pytorch_lightning.loggers.CSVLogger", "init_args": '
+        f'{{"save_dir": "{directory}", "name": "flow"}}}}]'
+    )
+    extra = [word for pair in options.items() for word in pair]
+    main([subcommand, "--config", str(config), *arguments, "--trainer.logger", csv, *extra])
