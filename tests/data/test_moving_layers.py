@@ -23,11 +23,11 @@ SMALL: dict[str, Any] = {
 
 
 def same(a: FlowSample, b: FlowSample) -> bool:
-    return a.keys() == b.keys() and all(v == b[k] if k == "name" else torch.equal(v, b[k]) for k, v in a.items())  # type: ignore[literal-required, arg-type]
+    return a.keys() == b.keys() and all(v == b[k] if k == "name" else torch.equal(v, b[k]) for k, v in a.items())
 
 
 def stacked(samples: list[FlowSample], name: str) -> Tensor:
-    return torch.stack([sample[name] for sample in samples])  # type: ignore[literal-required]
+    return torch.stack([sample[name] for sample in samples])
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -144,7 +144,7 @@ def test_layers_at_rest_have_no_flow_no_occlusion_and_no_motion_boundary() -> No
     still = dict.fromkeys(
         [f"{a}_{b}" for a in ("background", "foreground") for b in ("translation", "rotation", "zoom")], 0.0
     )
-    sample = MovingLayers(split="train", size=(32, 48), **still)[0]  # type: ignore[arg-type]
+    sample = MovingLayers(split="train", size=(32, 48), **still)[0]
     assert sample["flow"].abs().max() == 0
     assert not sample["occluded"].any()
     assert (sample["boundary_distance"] == 80).all()

@@ -1,0 +1,67 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from unrollflow.data import FramePairs, read_image, write_image
+
+
+def frame(path: Path, *, size: tuple[int, int] = (4, 6), value: float = 0.5) -> Path:
+    write_image(path, torch.full((3, *size), value))
+    return path
+
+
+def test_neighbours_of_a_folder_come_in_natural_order(tmp_path: Path) -> None:
+    for number in (10, 1, 2):
+        frame(tmp_path / f"frame_{number}.png", value=number / 20)
+    (tmp_path / "notes.txt").write_text("no frame")
+    pairs = FramePairs(tmp_path)
+    assert [sample["name"] for sample in pairs] == ["frame_1", "frame_2"]
+    assert len(pairs) == 2
+    assert torch.equal(pairs[1]["image1"], read_image(tmp_path / "frame_2.png"))
+    assert torch.equal(pairs[1]["image2"], read_image(tmp_path / "frame_10.png"))
+
+
+@pytest.mark.parametrize("container", [tuple, list])
+def test_two_images_are_one_pair_in_the_order_given(tmp_path: Path, container: type) -> None:
+    pairs = FramePairs(container([frame(tmp_path / "b.png", value=0.2), frame(tmp_path / "a.png", value=0.8)]))
+    assert len(pairs) == 1
+    assert pairs[0]["name"] == "b"
+    assert pairs[0]["image1"].max() < pairs[0]["image2"].min()
+    with pytest.raises(IndexError, match="pair 1 of 1"):
+        pairs[1]
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_another_number_of_images_is_refused(tmp_path: Path, count: int) -> None:
+    with pytest.raises(ValueError, match=f"{count} images given.*exactly two"):
+        FramePairs(tuple(tmp_path / f"{i}.png" for i in range(count)))
+
+
+def test_frames_of_two_sizes_are_both_named(tmp_path: Path) -> None:
+    pairs = FramePairs((frame(tmp_path / "a.png"), frame(tmp_path / "b.png", size=(5, 6))))
+    with pytest.raises(ValueError, match=r"a\.png is 4x6, but .*b\.png is 5x6"):
+        pairs[0]
+
+
+def test_an_unreadable_and_a_missing_image_are_named(tmp_path: Path) -> None:
+    (tmp_path / "broken.png").write_text("no image")
+    with pytest.raises(ValueError, match=r"broken\.png"):
+        FramePairs((frame(tmp_path / "a.png"), tmp_path / "broken.png"))[0]
+    with pytest.raises(FileNotFoundError, match=r"missing\.png"):
+        FramePairs((tmp_path / "a.png", tmp_path / "missing.png"))[0]
+
+
+def test_a_folder_without_two_images_says_what_counts(tmp_path: Path) -> None:
+    frame(tmp_path / "only.png")
+    with pytest.raises(ValueError, match=rf"{tmp_path} holds 1 image.*\.png"):
+        FramePairs(tmp_path)
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        FramePairs(tmp_path / "nowhere")
+
+
+def test_two_frames_of_one_name_are_refused(tmp_path: Path) -> None:
+    for name in ("a.png", "a.bmp"):
+        frame(tmp_path / name)
+    with pytest.raises(ValueError, match="several images named a"):
+        FramePairs(tmp_path)
