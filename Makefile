@@ -1,18 +1,35 @@
-# Every target sets up what it needs: a virtual environment in .venv, nothing global.
+# Every target sets up what it needs by itself: a virtual environment in .venv, nothing global.
 PYTHON ?= python3
-VENV := .venv
-BIN := $(VENV)/bin
-READY := $(VENV)/.installed
-RUNS := runs
-CHECKPOINT = $$(ls -td $(RUNS)/quickstart/version_*/checkpoints/best.ckpt | head -n 1)
+BIN := .venv/bin
+READY := .venv/.installed
 
-help:  ## show this help
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+.DEFAULT_GOAL := help
+.PHONY: help install quickstart test slow lint build
 
-install: $(READY)  ## set up .venv with the tested versions
+help: ## show this help
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(READY) ## set up .venv with the tested versions (constraints.txt)
 
 $(READY): pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet -c constraints.txt torch
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt torch
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
+
+quickstart: $(READY) ## train a small network without labels, then predict flow of real photographs (minutes)
+	$(BIN)/python experiments/quickstart.py
+
+test: $(READY) ## run the default tests (under 3 minutes on two cores)
+	$(BIN)/python -m pytest -m 'not slow'
+
+slow: $(READY) ## run the long tests as well
+	$(BIN)/python -m pytest
+
+lint: $(READY) ## check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+build: $(READY) ## build the wheel and the source distribution into dist/
+	$(BIN)/python -m build

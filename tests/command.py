@@ -5,7 +5,7 @@ from pathlib import Path
 from unrollflow.cli import main
 
 TINY = {
-    "--data.train.length": "4",
+    "--data.train.length": "2",
     "--data.validation.length": "2",
     "--data.train.size": "[64, 64]",
     "--data.validation.size": "[64, 64]",
@@ -14,17 +14,15 @@ TINY = {
 BRIEF = {
     "--data.workers": "0",
     "--trainer.max_epochs": "1",
-    "--trainer.limit_train_batches": "1",
-    "--trainer.limit_val_batches": "1",
     "--trainer.log_every_n_steps": "1",
     "--trainer.enable_model_summary": "false",
 }
 
 
 def run_one_step(directory: Path, config: Path | str, *arguments: str, subcommand: str = "fit") -> None:
-    """One step of training and one of validation, files below `directory`."""
+    """One step of training and one of validation, or a validation of all, files below `directory`."""
     options = dict(BRIEF)
-    if "--data" not in arguments:
+    if subcommand == "fit":
         options |= TINY
     csv = (
         '[{"class_path": "pytorch_lightning.loggers.CSVLogger", "init_args": '

@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unrollflow.models.correlation import BLOCK, cost_volume, standardise
+from unrollflow.models.correlation import BLOCK, cost_volume, unit_features
 
 
 def shifted_products(features1: Tensor, features2: Tensor, r: int) -> Tensor:
@@ -52,8 +52,16 @@ def test_bfloat16_features_are_lifted() -> None:
         assert cost_volume(f, f, search_range=2).dtype == torch.float32
 
 
-def test_standardised_features_have_one_scale_and_constant_ones_are_finite() -> None:
-    f = standardise(100 + 7 * random(2, 4, 6, 6))
-    torch.testing.assert_close(f.mean(dim=(1, 2, 3)), torch.zeros(2, dtype=torch.float64), atol=1e-9, rtol=0)
-    torch.testing.assert_close(f.square().mean(dim=(1, 2, 3)), torch.ones(2, dtype=torch.float64))
-    assert standardise(torch.zeros(1, 2, 3, 3)).abs().max() == 0
+def test_unit_features_make_each_cost_a_cosine() -> None:
+    f = unit_features(100 + 7 * random(2, 4, 6, 6))
+    torch.testing.assert_close(f.square().mean(dim=1), torch.ones(2, 6, 6, dtype=torch.float64))
+    cost = cost_volume(f, f, search_range=1)
+    assert cost.abs().max() <= 1 + 1e-9
+    torch.testing.assert_close(cost[:, 4], torch.ones(2, 6, 6, dtype=torch.float64))  # dx = dy = 0
+
+
+def test_unit_features_of_constant_features_are_zero_with_a_finite_gradient() -> None:
+    flat = torch.ones(1, 2, 3, 3, requires_grad=True)
+    features = unit_features(flat)
+    assert features.abs().max() == 0
+    assert torch.autograd.grad(features.sum(), flat)[0].isfinite().all()

@@ -7,7 +7,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from unrollflow.contracts import FlowEstimate
-from unrollflow.models.correlation import cost_volume, standardise
+from unrollflow.models.correlation import cost_volume, unit_features
 from unrollflow.ops.resize import resize_flow
 from unrollflow.ops.warp import warp
 
@@ -119,7 +119,8 @@ class PWCLite(nn.Module):
         estimator_channels: of the flow estimator's layers.
         context_channels: of the context network's layers, at most six (dilations 1, 2, 4, 8, 16, 1).
         dense: the dense estimator in place of the reduced one.
-        normalise_features: standardise both feature maps before each cost volume (not in the released network).
+        normalise_features: make each cost a cosine, see :func:`~unrollflow.models.correlation.unit_features` (not in the
+            released network).
         head_scale: factor on the initial weights of the flow heads; small values start near zero flow.
 
     Raises:
@@ -211,7 +212,7 @@ class PWCLite(nn.Module):
     def _refine(self, f1: Tensor, f2: Tensor, projected: Tensor, flow: Tensor) -> Tensor:
         """One level's flow (B, 2, h, w) from the level before's, up-sampled."""
         if self.normalise_features:
-            f1, f2 = standardise(f1), standardise(f2)
+            f1, f2 = unit_features(f1), unit_features(f2)
         cost = self.activation(cost_volume(f1, f2, search_range=self.search_range))
         features, residual = self.estimator(torch.cat([cost, projected, flow], dim=1))
         flow = flow + residual

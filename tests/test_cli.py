@@ -1,0 +1,199 @@
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from tests.command import run_one_step
+from unrollflow.cli import main, shipped_config
+from unrollflow.data import read_flo, write_image
+from unrollflow.metrics import MEASURES
+from unrollflow.module import UnsupervisedFlow
+
+QUICKSTART = "configs/experiment/quickstart.yaml"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Directory of one finished fit of a step."""
+    directory = tmp_path_factory.mktemp("runs")
+    run_one_step(directory, QUICKSTART)
+    return directory / "flow" / "version_0"
+
+
+@pytest.fixture
+def checkpoint(run: Path) -> str:
+    return str(run / "checkpoints" / "best.ckpt")
+
+
+def said(capsys: pytest.CaptureFixture[str]) -> str:
+    return capsys.readouterr().out
+
+
+def refusal(*arguments: str) -> str:
+    """The message with which a command ends, its exit status not 0."""
+    with pytest.raises(SystemExit) as error:
+        main(arguments)
+    assert error.value.code != 0
+    return str(error.value.code)
+
+
+def test_a_fit_leaves_figures_report_pictures_and_checkpoints(run: Path) -> None:
+    figures = json.loads((run / "metrics.json").read_text())
+    assert set(MEASURES) | {"seconds", "steps"} <= set(figures)
+    assert figures["steps"] == 1
+    assert figures["epe"] > 0
+    assert len(list((run / "panels").glob("*.png"))) == 2
+    assert (run / "checkpoints" / "last.ckpt").is_file()
+    page = (run / "report.html").read_text()
+    assert page.count("data:image/png;base64,") >= 4
+    assert "http" not in page  # nothing is fetched
+
+
+def test_what_is_logged(run: Path) -> None:
+    with (run / "metrics.csv").open() as file:
+        columns = set(next(csv.reader(file)))
+    training = {"loss/total", "loss/photometric", "loss/smoothness", "visible_fraction", "grad_norm", "lr-AdamW/pg1"}
+    validation = {f"val/{name}" for name in (*MEASURES, "photometric", "visible_fraction", "score")}
+    assert training | validation <= columns
+
+
+def test_checkpoint_by_path_alone_and_primitives_only(checkpoint: str) -> None:
+    contents = torch.load(checkpoint, weights_only=True)
+    assert contents["hyper_parameters"]["backbone"]["class_path"] == "unrollflow.models.PWCLite"
+    module = UnsupervisedFlow.load_from_checkpoint(checkpoint)
+    for name, value in module.state_dict().items():
+        assert value.equal(contents["state_dict"][name])
+
+
+def test_validate_by_checkpoint_alone(
+    checkpoint: str, middlebury_tree: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["validate", "--ckpt_path", checkpoint, "--data", "configs/data/middlebury.yaml",
+          "--data.validation.root", str(middlebury_tree), "--trainer.default_root_dir", str(middlebury_tree),
+          "--trainer.logger", "false", "--data.workers", "0"])  # fmt: skip
+    output = said(capsys)
+    assert "Alpha" in output
+    assert "Beta" in output
+    assert "mean of 2" in output
+    assert json.loads((middlebury_tree / "metrics.json").read_text())["epe_zero_flow"] == pytest.approx(1.0)
+    assert (middlebury_tree / "per_sample.csv").read_text().startswith("name,epe,")
+
+
+def test_predict_any_size_by_checkpoint_alone(checkpoint: str, tmp_path: Path) -> None:
+    for i in range(8, 11):
+        write_image(tmp_path / "frames" / f"frame_{i}.png", torch.rand(3, 37, 53))
+    main(["predict", str(tmp_path / "frames"), "--ckpt_path", checkpoint, "--output", str(tmp_path / "flow")])
+    stems = ("frame_8", "frame_9")  # natural order: 10 comes last, and begins no pair
+    expected = {f"{stem}{ending}" for stem in stems for ending in (".flo", ".png", "_visible.png")}
+    assert {path.name for path in (tmp_path / "flow").iterdir()} == expected
+    assert tuple(read_flo(tmp_path / "flow" / "frame_8.flo").shape) == (2, 37, 53)
+
+
+def test_predict_two_images(checkpoint: str, tmp_path: Path) -> None:
+    for name in "ab":
+        write_image(tmp_path / f"{name}.png", torch.rand(3, 32, 32))
+    main(
+        [
+            "predict",
+            str(tmp_path / "a.png"),
+            str(tmp_path / "b.png"),
+            "--ckpt_path",
+            checkpoint,
+            "--output",
+            str(tmp_path / "out"),
+        ]
+    )
+    assert (tmp_path / "out" / "a.flo").is_file()
+
+
+def test_resume_goes_on_where_it_stopped(run: Path, tmp_path: Path) -> None:
+    last = str(run / "checkpoints" / "last.ckpt")
+    run_one_step(tmp_path, QUICKSTART, "--ckpt_path", last, "--trainer.max_steps", "-1")
+    assert json.loads((tmp_path / "flow" / "version_0" / "metrics.json").read_text())["steps"] == 1
+
+
+def test_next_stage_starts_from_the_weights(checkpoint: str, tmp_path: Path) -> None:
+    run_one_step(tmp_path, QUICKSTART, "--model.init_weights", checkpoint, "--model.optimizer.lr", "0.0",
+                 "--model.smoothness", "configs/smoothness/tv_l1.yaml")  # fmt: skip
+    before = torch.load(checkpoint, weights_only=True)
+    after = torch.load(tmp_path / "flow" / "version_0" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert after["hyper_parameters"]["init_weights"] is None  # the new checkpoint stands alone
+    for name, value in before["state_dict"].items():
+        assert value.equal(after["state_dict"][name])
+
+
+def test_a_setting_that_differs_from_the_checkpoints_is_an_error_that_names_both(checkpoint: str) -> None:
+    message = refusal("validate", "--ckpt_path", checkpoint, "--model.smoothness.init_args.lam", "5")
+    assert "--model.smoothness.init_args.lam is 5.0" in message
+    assert "was trained with 0.3" in message
+
+
+def test_a_checkpoint_of_another_backbone_is_refused(checkpoint: str, tmp_path: Path) -> None:
+    other = ["--model.backbone", "configs/backbone/pwclite.yaml"]
+    with pytest.raises(SystemExit) as error:
+        run_one_step(tmp_path, QUICKSTART, *other, "--model.init_weights", checkpoint)
+    assert "holds another network" in str(error.value.code)
+
+
+def test_a_checkpoint_without_configuration_says_so(tmp_path: Path) -> None:
+    torch.save({"state_dict": {}}, tmp_path / "lonely.ckpt")
+    assert "no config.yaml beside" in refusal("validate", "--ckpt_path", str(tmp_path / "lonely.ckpt"))
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "complaint"),
+    [
+        ("--model.smoothness.class_path", "unrollflow.losses.Nonsense", "Nonsense"),
+        ("--model.smoothness.init_args.lambda_", "3", "lambda_"),
+        ("--trainer.nonsense", "3", "nonsense"),
+        ("--model.smoothness", "configs/smoothness/none_such.yaml", "none_such.yaml"),
+    ],
+)
+def test_unknown_names_are_named(
+    flag: str, value: str, complaint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as error:
+        run_one_step(tmp_path, QUICKSTART, flag, value)
+    assert error.value.code != 0
+    assert complaint in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_bad_frames_are_named(checkpoint: str, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+
+    def attempt(*frames: Path) -> str:
+        return refusal("predict", *map(str, frames), "--ckpt_path", checkpoint, "--output", str(output))
+
+    a, b, broken, small = (tmp_path / f"{name}.png" for name in ("a", "b", "broken", "small"))
+    write_image(a, torch.rand(3, 32, 32))
+    write_image(b, torch.rand(3, 32, 40))
+    write_image(small, torch.rand(3, 8, 8))
+    broken.write_bytes(b"no image")
+    (tmp_path / "empty").mkdir()
+    assert "a.png is 32x32, but" in attempt(a, b)
+    assert "broken.png cannot be read" in attempt(a, broken)
+    assert "no file" in attempt(a, tmp_path / "missing.png")
+    assert "holds 0 image(s)" in attempt(tmp_path / "empty")
+    assert "needs at least 16 pixels" in attempt(small, small)
+    assert "exactly two images" in attempt(a, a, a)
+    assert not list(output.glob("*"))
+
+
+def test_shipped_files_are_found_by_name_in_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("experiment/quickstart.yaml", "configs/experiment/quickstart.yaml"):
+        assert yaml.safe_load(Path(shipped_config(name)).read_text())["seed_everything"] == 0
+    assert shipped_config(f"--config={QUICKSTART}").endswith(QUICKSTART)
+    assert shipped_config("nowhere.yaml") == "nowhere.yaml"
+
+
+def test_the_module_is_the_command() -> None:
+    shown = subprocess.run([sys.executable, "-m", "unrollflow", "--help"], capture_output=True, text=True, check=True)
+    for subcommand in ("fit", "validate", "test", "predict"):
+        assert subcommand in shown.stdout
