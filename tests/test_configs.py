@@ -18,6 +18,7 @@ QUICKSTART = CONFIGS / "experiment" / "quickstart.yaml"
 PARTS = ("backbone", "photometric", "smoothness", "objective")
 EXPERIMENTS = sorted((CONFIGS / "experiment").glob("*.yaml"))
 VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)  # nn.Module's own
+ON_A_CPU = ("--trainer.accelerator", "cpu", "--trainer.devices", "1")
 VALIDATION_ONLY = {"middlebury", "motorcycle"}
 
 
@@ -74,7 +75,7 @@ def test_every_smoothness_term_has_an_atom() -> None:
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=identify)
 def test_experiment_trains_and_validates_one_step(path: Path, tmp_path: Path) -> None:
-    run_one_step(tmp_path, path)
+    run_one_step(tmp_path, path, *ON_A_CPU)
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -96,7 +97,7 @@ def test_each_data_atom_validates_or_trains(path: Path, tmp_path: Path, middlebu
 
 def test_gpu_trainer_steps_on_the_cpu_in_its_precision(tmp_path: Path) -> None:
     trainer = ["--trainer", str(CONFIGS / "trainer" / "gpu.yaml")]
-    run_one_step(tmp_path, QUICKSTART, *trainer, "--trainer.accelerator", "cpu", "--trainer.devices", "1")
+    run_one_step(tmp_path, QUICKSTART, *trainer, *ON_A_CPU)
 
 
 @pytest.mark.parametrize("path", sorted((CONFIGS / "debug").glob("*.yaml")), ids=identify)

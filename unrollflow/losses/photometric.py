@@ -26,6 +26,18 @@ SSIM_C1, SSIM_C2 = 0.01**2, 0.03**2
 """Wang et al., Image quality assessment: from error visibility to structural similarity, TIP 2004; range 1."""
 
 
+def check_window(image: Tensor, side: int, name: str) -> None:
+    """Raise ValueError unless a window is odd, at least 3, and fits into the image."""
+    height, width = image.shape[-2:]
+    if side < 3 or side % 2 == 0:
+        raise ValueError(f"a {name} window of {side}x{side}: an odd side of at least 3 is needed.")
+    if min(height, width) < side:
+        raise ValueError(
+            f"the image is {height}x{width}, smaller than the {name} window of {side}x{side}; "
+            "choose a smaller window, or give this pyramid level the weight 0."
+        )
+
+
 def _soft_signs(image: Tensor, patch_size: int) -> Tensor:
     """Soft signs (B, patch_size^2, H, W) of the grey differences to the centre, zero padded."""
     weights = image.new_tensor(LUMA)
@@ -50,7 +62,7 @@ def census(
         (B, 1, H', W'), in [0, 1); H' = H - patch_size + 1 if cropped.
 
     Raises:
-        ValueError: for an even patch size.
+        ValueError: for an even patch size, or an image smaller than the patch.
 
     Source: Meister et al., UnFlow, AAAI 2018; released code (losses/loss_blocks.py).
 
@@ -58,8 +70,7 @@ def census(
     >>> census(image, image).sum().item(), tuple(census(image, image).shape)
     (0.0, (1, 1, 3, 3))
     """
-    if patch_size < 3 or patch_size % 2 == 0:
-        raise ValueError(f"patch_size={patch_size}: the census window needs an odd side of at least 3.")
+    check_window(image, patch_size, "census")
     margin = patch_size // 2
     squared = (_soft_signs(image, patch_size) - _soft_signs(reconstruction, patch_size)).square()
     distance = (squared / (CENSUS_SATURATION + squared)).mean(dim=1, keepdim=True)
@@ -90,12 +101,14 @@ def ssim(
     Returns:
         (B, C, H - window_size + 1, W - window_size + 1).
 
+    Raises:
+        ValueError: for an even window size, or an image smaller than the window.
+
     >>> image = torch.rand(1, 3, 9, 9)
     >>> ssim(image, image).abs().max().item() < 1e-6
     True
     """
-    if window_size < 3 or window_size % 2 == 0:
-        raise ValueError(f"window_size={window_size}: SSIM's window needs an odd side of at least 3.")
+    check_window(image, window_size, "SSIM")
     if window == "box":
         similarity = _box_similarity(image, reconstruction, window_size)
     else:

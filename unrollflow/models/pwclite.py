@@ -119,8 +119,8 @@ class PWCLite(nn.Module):
         estimator_channels: of the flow estimator's layers.
         context_channels: of the context network's layers, at most six (dilations 1, 2, 4, 8, 16, 1).
         dense: the dense estimator in place of the reduced one.
-        normalise_features: make each cost a cosine, see :func:`~unrollflow.models.correlation.unit_features` (not in the
-            released network).
+        normalise_features: make each cost a cosine (not in the released network), see
+            :func:`~unrollflow.models.correlation.unit_features`.
         head_scale: factor on the initial weights of the flow heads; small values start near zero flow.
 
     Raises:
