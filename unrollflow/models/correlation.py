@@ -63,4 +63,5 @@ def unit_features(features: Tensor) -> Tensor:
     [-1.0, 1.0]
     """
     centred = features - features.mean(dim=(2, 3), keepdim=True)
-    return features.shape[1] ** 0.5 * F.normalize(centred, dim=1)
+    length: float = features.shape[1] ** 0.5
+    return length * F.normalize(centred, dim=1)

@@ -1,0 +1,29 @@
+"""The wheel by itself: it carries the configurations and trains from an empty folder."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.slow
+def test_installed_wheel_fits_by_shipped_names_in_an_empty_folder(tmp_path: Path) -> None:
+    wheels, site, empty = tmp_path / "wheels", tmp_path / "site", tmp_path / "empty"
+    empty.mkdir()
+    pip = [sys.executable, "-m", "pip", "--quiet"]
+    subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", str(wheels), str(ROOT)], check=True)
+    (wheel,) = wheels.glob("*.whl")
+    subprocess.run([*pip, "install", "--no-deps", "--target", str(site), str(wheel)], check=True)
+    configs = ["--config", "experiment/quickstart.yaml", "--config", "debug/brief.yaml"]
+    subprocess.run(
+        [sys.executable, "-m", "unrollflow", "fit", *configs, "--data.workers", "0"],
+        cwd=empty,
+        env=os.environ | {"PYTHONPATH": str(site)},
+        check=True,
+    )
+    assert (empty / "runs" / "flow" / "version_0" / "report.html").is_file()
+    assert (site / "unrollflow" / "py.typed").is_file()
