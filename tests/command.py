@@ -5,6 +5,7 @@ from pathlib import Path
 from unrollflow.cli import main
 
 TINY = {
+    "--data.workers": "0",
     "--data.train.length": "2",
     "--data.validation.length": "2",
     "--data.train.size": "[64, 64]",
@@ -12,7 +13,6 @@ TINY = {
     "--data.batch_size": "2",
 }
 BRIEF = {
-    "--data.workers": "0",
     "--trainer.max_epochs": "1",
     "--trainer.log_every_n_steps": "1",
     "--trainer.enable_model_summary": "false",
@@ -21,12 +21,14 @@ BRIEF = {
 
 def run_one_step(directory: Path, config: Path | str, *arguments: str, subcommand: str = "fit") -> None:
     """One step of training and one of validation, or a validation of all, files below `directory`."""
-    options = dict(BRIEF)
-    if subcommand == "fit":
-        options |= TINY
     csv = (
         '[{"class_path": "pytorch_lightning.loggers.CSVLogger", "init_args": '
         f'{{"save_dir": "{directory}", "name": "flow"}}}}]'
     )
-    extra = [word for pair in options.items() for word in pair]
-    main([subcommand, "--config", str(config), *arguments, "--trainer.logger", csv, *extra])
+    brief = ["--trainer.logger", csv, *words(BRIEF)]
+    # what refines a file stands after it: arguments may name a --data file
+    main([subcommand, "--config", str(config), *brief, *arguments, *words(TINY if subcommand == "fit" else {})])
+
+
+def words(options: dict[str, str]) -> list[str]:
+    return [word for pair in options.items() for word in pair]

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from unrollflow.checkpoints import check_fits, check_trusted, class_paths, read_checkpoint
+from unrollflow.checkpoints import check_fits, check_trusted, names_to_import, read_checkpoint
 
 
 class Evil:
@@ -39,16 +39,28 @@ def test_missing_and_foreign_files_are_named(tmp_path: Path) -> None:
         read_checkpoint(tmp_path / "other.pt")
 
 
-def test_class_paths_are_found_in_any_depth() -> None:
-    config = {"a": [{"class_path": "x.Y", "init_args": {"b": {"class_path": "z.W"}}}], "_class_path": "v.U"}
-    assert sorted(class_paths(config)) == ["v.U", "x.Y", "z.W"]
+def test_names_are_found_in_any_depth_and_form() -> None:
+    config = {
+        "a": [{"class_path": "x.Y", "init_args": {"b": "z.w"}}],
+        "_class_path": "v.U",
+        "c": "/etc/x",
+        "d": "border",
+    }
+    assert sorted(names_to_import(config)) == ["/etc/x", "v.U", "x.Y", "z.w"]
 
 
-@pytest.mark.parametrize("name", ["os.system", "subprocess.Popen", "unrollflowevil.X", "torch.load"])
+@pytest.mark.parametrize("name", ["os.system", "subprocess.Popen", "unrollflowevil.X", "torch.load", "evil.yaml"])
 def test_classes_from_elsewhere_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match=f"x.ckpt asks for {name}"):
         check_trusted({"backbone": {"class_path": name}}, "x.ckpt")
+    with pytest.raises(ValueError, match=f"x.ckpt asks for {name}"):
+        check_trusted({"optimizer": name}, "x.ckpt")  # a bare string names a function as well
     check_trusted({"backbone": {"class_path": name}}, "x.ckpt", trusted=[name.split(".")[0] + "."])
+
+
+def test_a_function_that_would_build_the_module_is_refused_too() -> None:
+    with pytest.raises(ValueError, match=r"asks for os\.system"):
+        check_trusted({"_instantiator": "os.system"}, "x.ckpt", trusted=["os."])
 
 
 def test_our_own_classes_and_torchs_optimizers_are_trusted() -> None:

@@ -84,6 +84,12 @@ def test_validate_by_checkpoint_alone(
     assert (middlebury_tree / "per_sample.csv").read_text().startswith("name,epe,")
 
 
+def test_test_by_checkpoint_alone(checkpoint: str, tmp_path: Path) -> None:
+    main(["test", "--ckpt_path", checkpoint, "--trainer.logger", "false", "--trainer.default_root_dir", str(tmp_path),
+          "--data.test.length", "2", "--data.workers", "0"])  # fmt: skip
+    assert json.loads((tmp_path / "metrics.json").read_text())["epe"] > 0
+
+
 def test_predict_any_size_by_checkpoint_alone(checkpoint: str, tmp_path: Path) -> None:
     for i in range(8, 11):
         write_image(tmp_path / "frames" / f"frame_{i}.png", torch.rand(3, 37, 53))
@@ -113,8 +119,12 @@ def test_predict_two_images(checkpoint: str, tmp_path: Path) -> None:
 
 def test_resume_goes_on_where_it_stopped(run: Path, tmp_path: Path) -> None:
     last = str(run / "checkpoints" / "last.ckpt")
-    run_one_step(tmp_path, QUICKSTART, "--ckpt_path", last, "--trainer.max_steps", "-1")
-    assert json.loads((tmp_path / "flow" / "version_0" / "metrics.json").read_text())["steps"] == 1
+    run_one_step(tmp_path, QUICKSTART, "--ckpt_path", last, "--trainer.max_epochs", "2")
+    assert json.loads((tmp_path / "flow" / "version_0" / "metrics.json").read_text())["steps"] == 2
+    before, after = (
+        torch.load(p, weights_only=True) for p in (last, tmp_path / "flow/version_0/checkpoints/last.ckpt")
+    )
+    assert (before["global_step"], after["global_step"]) == (1, 2)
 
 
 def test_next_stage_starts_from_the_weights(checkpoint: str, tmp_path: Path) -> None:

@@ -158,3 +158,8 @@ def test_a_checkpoint_may_not_name_classes_from_elsewhere(tmp_path: Path) -> Non
     torch.save(contents, tmp_path / "evil.ckpt")
     with pytest.raises(ValueError, match=r"asks for os\.system"):
         UnsupervisedFlow.load_from_checkpoint(tmp_path / "evil.ckpt")
+    module = UnsupervisedFlow(**parts())
+    torch.save(contents | {"state_dict": module.state_dict()}, tmp_path / "evil.ckpt")
+    UnsupervisedFlow.load_from_checkpoint(
+        tmp_path / "evil.ckpt", **parts()
+    )  # built by the user: its names do not count

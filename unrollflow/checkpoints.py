@@ -1,5 +1,6 @@
 """Reading checkpoints as data: primitives and tensors only, class names checked before anything is built."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
@@ -13,6 +14,11 @@ TRUSTED = ("unrollflow.", "torch.optim.")
 
 MOST_WORDS = 120
 """Characters of another library's error that ours repeats."""
+
+PLAIN_WORD = re.compile(r"[\w -]*")
+
+INSTANTIATOR = "pytorch_lightning.cli.instantiate_module"
+"""The one function by which Lightning may build a module whose checkpoint holds class paths."""
 
 MODEL_KEY = "hyper_parameters"
 """Where Lightning keeps what the command line built the module of."""
@@ -40,30 +46,41 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     return checkpoint
 
 
-def class_paths(config: object) -> Iterator[str]:
-    """Every class or function that a nested configuration names.
+def names_to_import(config: object) -> Iterator[str]:
+    """Every string of a nested configuration that is no plain word: it may name a class, a function or a file.
 
-    >>> list(class_paths({"backbone": {"class_path": "unrollflow.models.PWCLite", "init_args": {}}}))
-    ['unrollflow.models.PWCLite']
+    Not only `class_path` entries: jsonargparse takes a bare string for a class or a function, and for a file too.
+
+    >>> list(names_to_import({"backbone": {"class_path": "a.B"}, "padding": "border", "parts": ["c.D", "e.yaml"]}))
+    ['a.B', 'c.D', 'e.yaml']
     """
-    if isinstance(config, Mapping):
-        for key, value in config.items():
-            if key in ("class_path", "_class_path") and isinstance(value, str):
-                yield value
-            else:
-                yield from class_paths(value)
+    if isinstance(config, str):
+        if not PLAIN_WORD.fullmatch(config):
+            yield config
+    elif isinstance(config, Mapping):
+        for value in config.values():
+            yield from names_to_import(value)
     elif isinstance(config, (list, tuple)):
         for item in config:
-            yield from class_paths(item)
+            yield from names_to_import(item)
 
 
-def check_trusted(config: object, path: str | Path, *, trusted: Sequence[str] = ()) -> None:
-    """Raise ValueError if a checkpoint's configuration names a class from outside :data:`TRUSTED` and `trusted`."""
+def check_trusted(config: Mapping[str, object], path: str | Path, *, trusted: Sequence[str] = ()) -> None:
+    """Raise ValueError if a checkpoint's configuration names anything from outside :data:`TRUSTED` and `trusted`.
+
+    Args:
+        config: what the file keeps under :data:`MODEL_KEY`.
+        path: the file, for the message.
+        trusted: more beginnings of names that are allowed, such as `["mypackage."]`.
+    """
     prefixes = (*TRUSTED, *trusted)
-    foreign = [name for name in class_paths(config) if not name.startswith(prefixes)]
+    arguments = {key: value for key, value in config.items() if key != "_instantiator"}
+    foreign = [name for name in names_to_import(arguments) if not (name.startswith(prefixes) and "/" not in name)]
+    instantiator = config.get("_instantiator", INSTANTIATOR)
+    foreign += [] if instantiator == INSTANTIATOR else [str(instantiator)]  # Lightning would import and call it
     if foreign:
         raise ValueError(
-            f"{path} asks for {', '.join(foreign)}; a checkpoint may only build classes that begin with "
+            f"{path} asks for {', '.join(foreign)}; a checkpoint may only build what begins with "
             f"{' or '.join(prefixes)}. If you trust it, build the module yourself and load it with "
             "UnsupervisedFlow.load_from_checkpoint(path, backbone=..., ...), or pass trusted=['package.']."
         )

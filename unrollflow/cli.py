@@ -67,7 +67,8 @@ def with_saved_config(arguments: list[str]) -> list[str]:
         FileNotFoundError: if there is none.
     """
     names = [argument.split("=")[0] for argument in arguments]
-    if arguments[:1] not in [[s] for s in STAGES_OF_A_CHECKPOINT] or "--ckpt_path" not in names or "--config" in names:
+    alone = "--ckpt_path" in names and not {"--config", "-c"} & set(names)
+    if not alone or arguments[0] not in STAGES_OF_A_CHECKPOINT:
         return arguments
     position = names.index("--ckpt_path")
     path = Path(arguments[position].partition("=")[2] or "".join(arguments[position + 1 : position + 2]))

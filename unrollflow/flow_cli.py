@@ -8,10 +8,7 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from pytorch_lightning.loggers import WandbLogger
 
-from unrollflow.checkpoints import MODEL_KEY, check_trusted, read_checkpoint
-
-INSTANTIATOR = "pytorch_lightning.cli.instantiate_module"
-"""What `load_from_checkpoint` builds a module with whose hyper-parameters are class paths."""
+from unrollflow.checkpoints import INSTANTIATOR, MODEL_KEY, check_trusted, read_checkpoint
 
 PER_STAGE = ("init_weights",)
 """Model settings that only start a training: not part of what a checkpoint holds."""

@@ -144,26 +144,33 @@ class UnsupervisedFlow(pl.LightningModule):
     def load_from_checkpoint(  # type: ignore[override]  # Lightning's also takes open files, whose names no error could tell
         cls, checkpoint_path: str | Path, *, trusted: Sequence[str] = (), **kwargs: Any
     ) -> Self:
-        """Lightning's, with primitives and tensors only, and class names from :data:`checkpoints.TRUSTED` alone.
+        """A module with the weights of a checkpoint, of which nothing but primitives and tensors is read.
 
         Args:
-            checkpoint_path: of a run of the command line, or with the constructor's arguments in `kwargs`.
-            trusted: more beginnings of class names that the file may ask for.
-            kwargs: Lightning's, and the constructor's.
+            checkpoint_path: of a run of the command line, or of any run with the constructor's arguments in `kwargs`,
+                which then stand in the place of what the file says that it was built of.
+            trusted: more beginnings of names that the file may ask for, see :data:`checkpoints.TRUSTED`.
+            kwargs: the constructor's arguments; without a backbone, Lightning's.
 
         Raises:
-            FileNotFoundError, ValueError: see :func:`~unrollflow.checkpoints.read_checkpoint`.
+            FileNotFoundError: if there is no such file.
+            ValueError: if it cannot be read, asks for names that are not trusted, or holds another network.
         """
-        config = read_checkpoint(checkpoint_path).get(MODEL_KEY, {})
-        check_trusted(config, checkpoint_path, trusted=trusted)
-        if not config and "backbone" not in kwargs:
+        checkpoint = read_checkpoint(checkpoint_path)
+        if "backbone" in kwargs:
+            module = cls(**kwargs)
+            check_fits(checkpoint["state_dict"], module.state_dict(), str(checkpoint_path))
+            module.load_state_dict(checkpoint["state_dict"])
+            return module
+        if not checkpoint.get(MODEL_KEY):
             raise ValueError(
                 f"{checkpoint_path} was saved by a module built in Python; give its parts: "
                 "load_from_checkpoint(path, backbone=..., photometric=..., smoothness=..., objective=..., "
                 "optimizer=...)."
             )
-        module: Self = super().load_from_checkpoint(checkpoint_path, weights_only=True, **kwargs)
-        return module
+        check_trusted(checkpoint[MODEL_KEY], checkpoint_path, trusted=trusted)
+        built: Self = super().load_from_checkpoint(checkpoint_path, weights_only=True, **kwargs)
+        return built
 
     def _check_size(self, image: Tensor) -> None:
         height, width = image.shape[-2:]

@@ -153,7 +153,7 @@ def figure(
         level = levels.get(key)
         if level is not None:
             axes.axhline(level, color="0.45", ls=style, lw=1, label=name)
-    axes.set(xlabel="training step", ylabel=label, ylim=(0, None))
+    axes.set(xlabel="training step", ylabel=label, xlim=(0, None), ylim=(0, None))
     axes.grid(alpha=0.25)
     axes.legend(frameon=False, fontsize=8)
     return data_url(drawing)
