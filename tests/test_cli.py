@@ -119,7 +119,7 @@ def test_predict_two_images(checkpoint: str, tmp_path: Path) -> None:
 
 def test_resume_goes_on_where_it_stopped(run: Path, tmp_path: Path) -> None:
     last = str(run / "checkpoints" / "last.ckpt")
-    run_one_step(tmp_path, QUICKSTART, "--ckpt_path", last, "--trainer.max_epochs", "2")
+    run_one_step(tmp_path, QUICKSTART, "--ckpt_path", last, epochs=2)
     assert json.loads((tmp_path / "flow" / "version_0" / "metrics.json").read_text())["steps"] == 2
     before, after = (
         torch.load(p, weights_only=True) for p in (last, tmp_path / "flow/version_0/checkpoints/last.ckpt")

@@ -213,6 +213,7 @@ def pad_to_multiple(image: Tensor, stride: int) -> Tensor:
 
     :func:`~unrollflow.ops.crop_centre` undoes it.
 
+    >>> import torch
     >>> tuple(pad_to_multiple(torch.rand(1, 3, 60, 65), 16).shape)
     (1, 3, 64, 80)
     """
