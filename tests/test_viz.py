@@ -1,13 +1,26 @@
 import colorsys
+import math
 
 import pytest
 import torch
 
-from unrollflow.viz import colour_wheel, flow_arrows, flow_to_rgb, panel, wheel_colours
+from unrollflow.viz import colour_wheel, error_tile, flow_arrows, flow_to_rgb, longest_flow, panel, wheel_colours
 
 
 def vector(u: float, v: float) -> torch.Tensor:
     return torch.tensor([u, v]).view(2, 1, 1)
+
+
+def standard_colour(u: float, v: float) -> list[float]:
+    """The published colour code for one vector in units of the longest, in [0, 1] instead of bytes."""
+    wheel = [(1, i / 15, 0) for i in range(15)] + [(1 - i / 6, 1, 0) for i in range(6)]
+    wheel += [(0, 1, i / 4) for i in range(4)] + [(0, 1 - i / 11, 1) for i in range(11)]
+    wheel += [(i / 13, 0, 1) for i in range(13)] + [(1, 0, 1 - i / 6) for i in range(6)]
+    position = (math.atan2(-v, -u) / math.pi + 1) / 2 * 54
+    lower = int(position)
+    share, radius = position - lower, math.hypot(u, v)
+    hue = [(1 - share) * a + share * b for a, b in zip(wheel[lower], wheel[(lower + 1) % 55], strict=True)]
+    return [1 - radius * (1 - c) if radius <= 1 else 0.75 * c for c in hue]
 
 
 def test_no_motion_is_white_and_broken_motion_is_black() -> None:
@@ -24,6 +37,14 @@ def test_no_motion_is_white_and_broken_motion_is_black() -> None:
 def test_direction_is_hue(u: float, v: float, hue: float) -> None:
     found = colorsys.rgb_to_hsv(*flow_to_rgb(vector(u, v), max_flow=1.0).flatten().tolist())[0]
     assert found == pytest.approx(hue, abs=0.05)
+
+
+def test_colours_are_those_of_the_standard_code() -> None:
+    for degrees in range(1, 360, 3):
+        for length in (0.3, 0.99, 1.5):
+            u, v = (length * f(math.radians(degrees)) for f in (math.cos, math.sin))
+            ours = flow_to_rgb(vector(u, v), max_flow=1.0).flatten().tolist()
+            assert ours == pytest.approx(standard_colour(u, v), abs=1e-4)
 
 
 def test_length_is_saturation_and_too_long_is_darker() -> None:
@@ -61,7 +82,8 @@ def test_arrows_point_along_the_flow() -> None:
     lit = drawn.sum(dim=0) > 0.5
     assert lit[32, 33:44].all()
     assert not lit[:, :30].any()
-    assert flow_arrows(image, 0 * flow).isfinite().all()
+    assert flow_arrows(image, 0 * flow).equal(flow_arrows(image, torch.full_like(flow, torch.nan)))
+    assert flow_arrows(image, 1e12 * flow, scale=1.0).isfinite().all()  # as of a network that diverged
 
 
 @pytest.mark.parametrize("labelled", [True, False])
@@ -87,6 +109,35 @@ def test_panel_survives_a_truth_without_a_known_pixel_and_a_broken_prediction() 
         valid=unknown,
     )
     assert drawn.isfinite().all()
+
+
+@pytest.mark.parametrize("broken", [torch.nan, torch.inf])
+def test_a_broken_pixel_leaves_the_others_their_colours(broken: float) -> None:
+    flow = vector(5.0, 0.0).repeat(1, 64, 64)
+    flow[:, 0, 0] = broken
+    assert longest_flow(flow) == 5
+    drawn = panel(image1=torch.zeros(3, 64, 64), prediction=flow, visible=torch.ones(1, 64, 64))
+    red = (drawn == torch.tensor([1.0, 0, 0]).view(3, 1, 1)).all(dim=0)
+    assert red.sum() >= 9 * (64 * 64 - 1)  # each pixel is 3 x 3 large
+
+
+def test_errors_are_coloured_up_to_the_finite_ones_99th_percentile() -> None:
+    error = torch.arange(10000.0).view(1, 100, 100) / 1000
+    error[0, 99, 99] = torch.inf
+    prediction = torch.cat([error, torch.zeros_like(error)])
+    tile = error_tile(prediction, torch.zeros_like(prediction), torch.ones(100, 100, dtype=torch.bool))
+    assert tile.caption == "error, mean inf (0 - 9.9 px)"
+    assert tile.picture[:, 0, 0].max() < 0.1
+    assert tile.picture[:, 99, 99].equal(tile.picture[:, 99, 98])
+
+
+def test_captions_grow_with_the_frames() -> None:
+    heights = []
+    for factor in (1, 2, 4):
+        frame = torch.zeros(3, 192 * factor, 192 * factor)
+        drawn = panel(image1=frame, prediction=frame[:2], visible=frame[:1])
+        heights.append(drawn.shape[-2] - 192 * factor)
+    assert heights == [30, 52, 96]
 
 
 def test_bad_input_is_named() -> None:

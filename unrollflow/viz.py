@@ -20,13 +20,20 @@ LONGEST_ARROW = 1.5
 SEEN, HIDDEN = 0.88, 0.15
 """Greys of visible and occluded pixels: a white tile would vanish on white."""
 
-GAP, CAPTION_HEIGHT = 8, 22
+GAP, CAPTION_HEIGHT, CAPTION_SCALE = 8, 22, 0.45
+"""Pixels, pixels and OpenCV's font scale beside tiles of TILE_HEIGHT; larger tiles get larger captions."""
+
+LONGEST_TIP = 2**14
+"""Pixels; OpenCV's coordinates are 32-bit with 16 of them for fractions."""
+
 SMALLEST_FLOW = 1e-6
 SMALLEST_ERROR_RANGE = 1.0
+ERROR_QUANTILE = 0.99
+"""A few wild pixels shall not make all others black."""
 
 
 def wheel_colours() -> Tensor:
-    """The wheel's 55 colours, (55, 3), RGB in [0, 1], counter-clockwise from red.
+    """The wheel's 55 colours, (55, 3), RGB in [0, 1], clockwise on the screen from red.
 
     >>> wheel_colours()[0].tolist()
     [1.0, 0.0, 0.0]
@@ -40,14 +47,16 @@ def wheel_colours() -> Tensor:
 
 
 def flow_to_rgb(flow: Tensor, *, max_flow: float | None = None) -> Tensor:
-    """Colours of a flow: hue is its direction, saturation its length; torchvision's own is not needed for this.
+    """Colours of a flow: hue is its direction, saturation its length.
+
+    By hand, because torchvision, which has it too, is no dependency, and does without `max_flow` and NaN.
 
     Args:
         flow: (..., 2, H, W), pixels.
         max_flow: length of full saturation, pixels; longer flow is darkened. None: the longest finite of each flow.
 
     Returns:
-        (..., 3, H, W), RGB in [0, 1]; white where there is no motion, black where the flow is not finite.
+        (..., 3, H, W), RGB in [0, 1], on the CPU; white where there is no motion, black where the flow is not finite.
 
     Raises:
         ValueError: if the flow has not two channels, or max_flow is not positive.
@@ -68,7 +77,8 @@ def flow_to_rgb(flow: Tensor, *, max_flow: float | None = None) -> Tensor:
     longest = length.amax(dim=(-2, -1), keepdim=True) if max_flow is None else torch.tensor(max_flow)
     saturation = (length / longest.clamp_min(SMALLEST_FLOW)).unsqueeze(-1)
     colours = wheel_colours()
-    position = (torch.atan2(v, u) / (2 * torch.pi)).remainder(1) * len(colours)
+    # the standard code stretches the circle over 54 of the 55 steps: a seam to the right, but the published colours
+    position = (torch.atan2(v, u) / (2 * torch.pi)).remainder(1) * (len(colours) - 1)
     lower = position.floor().long() % len(colours)
     share = (position - position.floor()).unsqueeze(-1)
     hue = (1 - share) * colours[lower] + share * colours[(lower + 1) % len(colours)]  # (..., H, W, 3)
@@ -96,17 +106,16 @@ def flow_arrows(image: Tensor, flow: Tensor, *, spacing: int = 16, scale: float 
     Returns:
         (3, H, W), RGB in [0, 1].
     """
-    canvas = np.ascontiguousarray(
-        rearrange(255 * image.detach().cpu().float(), "c h w -> h w c").numpy().astype(np.uint8)
-    )
+    pixels = (255 * image.detach().cpu().float().clamp(0, 1)).round().byte()
+    canvas = np.ascontiguousarray(rearrange(pixels, "c h w -> h w c").numpy())
     vectors = flow.detach().cpu().float().nan_to_num(posinf=0.0, neginf=0.0)
     height, width = vectors.shape[-2:]
-    longest = torch.linalg.vector_norm(vectors, dim=0).max().clamp_min(SMALLEST_FLOW).item()
-    scale = LONGEST_ARROW * spacing / longest if scale is None else scale
+    scale = LONGEST_ARROW * spacing / longest_flow(vectors) if scale is None else scale
+    vectors = (scale * vectors).clamp(-LONGEST_TIP, LONGEST_TIP)
     for colour, thickness in (((0, 0, 0), 3), ((255, 235, 60), 1)):  # dark rim, light core: readable on any frame
         for y in range(spacing // 2, height, spacing):
             for x in range(spacing // 2, width, spacing):
-                u, v = (scale * vectors[:, y, x]).tolist()
+                u, v = vectors[:, y, x].tolist()
                 tip = (round(x + u), round(y + v))
                 cv2.arrowedLine(canvas, (x, y), tip, colour, thickness, cv2.LINE_AA, tipLength=0.3)
     return rearrange(torch.from_numpy(canvas), "h w c -> c h w").float() / 255
@@ -146,14 +155,11 @@ def panel(
     Returns:
         (3, h, w), RGB in [0, 1].
     """
-    reference = prediction if target is None else target
-    known = torch.ones_like(reference[0], dtype=torch.bool) if valid is None else valid.cpu()
-    longest = max(
-        torch.linalg.vector_norm(reference.cpu(), dim=0)[known].max().item() if known.any() else 0.0, SMALLEST_FLOW
-    )
+    known = torch.ones(image1.shape[-2:], dtype=torch.bool) if valid is None else valid.cpu()
+    longest = longest_flow(prediction if target is None else target.cpu()[:, known])
     tiles = [
         Tile("frame 1", image1),
-        Tile(f"prediction (to {longest:.1f} px)", flow_to_rgb(prediction, max_flow=longest)),
+        Tile(f"prediction (0 - {longest:.3g} px)", flow_to_rgb(prediction, max_flow=longest)),
     ]
     if target is not None:
         tiles.append(Tile("ground truth", greyed(flow_to_rgb(target, max_flow=longest), known)))
@@ -164,21 +170,32 @@ def panel(
     return row(tiles)
 
 
+def longest_flow(flow: Tensor) -> float:
+    """Length of the longest finite vector of a flow (2, ...), pixels, or of a tiny one where there is none.
+
+    >>> longest_flow(torch.tensor([[3.0, torch.inf], [4.0, 0.0]]))
+    5.0
+    """
+    length = torch.linalg.vector_norm(flow.detach().cpu().float(), dim=0)
+    finite = length[length.isfinite()]
+    return max(float(finite.max()), SMALLEST_FLOW) if len(finite) else SMALLEST_FLOW
+
+
 def visibility_picture(visible: Tensor) -> Tensor:
     """Visibility (H, W), 1 = visible, as a picture (3, H, W): light grey seen, dark grey hidden."""
     return (HIDDEN + (SEEN - HIDDEN) * visible.detach().cpu().float()).expand(3, -1, -1)
 
 
 def error_tile(prediction: Tensor, target: Tensor, known: Tensor) -> Tile:
-    """End-point error of (2, H, W) flows from black over red to white, up to its 99th percentile, at least 1 px."""
-    error = torch.linalg.vector_norm((prediction - target).detach().cpu().float(), dim=0).nan_to_num(nan=torch.inf)
-    chosen = error[known]
-    mean = chosen.mean().item() if known.any() else float("nan")
-    largest = max(chosen.clamp_max(1e6).quantile(0.99).item() if known.any() else 0.0, SMALLEST_ERROR_RANGE)
+    """End-point error of (2, H, W) flows, black to yellow: up to the finite ones' 99th percentile, at least 1 px."""
+    error = torch.linalg.vector_norm((prediction.cpu() - target.cpu()).detach().float(), dim=0)
+    error = error.nan_to_num(nan=torch.inf, posinf=torch.inf)  # a broken flow is infinitely wrong, as for the metrics
+    mean, finite = error[known].mean().item(), error[known & error.isfinite()].numpy()
+    largest = max(float(np.quantile(finite, ERROR_QUANTILE)) if finite.size else 0.0, SMALLEST_ERROR_RANGE)
     grey = (255 * (error / largest).clamp(0, 1)).byte().numpy()
     bgr = cv2.applyColorMap(grey, cv2.COLORMAP_INFERNO)
     picture = rearrange(torch.from_numpy(bgr[..., ::-1].copy()), "h w c -> c h w").float() / 255
-    return Tile(f"error, mean {mean:.2f} (to {largest:.1f} px)", greyed(picture, known))
+    return Tile(f"error, mean {mean:.3g} (0 - {largest:.3g} px)", greyed(picture, known))
 
 
 def greyed(picture: Tensor, known: Tensor) -> Tensor:
@@ -188,10 +205,12 @@ def greyed(picture: Tensor, known: Tensor) -> Tensor:
 
 def row(tiles: list[Tile]) -> Tensor:
     """Tiles of one size side by side on white, captions above them, the colour wheel at the end."""
-    height = tiles[0].picture.shape[-2]
+    height, width = tiles[0].picture.shape[-2:]
     factor = max(1, -(-TILE_HEIGHT // height))
-    columns = [captioned(tile.caption, enlarged(tile.picture.detach().cpu().float(), factor)) for tile in tiles]
-    legend = captioned("direction", F.pad(colour_wheel(96), (0, 0, 0, factor * height - 96), value=1.0))
+    size = max(1.0, factor * (height * width) ** 0.5 / TILE_HEIGHT)  # a row is shrunk to fit a page, captions with it
+    columns = [captioned(tile.caption, enlarged(tile.picture.detach().cpu().float(), factor), size) for tile in tiles]
+    wheel = colour_wheel(factor * min(height, width) // 2)
+    legend = captioned("direction", F.pad(wheel, (0, 0, 0, factor * height - wheel.shape[-2]), value=1.0), size)
     return torch.cat([F.pad(column, [GAP // 2] * 4, value=1.0) for column in (*columns, legend)], dim=-1)
 
 
@@ -200,12 +219,12 @@ def enlarged(picture: Tensor, factor: int) -> Tensor:
     return picture.repeat_interleave(factor, dim=-2).repeat_interleave(factor, dim=-1)
 
 
-def captioned(caption: str, picture: Tensor) -> Tensor:
-    """A picture (3, H, W) below a line of text; the picture is widened where the text is longer."""
-    font, scale = cv2.FONT_HERSHEY_SIMPLEX, 0.45
-    (text_width, _), _ = cv2.getTextSize(caption, font, scale, 1)
-    width = max(picture.shape[-1], text_width + 4)
-    strip = np.full((CAPTION_HEIGHT, width, 3), 255, np.uint8)
-    cv2.putText(strip, caption, (1, CAPTION_HEIGHT - 7), font, scale, (40, 40, 40), 1, cv2.LINE_AA)
+def captioned(caption: str, picture: Tensor, size: float) -> Tensor:
+    """A picture (3, H, W) below a line of text `size` times CAPTION_HEIGHT high, widened where the text is longer."""
+    font, scale, thickness = cv2.FONT_HERSHEY_SIMPLEX, CAPTION_SCALE * size, round(size)
+    (text_width, _), _ = cv2.getTextSize(caption, font, scale, thickness)
+    height, width = round(CAPTION_HEIGHT * size), max(picture.shape[-1], text_width + 4)
+    strip = np.full((height, width, 3), 255, np.uint8)
+    cv2.putText(strip, caption, (1, round(0.7 * height)), font, scale, (40, 40, 40), thickness, cv2.LINE_AA)
     text = rearrange(torch.from_numpy(strip), "h w c -> c h w").float() / 255
     return torch.cat([text, F.pad(picture, (0, width - picture.shape[-1]), value=1.0)], dim=-2)
