@@ -3,8 +3,8 @@ from pathlib import Path
 
 import torch
 
-from unrollflow.data import write_image
-from unrollflow.report import headline, read_curves, write_report
+from unrollflow.data import read_image, write_image
+from unrollflow.report import headline, read_curves, shrunk, spread, write_report
 
 FIGURES = {"epe": 1.0, "epe_occ": None, "epe_zero_flow": 2.0, "epe_best_constant": 1.5, "seconds": 12.0, "steps": 7}
 CSV = "epoch,step,loss/total,val/epe,note\n0,0,2.5,,\n0,1,2.0,,\n0,1,,1.25,\n"
@@ -36,7 +36,33 @@ def test_whatever_is_missing_is_left_out(tmp_path: Path) -> None:
 
 def test_headline_is_honest_about_a_bad_result() -> None:
     assert "no better than the best constant" in headline({**FIGURES, "epe": 1.6})
+    assert "not finite" in headline({**FIGURES, "epe": None})
     assert headline({"epe": None}) == ""
+
+
+def test_wide_panels_are_shrunk_and_others_kept(tmp_path: Path) -> None:
+    for width, expected in ((3200, 1600), (1500, 1500)):
+        write_image(tmp_path / "wide.png", torch.rand(3, 40, width))
+        content = (tmp_path / "wide.png").read_bytes()
+        (tmp_path / "shrunk.png").write_bytes(shrunk(content))
+        assert read_image(tmp_path / "shrunk.png").shape == (3, 40 * expected // width, expected)
+        assert (shrunk(content) == content) is (width == expected)
+
+
+def test_history_runs_from_the_first_validation_to_the_last() -> None:
+    for count in (1, 5, 12, 13, 100):
+        chosen = spread(list(range(count)))
+        assert (chosen[0], chosen[-1]) == (0, count - 1)
+        assert len(set(chosen)) == len(chosen) == min(count, 12)
+
+
+def test_nothing_is_loaded_from_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "metrics.csv").write_text(CSV)
+    write_image(tmp_path / "panels" / "step-000001_00-a.png", torch.rand(3, 4, 4))
+    page = write_report(tmp_path, title="alone").read_text()
+    assert page.count("src=") == page.count('src="data:image/png;base64,') == 3
+    assert "href" not in page
+    assert "url(" not in page
 
 
 def test_curves_are_sparse_columns(tmp_path: Path) -> None:

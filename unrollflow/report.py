@@ -8,10 +8,10 @@ import re
 from collections import defaultdict
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+import cv2
+import numpy as np
 
 ROWS = (
     ("epe", "EPE, all pixels", "px"),
@@ -20,29 +20,41 @@ ROWS = (
     ("fl", "Fl: error over 3 px and 5 %", "%"),
     ("epe_zero_flow", "EPE of zero flow", "px"),
     ("epe_best_constant", "EPE of the best constant flow per image (oracle)", "px"),
-    ("photometric", "photometric loss, visible pixels", ""),
-    ("visible_fraction", "visible share of the pixels", ""),
-    ("steps", "training steps", ""),
-    ("seconds", "seconds", "s"),
+    ("photometric", "Photometric loss, visible pixels", ""),
+    ("visible_fraction", "Visible share of the pixels", ""),
+    ("steps", "Training steps", ""),
+    ("seconds", "Time", ""),
 )
-LOSSES = (("loss/photometric", "photometric"), ("loss/smoothness", "smoothness (unweighted)"), ("loss/total", "total"))
+LOSSES = (("loss/total", "total"), ("loss/photometric", "photometric"))
+SMOOTHNESS = (("loss/smoothness", "smoothness"),)
+"""Apart, because it is smaller by orders of magnitude."""
+
 ERRORS = (("val/epe", "all pixels"), ("val/epe_noc", "visible"), ("val/epe_occ", "occluded"))
 BASELINES = (("epe_zero_flow", "zero flow", "--"), ("epe_best_constant", "best constant flow", ":"))
+FEW_POINTS = 30
 MOST_HISTORY = 12
+WIDEST_PICTURE = 1600
+"""Pixels; the files in panels/ keep their full size."""
 
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
 <style>
 :root {{ color-scheme: light; }}
-body {{ font: 16px/1.55 system-ui, sans-serif; color: #1c2430; background: #fff; max-width: 72rem; margin: 2.5rem auto;
+body {{ font: 16px/1.6 system-ui, sans-serif; color: #1c2430; background: #fff; max-width: 68rem; margin: 3rem auto;
   padding: 0 1.25rem; }}
-h1 {{ font-size: 1.7rem; margin: 0 0 .3rem; }} h2 {{ font-size: 1.15rem; margin: 2.4rem 0 .6rem; }}
-.lead {{ font-size: 1.1rem; color: #39424e; max-width: 46rem; }}
-table {{ border-collapse: collapse; }} td {{ padding: .28rem 1.4rem .28rem 0; border-bottom: 1px solid #e6e9ed; }}
-td:nth-child(2) {{ text-align: right; font-variant-numeric: tabular-nums; }} td:nth-child(3) {{ color: #68717d; }}
-figure {{ margin: 0 0 1.1rem; }} figure img {{ max-width: 100%; height: auto; }}
-figcaption {{ color: #68717d; font-size: .88rem; }} .plots {{ display: flex; flex-wrap: wrap; gap: 1.2rem; }}
+h1 {{ font-size: 1.7rem; line-height: 1.25; margin: 0 0 .4rem; overflow-wrap: anywhere; }}
+h2 {{ font-size: 1.15rem; margin: 2.6rem 0 .7rem; }}
+.lead {{ font-size: 1.1rem; color: #39424e; max-width: 42rem; margin: 0; }}
+.wide {{ overflow-x: auto; }}
+table {{ border-collapse: collapse; }}
+th, td {{ padding: .3rem 1.4rem .3rem 0; border-bottom: 1px solid #e6e9ed; text-align: left; font-weight: normal; }}
+thead th {{ color: #68717d; font-size: .88rem; }} td:nth-child(3) {{ color: #68717d; padding-right: 0; }}
+td:nth-child(2), th:nth-child(2) {{ text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }}
+figure {{ margin: 0 0 1.2rem; }} img {{ display: block; max-width: 100%; height: auto; }}
+.wide img {{ min-width: 44rem; }} figcaption {{ color: #68717d; font-size: .88rem; overflow-wrap: anywhere; }}
+.plots {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(min(19rem, 100%), 1fr)); gap: 1rem; }}
+summary {{ cursor: pointer; }}
 pre {{ background: #f5f6f8; padding: 1rem; overflow-x: auto; font-size: .82rem; line-height: 1.4; border-radius: 6px; }}
 </style></head><body>
 <h1>{title}</h1>
@@ -82,10 +94,12 @@ def write_report(directory: Path, *, title: str) -> Path:
 
 
 def headline(metrics: dict[str, Any]) -> str:
-    """The result in one sentence."""
+    """The result in one sentence, empty where there is none."""
     epe, zero, constant = (metrics.get(k) for k in ("epe", "epe_zero_flow", "epe_best_constant"))
-    if epe is None or not zero or constant is None:
+    if not zero or constant is None:
         return ""
+    if epe is None:
+        return '<p class="lead">The predicted flow is not finite everywhere, so it has no end-point error.</p>'
     verdict = "better" if epe < constant else "no better"
     return (
         f'<p class="lead">End-point error {epe:.3f} px: {epe / zero:.2f} of what zero flow leaves ({zero:.3f} px), and '
@@ -96,11 +110,12 @@ def headline(metrics: dict[str, Any]) -> str:
 def table(metrics: dict[str, Any]) -> str:
     """The figures with their units."""
     rows = [
-        f"<tr><td>{name}</td><td>{number(metrics[key])}</td><td>{unit}</td></tr>"
+        f"<tr><td>{name}</td><td>{duration(value) if key == 'seconds' else number(value)}</td><td>{unit}</td></tr>"
         for key, name, unit in ROWS
-        if metrics.get(key) is not None
+        if (value := metrics.get(key)) is not None
     ]
-    return f"<h2>Figures</h2><table>{''.join(rows)}</table>" if rows else ""
+    head = "<thead><tr><th>measure</th><th>value</th><th>unit</th></tr></thead>"
+    return f'<h2>Figures</h2><div class="wide"><table>{head}{"".join(rows)}</table></div>' if rows else ""
 
 
 def number(value: float) -> str:
@@ -110,6 +125,18 @@ def number(value: float) -> str:
     ('1.235', '1500')
     """
     return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them.
+
+    >>> duration(7.26), duration(547.5), duration(7325)
+    ('7.3 s', '9 min 8 s', '2 h 2 min')
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def read_curves(path: Path) -> dict[str, Curve]:
@@ -127,12 +154,13 @@ def read_curves(path: Path) -> dict[str, Curve]:
 
 
 def plots(curves: dict[str, Curve], metrics: dict[str, Any]) -> str:
-    """Loss and error against the training step, side by side."""
-    figures = [
-        figure(curves, LOSSES, "loss", {}),
-        figure(curves, ERRORS, "end-point error (px)", {k: metrics.get(k) for k, _, _ in BASELINES}),
+    """Losses and errors against the training step, side by side."""
+    drawn = [
+        ("loss", figure(curves, LOSSES, "training loss", {})),
+        ("smoothness", figure(curves, SMOOTHNESS, "smoothness, unweighted", {})),
+        ("error", figure(curves, ERRORS, "validation EPE (px)", {k: metrics.get(k) for k, *_ in BASELINES})),
     ]
-    shown = [f'<figure><img alt="curves" src="{source}"></figure>' for source in figures if source]
+    shown = [f'<figure><img alt="{name} against step" src="{source}"></figure>' for name, source in drawn if source]
     return f'<h2>Training</h2><div class="plots">{"".join(shown)}</div>' if shown else ""
 
 
@@ -145,25 +173,28 @@ def figure(
         return ""
     from matplotlib.figure import Figure  # heavy; only a report needs it
 
-    drawing = Figure(figsize=(6.2, 3.6), layout="constrained")
+    drawing = Figure(figsize=(4.6, 3.3), layout="constrained")
     axes = drawing.subplots()
     for curve, name in present:
-        axes.plot(curve.steps, curve.values, label=name, marker="o" if len(curve.steps) < MOST_HISTORY else None, ms=3)
+        axes.plot(curve.steps, curve.values, "o-" if len(curve.steps) < FEW_POINTS else "-", label=name, lw=1.3, ms=3)
     for key, name, style in BASELINES:
         level = levels.get(key)
         if level is not None:
             axes.axhline(level, color="0.45", ls=style, lw=1, label=name)
-    axes.set(xlabel="training step", ylabel=label, xlim=(0, None), ylim=(0, None))
+    axes.set(xlabel="training step", ylabel=label, ylim=(0, None))
+    axes.locator_params(axis="x", integer=True, nbins=6)
     axes.grid(alpha=0.25)
-    axes.legend(frameon=False, fontsize=8)
-    return data_url(drawing)
-
-
-def data_url(drawing: "Figure") -> str:
-    """A figure as a PNG inside a URL."""
+    axes.spines[["top", "right"]].set_visible(False)
+    if len(axes.lines) > 1:
+        axes.legend(frameon=False, fontsize=8)
     buffer = io.BytesIO()
     drawing.savefig(buffer, format="png", dpi=130)
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return data_url(buffer.getvalue())
+
+
+def data_url(png: bytes) -> str:
+    """A PNG inside a URL."""
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
 def panels(folder: Path) -> str:
@@ -175,18 +206,38 @@ def panels(folder: Path) -> str:
             by_step[int(found[1])].append(path)
     if not by_step:
         return ""
-    last, history = max(by_step), [paths[0] for _, paths in sorted(by_step.items())][-MOST_HISTORY:-1]
-    parts = [f"<h2>Predictions at step {last}</h2>", *(picture(path) for path in by_step[last])]
-    if history:
-        parts += ["<h2>How the first one came to be</h2>", *(picture(path) for path in history)]
+    steps = sorted(by_step)
+    parts = [f"<h2>Predictions at step {steps[-1]}</h2>", *(picture(path) for path in by_step[steps[-1]])]
+    if len(steps) > 1:
+        parts.append("<h2>How the first one came to be</h2>")
+        parts += [picture(by_step[step][0], caption=f"step {step}") for step in spread(steps[:-1])]
     return "\n".join(parts)
 
 
-def picture(path: Path) -> str:
-    """A PNG file inside the page."""
-    content = base64.b64encode(path.read_bytes()).decode()
-    name = escape(path.stem)
-    return f'<figure><img alt="{name}" src="data:image/png;base64,{content}"><figcaption>{name}</figcaption></figure>'
+def spread(steps: list[int]) -> list[int]:
+    """At most MOST_HISTORY of some steps, evenly spread, the first and the last among them.
+
+    >>> spread(list(range(23)))
+    [0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22]
+    """
+    count = min(len(steps), MOST_HISTORY)
+    return [steps[i * (len(steps) - 1) // max(1, count - 1)] for i in range(count)]
+
+
+def picture(path: Path, *, caption: str = "") -> str:
+    """A PNG file inside the page, wide ones smaller, below them the caption or the sample's name."""
+    name = escape(caption or re.sub(r"^step-\d+_\d+-", "", path.stem))
+    image = f'<img alt="panel, {name}" src="{data_url(shrunk(path.read_bytes()))}">'
+    return f'<figure class="wide">{image}<figcaption>{name}</figcaption></figure>'
+
+
+def shrunk(content: bytes) -> bytes:
+    """A PNG of at most WIDEST_PICTURE pixels' width."""
+    pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    if pixels is None or pixels.shape[1] <= WIDEST_PICTURE:
+        return content
+    height = round(pixels.shape[0] * WIDEST_PICTURE / pixels.shape[1])
+    return cv2.imencode(".png", cv2.resize(pixels, (WIDEST_PICTURE, height), interpolation=cv2.INTER_AREA))[1].tobytes()
 
 
 def configuration(path: Path) -> str:
