@@ -11,7 +11,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import BasePredictionWriter, Callback, ModelCheckpoint
-from pytorch_lightning.loggers import CSVLogger, WandbLogger
+from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
@@ -23,25 +23,34 @@ from unrollflow.report import write_report
 from unrollflow.tables import column_means, format_table
 from unrollflow.viz import flow_to_rgb, panel
 
-STAGES = {"fit": "val", "validate": "val", "test": "test"}
-"""Prefix of the logged measures by what the trainer runs."""
-
 HEADINGS = ("EPE", "noc", "occ", "Fl %", "zero flow", "best constant")
 REPORTED = (*MEASURES, "photometric", "visible_fraction")
 
 
 def run_directory(trainer: pl.Trainer) -> Path:
-    """Where a run keeps its files: the first logger's directory, as for Lightning's checkpoints."""
+    """Where a run keeps its files: the first logger's directory, by ModelCheckpoint's rule."""
     logger = trainer.logger
     if logger is None:
         return Path(trainer.default_root_dir)
-    if isinstance(logger, CSVLogger):
-        return Path(logger.log_dir)
     version = logger.version if isinstance(logger.version, str) else f"version_{logger.version}"
     return Path(logger.save_dir or trainer.default_root_dir) / str(logger.name) / version
 
 
-class FlowPanels(Callback):
+class CountsSteps(Callback):
+    """Knows how many steps the weights were trained for, also where validate or test loaded them from a checkpoint."""
+
+    loaded_steps = 0
+
+    def on_load_checkpoint(self, trainer: pl.Trainer, _: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Keep what the trainer itself takes over only where it resumes a fit."""
+        self.loaded_steps = 0 if trainer.state.fn == "fit" else checkpoint["global_step"]
+
+    def steps(self, trainer: pl.Trainer) -> int:
+        """Steps of the weights in use, 0 where nothing tells."""
+        return trainer.global_step if trainer.state.fn == "fit" else self.loaded_steps or trainer.global_step
+
+
+class FlowPanels(CountsSteps):
     """Panels of the first validation samples, as PNG files of the run and as images of its W&B loggers.
 
     Args:
@@ -71,18 +80,14 @@ class FlowPanels(Callback):
     ) -> None:
         """Draw what is still missing of the first samples."""
         due = not trainer.sanity_checking and (self.validations - 1) % self.every_n_validations == 0
-        for i in range(min(len(batch["name"]), self.samples - len(self.drawn)) if due else 0):
-            optional = {"target": batch.get("flow"), "valid": batch.get("valid"), "occluded": batch.get("occluded")}
-            maps = {name: None if value is None else value[i].cpu() for name, value in optional.items()}
-            picture = panel(
-                image1=batch["image1"][i].cpu(),
-                prediction=outputs["flow"][i].float().cpu(),
-                visible=outputs["visible"][i].float().cpu(),
-                **maps,
-            )
-            name = f"step-{trainer.global_step:06d}_{len(self.drawn):02d}-{safe_name(batch['name'][i])}.png"
+        missing = self.samples - len(self.drawn) if due and dataloader_idx == 0 else 0
+        for i in range(min(len(batch["name"]), missing)):
+            maps = {"target": batch.get("flow"), "valid": batch.get("valid"), "occluded": batch.get("occluded")}
+            truth = {name: values[i] for name, values in maps.items() if values is not None}
+            frame, prediction, visible = batch["image1"][i], outputs["flow"][i], outputs["visible"][i]
+            name = f"step-{self.steps(trainer):06d}_{len(self.drawn):02d}-{safe_name(batch['name'][i])}.png"
             self.drawn.append(run_directory(trainer) / "panels" / name)
-            write_image(self.drawn[-1], picture)
+            write_image(self.drawn[-1], panel(image1=frame, prediction=prediction, visible=visible, **truth))
 
     @rank_zero_only
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -90,7 +95,8 @@ class FlowPanels(Callback):
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger) and self.drawn:
                 captions = [path.stem.partition("_")[2] for path in self.drawn]
-                logger.log_image("panels", [str(path) for path in self.drawn], caption=captions)
+                # without a step W&B takes the last one that was logged, which may be many steps ago
+                logger.log_image("panels", [*map(str, self.drawn)], step=self.steps(trainer), caption=captions)
 
 
 class PerSampleTable(Callback):
@@ -103,6 +109,12 @@ class PerSampleTable(Callback):
     def __init__(self, *, most_rows: int = 50) -> None:
         self.most_rows = most_rows
         self.rows: list[tuple[str, list[float]]] = []
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start with no row, also after a run that was interrupted."""
+        self.rows = []
+
+    on_test_start = on_validation_start
 
     def on_validation_batch_end(
         self,
@@ -141,7 +153,7 @@ class PerSampleTable(Callback):
     on_test_end = on_validation_end
 
 
-class RunReport(Callback):
+class RunReport(CountsSteps):
     """At the end of a fit, or of validate or test by themselves: metrics.json, report.html, and where things lie."""
 
     def __init__(self) -> None:
@@ -166,10 +178,10 @@ class RunReport(Callback):
 
     def _report(self, trainer: pl.Trainer) -> None:
         directory = run_directory(trainer)
-        prefix = STAGES[str(trainer.state.fn.value if trainer.state.fn else "fit")]
+        prefix = "test" if trainer.state.fn == "test" else "val"
         logged = {name: trainer.callback_metrics.get(f"{prefix}/{name}") for name in REPORTED}
         figures = {name: finite(value) for name, value in logged.items()}
-        figures |= {"steps": trainer.global_step, "seconds": time.perf_counter() - self.started}
+        figures |= {"steps": self.steps(trainer) or None, "seconds": time.perf_counter() - self.started}
         write_whole(directory / "metrics.json", (json.dumps(figures, indent=2) + "\n").encode())
         for logger in trainer.loggers:
             logger.save()
@@ -207,8 +219,8 @@ class FlowWriter(BasePredictionWriter):
     ) -> None:
         """Write the files of every sample of a batch."""
         for i, name in enumerate(batch["name"]):
-            target = self.output / name
-            if not target.resolve().is_relative_to(self.output.resolve()):
+            target = (self.output / name).resolve()
+            if self.output.resolve() not in target.parents:
                 raise ValueError(f"sample {name!r} would be written outside {self.output}.")
             flow = prediction.flow[i].float().cpu()
             write_flo(target.with_name(f"{target.name}.flo"), flow)
