@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.installed
+# two processes of one thread each: twice as fast on two cores as one process of two threads
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2
 
 .DEFAULT_GOAL := help
 .PHONY: help install quickstart test slow lint build
@@ -21,10 +23,10 @@ quickstart: $(READY) ## train a small network without labels, then predict flow 
 	$(BIN)/python experiments/quickstart.py
 
 test: $(READY) ## run the default tests (under 3 minutes on two cores)
-	$(BIN)/python -m pytest -m 'not slow'
+	$(PYTEST) -m 'not slow'
 
-slow: $(READY) ## run the long tests as well
-	$(BIN)/python -m pytest
+slow: $(READY) ## run the long tests
+	$(PYTEST) -m slow
 
 lint: $(READY) ## check style and types
 	$(BIN)/ruff check .

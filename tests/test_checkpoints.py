@@ -58,6 +58,27 @@ def test_classes_from_elsewhere_are_refused(name: str) -> None:
     check_trusted({"backbone": {"class_path": name}}, "x.ckpt", trusted=[name.split(".")[0] + "."])
 
 
+def test_only_what_a_trusted_package_defines_itself_is_trusted() -> None:
+    with pytest.raises(ValueError, match=r"asks for unrollflow\.data\.codecs\.os\.system"):
+        check_trusted({"backbone": "unrollflow.data.codecs.os.system"}, "x.ckpt")
+    with pytest.raises(ValueError, match=r"asks for os\.system"):
+        check_trusted({"parts": {"os.system"}}, "x.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("contents", "complaint"),
+    [
+        ({"state_dict": [1]}, "no 'state_dict'"),
+        ({"state_dict": {"a": 1}}, "something else than tensors"),
+        ({"state_dict": {}, "hyper_parameters": [1]}, "a list as its configuration"),
+    ],
+)
+def test_contents_of_another_form_are_named(tmp_path: Path, contents: dict[str, object], complaint: str) -> None:
+    torch.save(contents, tmp_path / "odd.ckpt")
+    with pytest.raises(ValueError, match=complaint):
+        read_checkpoint(tmp_path / "odd.ckpt")
+
+
 def test_a_function_that_would_build_the_module_is_refused_too() -> None:
     with pytest.raises(ValueError, match=r"asks for os\.system"):
         check_trusted({"_instantiator": "os.system"}, "x.ckpt", trusted=["os."])

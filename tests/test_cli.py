@@ -152,7 +152,7 @@ def test_a_checkpoint_of_another_backbone_is_refused(checkpoint: str, tmp_path: 
 
 def test_a_checkpoint_without_configuration_says_so(tmp_path: Path) -> None:
     torch.save({"state_dict": {}}, tmp_path / "lonely.ckpt")
-    assert "no config.yaml beside" in refusal("validate", "--ckpt_path", str(tmp_path / "lonely.ckpt"))
+    assert "no config.yaml at" in refusal("validate", "--ckpt_path", str(tmp_path / "lonely.ckpt"))
 
 
 @pytest.mark.parametrize(
@@ -172,6 +172,42 @@ def test_unknown_names_are_named(
     assert error.value.code != 0
     assert complaint in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:
+    assert "no checkpoint at" in refusal("validate", "--ckpt_path", str(tmp_path / "none.ckpt"))
+
+
+def test_a_configuration_found_beside_a_checkpoint_may_not_name_classes_from_elsewhere(
+    checkpoint: str, tmp_path: Path
+) -> None:
+    copied = tmp_path / "copied.ckpt"
+    copied.write_bytes(Path(checkpoint).read_bytes())
+    (tmp_path / "config.yaml").write_text("model: {smoothness: {class_path: tests.outside.Mine}}\n")
+    message = refusal("validate", "--ckpt_path", str(copied))
+    assert "asks for tests.outside.Mine" in message
+
+
+def test_anyones_smoothness_trains_resumes_and_predicts_once_it_is_trusted(tmp_path: Path) -> None:
+    mine = ["--model.smoothness", "tests.outside.Mine"]
+    run_one_step(tmp_path, QUICKSTART, *mine)
+    last = str(tmp_path / "flow" / "version_0" / "checkpoints" / "last.ckpt")
+    run_one_step(tmp_path, QUICKSTART, *mine, "--ckpt_path", last, epochs=2)  # the user's own words name the class
+    write_image(tmp_path / "a.png", torch.rand(3, 32, 32))
+    predict = ["predict", *[str(tmp_path / "a.png")] * 2, "--ckpt_path", last, "--output", str(tmp_path / "out")]
+    assert "asks for tests.outside.Mine" in refusal(*predict)
+    main([*predict, "--trust", "tests."])
+    assert (tmp_path / "out" / "a.flo").is_file()
+
+
+def test_settings_that_lightning_refuses_end_in_one_message(checkpoint: str, tmp_path: Path) -> None:
+    write_image(tmp_path / "a.png", torch.rand(3, 32, 32))
+    frames = [str(tmp_path / "a.png")] * 2
+    if not torch.cuda.is_available():
+        assert "unrollflow:" in refusal("predict", *frames, "--ckpt_path", checkpoint, "--accelerator", "gpu")
+    (tmp_path / "file").write_text("")
+    blocked = str(tmp_path / "file" / "out")
+    assert "file" in refusal("predict", *frames, "--ckpt_path", checkpoint, "--output", blocked)
 
 
 def test_bad_frames_are_named(checkpoint: str, tmp_path: Path) -> None:

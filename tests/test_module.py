@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
+from jsonargparse import ArgumentError
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -158,6 +159,11 @@ def test_a_checkpoint_may_not_name_classes_from_elsewhere(tmp_path: Path) -> Non
     torch.save(contents, tmp_path / "evil.ckpt")
     with pytest.raises(ValueError, match=r"asks for os\.system"):
         UnsupervisedFlow.load_from_checkpoint(tmp_path / "evil.ckpt")
+    # keys of old Lightning versions, which it would merge in, are not read at all
+    smuggled = {"state_dict": {}, "hyper_parameters": {"init_weights": None}, "hparams": contents["hyper_parameters"]}
+    torch.save(smuggled, tmp_path / "old.ckpt")
+    with pytest.raises(ArgumentError, match="backbone"):  # the class that was smuggled is missing
+        UnsupervisedFlow.load_from_checkpoint(tmp_path / "old.ckpt")
     module = UnsupervisedFlow(**parts())
     torch.save(contents | {"state_dict": module.state_dict()}, tmp_path / "evil.ckpt")
     UnsupervisedFlow.load_from_checkpoint(

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -41,8 +42,12 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             f"{path} cannot be read as a checkpoint of tensors and primitives: it is damaged, or holds other objects, "
             f"which are never loaded ({' '.join(str(error).split())[:MOST_WORDS]})"
         ) from error
-    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("state_dict"), dict):
         raise ValueError(f"{path} is no Lightning checkpoint: it holds no 'state_dict'.")
+    if not all(isinstance(value, Tensor) for value in checkpoint["state_dict"].values()):
+        raise ValueError(f"{path} holds something else than tensors in its 'state_dict'.")
+    if not isinstance(checkpoint.get(MODEL_KEY, {}), dict):
+        raise ValueError(f"{path} holds a {type(checkpoint[MODEL_KEY]).__name__} as its configuration, not a mapping.")
     return checkpoint
 
 
@@ -60,9 +65,25 @@ def names_to_import(config: object) -> Iterator[str]:
     elif isinstance(config, Mapping):
         for value in config.values():
             yield from names_to_import(value)
-    elif isinstance(config, (list, tuple)):
+    elif isinstance(config, (list, tuple, set, frozenset)):
         for item in config:
             yield from names_to_import(item)
+
+
+def is_ours(name: str) -> bool:
+    """Whether a dotted name is of something that one of :data:`TRUSTED` defines itself, not of what it imports.
+
+    >>> is_ours("unrollflow.models.PWCLite"), is_ours("unrollflow.data.codecs.os.system"), is_ours("os.system")
+    (True, False, False)
+    """
+    module, _, attribute = name.rpartition(".")
+    if not name.startswith(TRUSTED):
+        return False
+    try:
+        found = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError):
+        return False
+    return str(getattr(found, "__module__", "")).startswith(TRUSTED)
 
 
 def check_trusted(config: Mapping[str, object], path: str | Path, *, trusted: Sequence[str] = ()) -> None:
@@ -75,7 +96,7 @@ def check_trusted(config: Mapping[str, object], path: str | Path, *, trusted: Se
     """
     prefixes = (*TRUSTED, *trusted)
     arguments = {key: value for key, value in config.items() if key != "_instantiator"}
-    foreign = [name for name in names_to_import(arguments) if not (name.startswith(prefixes) and "/" not in name)]
+    foreign = [name for name in names_to_import(arguments) if not (name.startswith(tuple(trusted)) or is_ours(name))]
     instantiator = config.get("_instantiator", INSTANTIATOR)
     foreign += [] if instantiator == INSTANTIATOR else [str(instantiator)]  # Lightning would import and call it
     if foreign:

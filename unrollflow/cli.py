@@ -1,47 +1,66 @@
 """The command line: `unrollflow fit | validate | test` (LightningCLI) and `unrollflow predict` on plain files."""
 
+import re
 import sys
 import traceback
 import warnings
 from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal, get_args
 
 import pytorch_lightning as pl
+import yaml
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch.utils.data import DataLoader
 
 from unrollflow.callbacks import FlowWriter
+from unrollflow.checkpoints import check_trusted, read_checkpoint
 from unrollflow.data import FlowDataModule, FramePairs
 from unrollflow.flow_cli import FlowCLI, SaveRunConfig
 from unrollflow.module import UnsupervisedFlow
 
 PACKAGE = Path(__file__).parent
 WORKER = "DataLoader worker process"
-STAGES_OF_A_CHECKPOINT = ("validate", "test")
+DOTTED_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+PRECISIONS = get_args(Precision)
 
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run a subcommand; bad input ends in one message and exit status 1 (2 for arguments that cannot be parsed)."""
-    arguments = list(sys.argv[1:] if args is None else args)
+    arguments, trusted = split_trusted(list(sys.argv[1:] if args is None else args))
     try:
         if arguments[:1] == ["predict"]:
-            predict_from_arguments(arguments[1:])
+            predict_from_arguments(arguments[1:], trusted)
         else:
-            run_lightning(arguments)
-    except (ValueError, OSError) as error:
+            run_lightning(arguments, trusted)
+    except (ValueError, OSError, MisconfigurationException) as error:
         if not expected(error):
             raise
         sys.exit(f"unrollflow: {message(error)}")
 
 
-def run_lightning(arguments: list[str]) -> None:
+def split_trusted(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Arguments without every `--trust PREFIX`, and the prefixes: names that checkpoints may ask for besides ours.
+
+    >>> split_trusted(["predict", "--trust", "mypackage.", "frames"])
+    (['predict', 'frames'], ['mypackage.'])
+    """
+    flags = [i for i, argument in enumerate(arguments[:-1]) if argument == "--trust"]
+    taken = {i + offset for i in flags for offset in (0, 1)}
+    return [a for i, a in enumerate(arguments) if i not in taken], [arguments[i + 1] for i in flags]
+
+
+def run_lightning(arguments: list[str], trusted: list[str]) -> None:
     """LightningCLI on arguments in which shipped configurations and those of checkpoints are filled in."""
     # Lightning warns that `args` might be given by mistake; here they are the command line's own, with paths filled in
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
     FlowCLI(
         UnsupervisedFlow,
         FlowDataModule,
-        args=[shipped_config(argument) for argument in with_saved_config(arguments)],
+        args=[shipped_config(argument) for argument in with_saved_config(arguments, trusted)],
+        trusted=trusted,
         auto_configure_optimizers=False,
         save_config_callback=SaveRunConfig,
         seed_everything_default=0,
@@ -60,39 +79,54 @@ def shipped_config(argument: str) -> str:
     return f"{flag}{separator}{found[0]}" if found else argument
 
 
-def with_saved_config(arguments: list[str]) -> list[str]:
-    """For validate and test with a checkpoint and no configuration: the one saved beside the run.
+def with_saved_config(arguments: list[str], trusted: list[str]) -> list[str]:
+    """With a checkpoint and no configuration: the one saved beside the run, if it names trusted classes only.
 
     Raises:
-        FileNotFoundError: if there is none.
+        FileNotFoundError: if there is no such checkpoint, or no configuration beside it.
+        ValueError: if the configuration asks for other classes.
     """
     names = [argument.split("=")[0] for argument in arguments]
-    alone = "--ckpt_path" in names and not {"--config", "-c"} & set(names)
-    if not alone or arguments[0] not in STAGES_OF_A_CHECKPOINT:
+    if "--ckpt_path" not in names or {"--config", "-c"} & set(names):
         return arguments
     position = names.index("--ckpt_path")
     path = Path(arguments[position].partition("=")[2] or "".join(arguments[position + 1 : position + 2]))
-    for folder in (path.parent, path.parent.parent):
-        if (folder / "config.yaml").is_file():
-            return [arguments[0], "--config", str(folder / "config.yaml"), *arguments[1:]]
-    raise FileNotFoundError(
-        f"no config.yaml beside {path} nor in {path.parent.parent}; name the run's configuration with --config."
-    )
+    read_checkpoint(path)
+    found = [folder / "config.yaml" for folder in (path.parent, path.parent.parent)]
+    config = next((file for file in found if file.is_file()), None)
+    if config is None:
+        raise FileNotFoundError(f"no config.yaml at {found[0]} or {found[1]}; name the run's with --config.")
+    # a file that was found and not named: it may build no more than a checkpoint, and what Lightning brings
+    check_trusted(class_paths(yaml.safe_load(config.read_text())), config, trusted=["pytorch_lightning.", *trusted])
+    print(f"configuration {config}", flush=True)  # noqa: T201, the user should know
+    return [arguments[0], "--config", str(config), *arguments[1:]]
 
 
-def predict_from_arguments(arguments: list[str]) -> None:
+def class_paths(config: object, key: str = "config") -> dict[str, object]:
+    """Every class that a run's own configuration names, by its place."""
+    if isinstance(config, dict):
+        items = [(f"{key}.{name}", value) for name, value in config.items()]
+    elif isinstance(config, list):
+        items = [(f"{key}.{i}", value) for i, value in enumerate(config)]
+    else:
+        return {key: config} if isinstance(config, str) and DOTTED_NAME.fullmatch(config) else {}
+    return {place: name for inner, value in items for place, name in class_paths(value, inner).items()}
+
+
+def predict_from_arguments(arguments: list[str], trusted: list[str]) -> None:
     """Parse the arguments of `unrollflow predict` and run it."""
     parser = ArgumentParser("unrollflow predict", description="Optical flow of a folder of frames, or of two images.")
     parser.add_argument("frames", nargs="+", type=Path, help="a folder of frames in natural order, or two images")
     parser.add_argument("--ckpt_path", required=True, type=Path, help="checkpoint of a fit")
     parser.add_argument("--output", type=Path, default=Path("predictions"), help="folder to write to (%(default)s)")
     parser.add_argument("--accelerator", default="auto", help="as of Lightning's Trainer (%(default)s)")
-    parser.add_argument("--precision", default="32-true", help="as of Lightning's Trainer (%(default)s)")
-    parsed = parser.parse_args(arguments)
-    predict(**vars(parsed))
+    parser.add_argument("--precision", default="32-true", choices=PRECISIONS, help="(%(default)s)")
+    predict(**vars(parser.parse_args(arguments)), trusted=trusted)
 
 
-def predict(frames: list[Path], *, ckpt_path: Path, output: Path, accelerator: str, precision: str) -> None:
+def predict(
+    frames: list[Path], *, ckpt_path: Path, output: Path, accelerator: str, precision: Precision, trusted: list[str]
+) -> None:
     """Write .flo, colour .png and visibility of every pair of frames, any size, named after the first frame.
 
     Args:
@@ -100,15 +134,17 @@ def predict(frames: list[Path], *, ckpt_path: Path, output: Path, accelerator: s
         ckpt_path: checkpoint of a fit by the command line.
         output: folder to write to.
         accelerator, precision: as of Lightning's Trainer.
+        trusted: beginnings of names that the checkpoint may ask for, besides ours.
 
     Raises:
         FileNotFoundError, ValueError: if the checkpoint or a frame cannot be read, naming it.
     """
     pairs = FramePairs(frames[0] if len(frames) == 1 else tuple(frames))
-    module = UnsupervisedFlow.load_from_checkpoint(ckpt_path)
+    module = UnsupervisedFlow.load_from_checkpoint(ckpt_path, trusted=trusted)
     trainer = pl.Trainer(
         accelerator=accelerator,
-        precision=precision,  # type: ignore[arg-type]  # checked by Lightning, which lists what it knows
+        devices=1,
+        precision=precision,
         callbacks=[FlowWriter(output)],
         logger=False,
         enable_model_summary=False,
@@ -119,9 +155,15 @@ def predict(frames: list[Path], *, ckpt_path: Path, output: Path, accelerator: s
 
 
 def expected(error: BaseException) -> bool:
-    """Whether an error is about the input: raised by the package, here or in a data worker, or by jsonargparse."""
+    """Whether an error is about the input: raised by the package, here or in a data worker, or by a parser of settings.
+
+    Such are jsonargparse and the trainer's connectors; an error that names a file or a wrong setting always is.
+    """
+    if isinstance(error, MisconfigurationException) or getattr(error, "filename", None):
+        return True
     innermost = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
-    return innermost.is_relative_to(PACKAGE) or "jsonargparse" in innermost.parts or WORKER in str(error)
+    parsers = {"jsonargparse", "connectors"} & set(innermost.parts)
+    return bool(parsers) or innermost.is_relative_to(PACKAGE) or WORKER in str(error)
 
 
 def message(error: BaseException) -> str:

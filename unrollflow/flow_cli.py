@@ -1,6 +1,6 @@
 """LightningCLI with the run's configuration kept where the checkpoint and the loggers need it."""
 
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import yaml
@@ -8,10 +8,13 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from pytorch_lightning.loggers import WandbLogger
 
-from unrollflow.checkpoints import INSTANTIATOR, MODEL_KEY, check_trusted, read_checkpoint
+from unrollflow.checkpoints import INSTANTIATOR, MODEL_KEY, check_trusted, names_to_import, read_checkpoint
 
 PER_STAGE = ("init_weights",)
 """Model settings that only start a training: not part of what a checkpoint holds."""
+
+LIGHTNINGS_WORDS = ("best", "last", "hpc", "registry")
+"""What --ckpt_path may say instead of a path; Lightning finds the file of the run itself."""
 
 MOST_DIFFERENCES = 3
 
@@ -28,7 +31,17 @@ class SaveRunConfig(SaveConfigCallback):
 
 
 class FlowCLI(LightningCLI):
-    """LightningCLI whose checkpoints name the classes that they were built of, and refuse other ones."""
+    """LightningCLI whose checkpoints name the classes that they were built of, and refuse other ones.
+
+    Args:
+        args: LightningCLI's.
+        trusted: beginnings of names that a checkpoint may ask for, besides ours.
+        kwargs: LightningCLI's.
+    """
+
+    def __init__(self, *args: Any, trusted: Sequence[str] = (), **kwargs: Any) -> None:
+        self.trusted = trusted  # before the parent's constructor, which runs everything
+        super().__init__(*args, **kwargs)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse, then hold what the user asks for against what the checkpoint was built of.
@@ -39,12 +52,14 @@ class FlowCLI(LightningCLI):
         super().parse_arguments(parser, args)
         subcommand = self.config["subcommand"]
         path = self.config[subcommand].get("ckpt_path")
-        if not path or not Path(path).suffix:  # none, or Lightning's own words: best, last
+        self.config[subcommand]["weights_only"] = True
+        if not path or path in LIGHTNINGS_WORDS:
             return
         saved = read_checkpoint(path).get(MODEL_KEY, {})
-        check_trusted(saved, path)
-        if saved:
-            check_same(model_config(self, subcommand), saved, path)
+        asked = model_config(self, subcommand)
+        check_same(asked, saved, path)
+        # what the user's own configuration names, the user trusts
+        check_trusted(saved, path, trusted=(*self.trusted, *names_to_import(asked)))
 
     def after_instantiate_classes(self) -> None:
         """Keep the model's configuration, primitives only, for the checkpoints."""
@@ -83,13 +98,12 @@ def check_same(asked: dict[str, Any], saved: dict[str, Any], path: str) -> None:
     ValueError: --model.lam is 5.0, but last.ckpt was trained with 0.1; a checkpoint keeps its own settings. ...
     """
     ours, theirs = flatten(asked), flatten(saved)
-    names = [n for n in sorted(ours.keys() | theirs.keys()) if n not in (*PER_STAGE, "_instantiator")]
-    different = [n for n in names if ours.get(n) != theirs.get(n)]
+    # names of one side only: an argument that a newer version has, or what belongs to a class_path that differs
+    different = [n for n in sorted(ours.keys() & theirs.keys()) if n not in PER_STAGE and ours[n] != theirs[n]]
     if not different:
         return
     listed = "; ".join(
-        f"--model.{n} is {ours.get(n, 'absent')}, but {path} was trained with {theirs.get(n, 'nothing of the kind')}"
-        for n in different[:MOST_DIFFERENCES]
+        f"--model.{n} is {ours[n]}, but {path} was trained with {theirs[n]}" for n in different[:MOST_DIFFERENCES]
     )
     more = f" (and {len(different) - MOST_DIFFERENCES} more)" if len(different) > MOST_DIFFERENCES else ""
     raise ValueError(

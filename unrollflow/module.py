@@ -150,27 +150,32 @@ class UnsupervisedFlow(pl.LightningModule):
             checkpoint_path: of a run of the command line, or of any run with the constructor's arguments in `kwargs`,
                 which then stand in the place of what the file says that it was built of.
             trusted: more beginnings of names that the file may ask for, see :data:`checkpoints.TRUSTED`.
-            kwargs: the constructor's arguments; without a backbone, Lightning's.
+            kwargs: all of the constructor's arguments, or none.
 
         Raises:
             FileNotFoundError: if there is no such file.
             ValueError: if it cannot be read, asks for names that are not trusted, or holds another network.
         """
         checkpoint = read_checkpoint(checkpoint_path)
-        if "backbone" in kwargs:
-            module = cls(**kwargs)
-            check_fits(checkpoint["state_dict"], module.state_dict(), str(checkpoint_path))
-            module.load_state_dict(checkpoint["state_dict"])
-            return module
-        if not checkpoint.get(MODEL_KEY):
+        config = checkpoint.get(MODEL_KEY, {})
+        if not config and not kwargs:
             raise ValueError(
                 f"{checkpoint_path} was saved by a module built in Python; give its parts: "
                 "load_from_checkpoint(path, backbone=..., photometric=..., smoothness=..., objective=..., "
                 "optimizer=...)."
             )
-        check_trusted(checkpoint[MODEL_KEY], checkpoint_path, trusted=trusted)
-        built: Self = super().load_from_checkpoint(checkpoint_path, weights_only=True, **kwargs)
-        return built
+        module = cls(**kwargs) if kwargs else cls._build(config, checkpoint_path, trusted)
+        check_fits(checkpoint["state_dict"], module.state_dict(), str(checkpoint_path))
+        module.load_state_dict(checkpoint["state_dict"])
+        return module
+
+    @classmethod
+    def _build(cls, config: dict[str, Any], path: str | Path, trusted: Sequence[str]) -> Self:
+        """A module of a checkpoint's configuration, and of nothing else in the file (Lightning reads older keys too)."""
+        from pytorch_lightning.cli import instantiate_module  # jsonargparse is needed for this alone
+
+        check_trusted(config, path, trusted=trusted)
+        return instantiate_module(cls, {key: value for key, value in config.items() if key != "_instantiator"})
 
     def _check_size(self, image: Tensor) -> None:
         height, width = image.shape[-2:]
@@ -183,7 +188,7 @@ class UnsupervisedFlow(pl.LightningModule):
     def _evaluate(self, batch: FlowSample, stage: str) -> dict[str, Tensor]:
         image1, image2 = batch["image1"], batch["image2"]
         prediction: Prediction = self(image1, image2)
-        photometric = self.objective.held_out(image1, image2, prediction.flow, prediction.flow_backward)
+        photometric = self.objective.held_out(image1, image2, prediction.flow)
         self.log(f"{stage}/photometric", photometric, batch_size=len(image1), sync_dist=True)
         self.log(f"{stage}/visible_fraction", prediction.visible.mean(), batch_size=len(image1), sync_dist=True)
         outputs = {"flow": prediction.flow, "visible": prediction.visible}

@@ -179,3 +179,9 @@ def test_held_out_score_falls_for_the_true_flow() -> None:
 def test_negative_weight_is_refused() -> None:
     with pytest.raises(ValueError, match="smoothness_weight=-1"):
         objective(smoothness_weight=-1)
+
+
+@pytest.mark.parametrize("name", ["masking", "smoothness_field", "smoothness_unit", "padding"])
+def test_misspelt_choices_are_named(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name}='nonsense'; choose one of"):
+        objective(**{name: "nonsense"})

@@ -110,8 +110,16 @@ def test_no_smoothness_is_zero_without_gradient() -> None:
 
 
 def test_bad_arguments_are_named() -> None:
-    with pytest.raises(ValueError, match="'l2'; choose"):
+    with pytest.raises(ValueError, match="penalty='l2'; choose one of"):
         TotalVariation(penalty="l2")
+    with pytest.raises(ValueError, match="edge_position='inner'"):
+        TotalVariation(edge_position="inner")
+    with pytest.raises(ValueError, match="guide_range='half'"):
+        UnrolledTotalVariation(guide_range="half")
+    with pytest.raises(ValueError, match="order=3"):
+        TotalVariation(order=3)
+    with pytest.raises(ValueError, match="epsilon=0"):
+        TotalVariation(epsilon=0.0)
     with pytest.raises(ValueError, match="edge_alpha=-1"):
         TotalVariation(edge_alpha=-1)
     with pytest.raises(ValueError, match="rho=0"):

@@ -10,11 +10,14 @@ from unrollflow.contracts import FlowEstimate
 from unrollflow.losses.photometric import Photometric
 from unrollflow.losses.smoothness import Smoothness
 from unrollflow.losses.visibility import Visibility
+from unrollflow.ops.choice import check_choice
 from unrollflow.ops.precision import float32_island
 from unrollflow.ops.resize import crop_centre, resize_image
 from unrollflow.ops.warp import Padding, warp
 
 Masking = Literal["image", "released"]
+Field = Literal["raw", "flow"]
+Unit = Literal["pixels", "side"]
 Levels = list[float] | float
 LEAST_VISIBLE_PIXELS = 1.0
 """A masked mean divides by at least this many pixels, so a fully occluded image costs 0 instead of NaN."""
@@ -123,7 +126,7 @@ class UnsupervisedObjective(nn.Module):
         padding: what the warped frame shows outside its border.
 
     Raises:
-        ValueError: for a negative weight.
+        ValueError: for a negative smoothness weight, or a word that is not among the choices.
     """
 
     def __init__(
@@ -135,19 +138,23 @@ class UnsupervisedObjective(nn.Module):
         smoothness_weight: float,
         level_weights: Levels,
         smoothness_level_weights: Levels,
-        smoothness_field: Literal["raw", "flow"] = "raw",
-        smoothness_unit: Literal["pixels", "side"] = "pixels",
+        smoothness_field: Field = "raw",
+        smoothness_unit: Unit = "pixels",
         masking: Masking = "image",
         padding: Padding = "border",
     ) -> None:
         super().__init__()
         if smoothness_weight < 0:
             raise ValueError(f"smoothness_weight={smoothness_weight}: a weight is at least 0.")
+        check_choice("smoothness_field", smoothness_field, Field)
+        check_choice("smoothness_unit", smoothness_unit, Unit)
+        check_choice("masking", masking, Masking)
+        check_choice("padding", padding, Padding)
         self.photometric, self.smoothness, self.visibility = photometric, smoothness, visibility
         self.smoothness_weight = smoothness_weight
         self.level_weights, self.smoothness_level_weights = level_weights, smoothness_level_weights
-        self.smoothness_field: Literal["raw", "flow"] = smoothness_field
-        self.smoothness_unit: Literal["pixels", "side"] = smoothness_unit
+        self.smoothness_field: Field = smoothness_field
+        self.smoothness_unit: Unit = smoothness_unit
         self.masking: Masking = masking
         self.padding: Padding = padding
 
@@ -177,14 +184,16 @@ class UnsupervisedObjective(nn.Module):
         )
 
     @torch.no_grad()
-    def held_out(self, image1: Tensor, image2: Tensor, flow: Tensor, flow_backward: Tensor) -> Tensor:
-        """Photometric loss of image1's visible pixels for one flow at full size: a score without labels.
+    def held_out(self, image1: Tensor, image2: Tensor, flow: Tensor) -> Tensor:
+        """Photometric loss of all pixels of image1 for one flow at full size: a score without labels.
+
+        All pixels: a mean over visible ones alone is best, 0, for a flow that calls everything occluded.
 
         Args:
             image1, image2: (B, 3, H, W), RGB in [0, 1].
-            flow, flow_backward: (B, 2, H, W), pixels; visibility is the test that holds when training is over.
+            flow: (B, 2, H, W), pixels.
         """
-        visible = self.visibility(flow, flow_backward)
+        visible = torch.ones_like(flow[:, :1])
         reconstruction = warp(image2, flow, padding=self.padding)
         return photometric_loss(self.photometric, image1, reconstruction, visible, masking=self.masking)
 

@@ -9,8 +9,12 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from unrollflow.ops.choice import check_choice
 from unrollflow.ops.precision import float32_island
 from unrollflow.ops.resize import crop_centre
+
+Border = Literal["crop", "zero"]
+Window = Literal["box", "gaussian"]
 
 LUMA = (0.2989, 0.5870, 0.1140)
 """Weights of R, G, B in the census's grey image, as released."""
@@ -48,9 +52,7 @@ def _soft_signs(image: Tensor, patch_size: int) -> Tensor:
 
 
 @float32_island
-def census(
-    image: Tensor, reconstruction: Tensor, *, patch_size: int = 7, border: Literal["crop", "zero"] = "crop"
-) -> Tensor:
+def census(image: Tensor, reconstruction: Tensor, *, patch_size: int = 7, border: Border = "crop") -> Tensor:
     """Soft Hamming distance of the ternary census transforms: robust to changes of brightness.
 
     Args:
@@ -71,6 +73,7 @@ def census(
     (0.0, (1, 1, 3, 3))
     """
     check_window(image, patch_size, "census")
+    check_choice("border", border, Border)
     margin = patch_size // 2
     squared = (_soft_signs(image, patch_size) - _soft_signs(reconstruction, patch_size)).square()
     distance = (squared / (CENSUS_SATURATION + squared)).mean(dim=1, keepdim=True)
@@ -88,9 +91,7 @@ def _box_similarity(image: Tensor, reconstruction: Tensor, window_size: int) -> 
 
 
 @float32_island
-def ssim(
-    image: Tensor, reconstruction: Tensor, *, window: Literal["box", "gaussian"] = "box", window_size: int = 3
-) -> Tensor:
+def ssim(image: Tensor, reconstruction: Tensor, *, window: Window = "box", window_size: int = 3) -> Tensor:
     """Structural dissimilarity clamp((1 - SSIM) / 2, 0, 1) of each pixel with a full window.
 
     Args:
@@ -109,6 +110,7 @@ def ssim(
     True
     """
     check_window(image, window_size, "SSIM")
+    check_choice("window", window, Window)
     if window == "box":
         similarity = _box_similarity(image, reconstruction, window_size)
     else:
@@ -144,10 +146,10 @@ class Photometric(nn.Module, ABC):
 class Census(Photometric):
     """Module form of :func:`census`."""
 
-    def __init__(self, *, patch_size: int = 7, border: Literal["crop", "zero"] = "crop") -> None:
+    def __init__(self, *, patch_size: int = 7, border: Border = "crop") -> None:
         super().__init__()
         self.patch_size = patch_size
-        self.border: Literal["crop", "zero"] = border
+        self.border: Border = border
 
     def forward(self, image: Tensor, reconstruction: Tensor) -> Tensor:
         """See :func:`census`."""
@@ -157,9 +159,9 @@ class Census(Photometric):
 class SSIM(Photometric):
     """Module form of :func:`ssim`."""
 
-    def __init__(self, *, window: Literal["box", "gaussian"] = "box", window_size: int = 3) -> None:
+    def __init__(self, *, window: Window = "box", window_size: int = 3) -> None:
         super().__init__()
-        self.window: Literal["box", "gaussian"] = window
+        self.window: Window = window
         self.window_size = window_size
 
     def forward(self, image: Tensor, reconstruction: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from unrollflow.ops.choice import check_choice
 from unrollflow.ops.gradient import Operator, Order, edge_weights, image_gradient
 from unrollflow.ops.precision import float32_island
 from unrollflow.ops.resize import resize_image
@@ -40,7 +41,7 @@ def hard_penalty(gradient: Tensor, *, penalty: Penalty = "l1", epsilon: float = 
         return (gradient.square() + epsilon**2).sqrt()
     if penalty == "huber":
         return F.huber_loss(gradient, torch.zeros_like(gradient), reduction="none", delta=delta)
-    raise ValueError(f"penalty={penalty!r}; choose 'l1', 'charbonnier' or 'huber'.")
+    raise ValueError(f"penalty={penalty!r}; choose one of 'l1', 'charbonnier', 'huber'.")
 
 
 @float32_island
@@ -100,6 +101,10 @@ class Smoothness(nn.Module, ABC):
             raise ValueError(
                 f"edge_alpha={edge_alpha}: edge weights exp(-alpha |grad I|) need alpha >= 0; 0 switches them off."
             )
+        check_choice("operator", operator, Operator)
+        check_choice("order", order, Order)
+        check_choice("edge_position", edge_position, EdgePosition)
+        check_choice("guide_range", guide_range, GuideRange)
         self.operator: Operator = operator
         self.order: Order = order
         self.edge_alpha = edge_alpha
@@ -168,7 +173,9 @@ class TotalVariation(Smoothness):
         )
         self.kind: Penalty = penalty
         self.epsilon, self.delta = epsilon, delta
-        hard_penalty(torch.zeros(1), penalty=penalty)  # refuses an unknown penalty here, not at the first step
+        check_choice("penalty", penalty, Penalty)
+        if epsilon <= 0 or delta <= 0:
+            raise ValueError(f"epsilon={epsilon}, delta={delta}: both lengths must be more than 0.")
 
     def penalty(self, gradient: Tensor) -> Tensor:
         """See :func:`hard_penalty`."""
