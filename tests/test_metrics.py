@@ -82,6 +82,7 @@ def test_a_broken_prediction_is_infinitely_wrong_and_not_left_out() -> None:
     metrics.update(image_measures(vector(float("nan"), 0), vector(3, 4)))
     metrics.update(image_measures(vector(3, 4), vector(3, 4)))
     assert math.isinf(metrics.compute()["epe"])
+    assert metrics.compute()["fl"] == 50
 
 
 def test_images_count_once_whatever_the_batches() -> None:

@@ -11,7 +11,7 @@ from typing import Literal, get_args
 
 import pytorch_lightning as pl
 import yaml
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch.utils.data import DataLoader
 
 from unrollflow.callbacks import FlowWriter

@@ -26,7 +26,7 @@ def endpoint_error(flow: Tensor, target: Tensor) -> Tensor:
 
 
 def fl_outliers(flow: Tensor, target: Tensor) -> Tensor:
-    """Pixels that KITTI counts as wrong: error over 3 px and over 5 % of the true motion.
+    """Pixels that KITTI counts as wrong: error over 3 px and over 5 % of the true motion; a broken flow is wrong.
 
     Args: flow, target: (B, 2, H, W), pixels.   Returns: (B, H, W) bool.
     Source: Menze and Geiger, Object Scene Flow for Autonomous Vehicles, CVPR 2015.
@@ -34,7 +34,7 @@ def fl_outliers(flow: Tensor, target: Tensor) -> Tensor:
     >>> fl_outliers(torch.zeros(1, 2, 1, 1), torch.tensor([3., 4.]).view(1, 2, 1, 1)).item()
     True
     """
-    error = endpoint_error(flow, target)
+    error = endpoint_error(flow, target).nan_to_num(nan=torch.inf)
     outlier: Tensor = (error > OUTLIER_PIXELS) & (error > OUTLIER_SHARE * torch.linalg.vector_norm(target, dim=1))
     return outlier
 

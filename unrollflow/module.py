@@ -171,7 +171,7 @@ class UnsupervisedFlow(pl.LightningModule):
 
     @classmethod
     def _build(cls, config: dict[str, Any], path: str | Path, trusted: Sequence[str]) -> Self:
-        """A module of a checkpoint's configuration, and of nothing else in the file (Lightning reads older keys too)."""
+        """A module of a checkpoint's configuration, and nothing else of the file (Lightning reads old keys too)."""
         from pytorch_lightning.cli import instantiate_module  # jsonargparse is needed for this alone
 
         check_trusted(config, path, trusted=trusted)

@@ -20,7 +20,7 @@ ROWS = (
     ("fl", "Fl: error over 3 px and 5 %", "%"),
     ("epe_zero_flow", "EPE of zero flow", "px"),
     ("epe_best_constant", "EPE of the best constant flow per image (oracle)", "px"),
-    ("photometric", "Photometric loss, visible pixels", ""),
+    ("photometric", "Photometric loss, all pixels", ""),
     ("visible_fraction", "Visible share of the pixels", ""),
     ("steps", "Training steps", ""),
     ("seconds", "Time", ""),
@@ -103,7 +103,7 @@ def headline(metrics: dict[str, Any]) -> str:
     verdict = "better" if epe < constant else "no better"
     return (
         f'<p class="lead">End-point error {epe:.3f} px: {epe / zero:.2f} of what zero flow leaves ({zero:.3f} px), and '
-        f"{verdict} than the best constant flow of each image ({constant:.3f} px), learned without labels.</p>"
+        f"{verdict} than the best constant flow of each image ({constant:.3f} px).</p>"
     )
 
 
