@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
+import wandb
 from pytorch_lightning.loggers import CSVLogger, WandbLogger
 from torch.utils.data import DataLoader
 
@@ -107,6 +108,7 @@ def test_panels_reach_weights_and_biases_offline_at_their_own_step(
     runner = trainer(tmp_path, callbacks=[FlowPanels(samples=1)], logger=logger, **options)
     runner.fit(Still(), DataLoader(layers(3)), DataLoader(layers(1, "validation")))
     logger.experiment.finish()
+    wandb.teardown()  # waits for the process that writes the file, which finish() does not
     assert len(list(tmp_path.glob("wandb/offline-run-*/files/media/images/*.png"))) == 1
     (file,) = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
     rows = [{i.key or ".".join(i.nested_key): i.value_json for i in r.history.item} for r in records(file)]
