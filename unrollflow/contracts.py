@@ -48,6 +48,7 @@ class FlowSample(TypedDict):
         valid: (H, W) bool, True where `flow` is known.
         occluded: (H, W) bool, True where the pixel of image1 is not seen in image2.
         boundary_distance: (H, W), pixels to the nearest motion boundary.
+        foreground: (H, W) bool, True on what moves by itself (KITTI's object map).
     """
 
     image1: Tensor
@@ -57,3 +58,4 @@ class FlowSample(TypedDict):
     valid: NotRequired[Tensor]
     occluded: NotRequired[Tensor]
     boundary_distance: NotRequired[Tensor]
+    foreground: NotRequired[Tensor]

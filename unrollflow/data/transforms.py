@@ -12,7 +12,7 @@ from torch import Tensor
 from unrollflow.contracts import FlowSample
 from unrollflow.ops import coords_grid
 
-MAPS = ("image1", "image2", "flow", "valid", "occluded", "boundary_distance")
+MAPS = ("image1", "image2", "flow", "valid", "occluded", "boundary_distance", "foreground")
 
 
 class Transform(Protocol):
