@@ -1,5 +1,4 @@
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +11,11 @@ from torch.utils.data import DataLoader
 
 from tests.test_module import layers, trainer
 from tests.wandb_file import records
-from unrollflow.callbacks import FlowPanels, FlowWriter, PerSampleTable, RunReport, run_directory, safe_name
+from unrollflow.callbacks import FlowPanels, FlowWriter, RunReport, run_directory, safe_name
 from unrollflow.data import read_flo
+from unrollflow.evaluation import EvaluationTable
 from unrollflow.metrics import image_measures
 from unrollflow.module import Prediction
-from unrollflow.tables import column_means, format_table
 
 
 class Still(pl.LightningModule):
@@ -30,22 +29,22 @@ class Still(pl.LightningModule):
         self.log_dict({"loss/total": self.weight, "loss/smoothness": self.weight})
         return self.weight.square()
 
-    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> dict[str, torch.Tensor]:
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Any]:
         return self.evaluate(batch, "val")
 
-    def test_step(self, batch: Any, batch_idx: int) -> dict[str, torch.Tensor]:
+    def test_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
         return self.evaluate(batch, "test")
 
-    def evaluate(self, batch: Any, stage: str) -> dict[str, torch.Tensor]:
+    def evaluate(self, batch: Any, stage: str) -> dict[str, Any]:
         frame = batch["image1"]
         outputs = {"flow": torch.zeros_like(frame[:, :2]), "visible": torch.ones_like(frame[:, :1])}
         self.log(f"{stage}/photometric", 0.5, batch_size=1)
         if "flow" not in batch:
             return outputs
         measures = image_measures(outputs["flow"], batch["flow"], occluded=batch["occluded"])
-        logged = {f"{stage}/{name}": values.mean() for name, values in measures.items()}
+        logged = {f"{stage}/{name}": values.mean() for name, values in measures.mean.items()}
         self.log_dict(logged, batch_size=1)
-        return outputs | measures
+        return outputs | {"measures": measures}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.parameters(), lr=0.1)
@@ -89,7 +88,7 @@ class Unlabelled(torch.utils.data.Dataset[dict[str, Any]]):
 def test_without_ground_truth_there_are_panels_and_a_report_but_no_table(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    runner = trainer(tmp_path, callbacks=[FlowPanels(), PerSampleTable(), RunReport()])
+    runner = trainer(tmp_path, callbacks=[FlowPanels(), EvaluationTable(), RunReport()])
     runner.validate(Still(), DataLoader(Unlabelled()), verbose=False)
     assert [path.name for path in (tmp_path / "panels").iterdir()] == ["step-000000_00-a-b.png"]
     assert not (tmp_path / "per_sample.csv").exists()
@@ -115,43 +114,13 @@ def test_panels_reach_weights_and_biases_offline_at_their_own_step(
     assert [row["trainer/global_step"] for row in rows if "panels.filenames" in row] == ["3"]
 
 
-def test_table_has_a_row_a_sample_and_the_mean(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    validate(tmp_path, PerSampleTable(most_rows=3))
-    shown = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in shown] == ["name", *(f"validation-00000{i}" for i in range(3)), "mean"]
-    assert len((tmp_path / "per_sample.csv").read_text().splitlines()) == 4
-
-
-def test_a_long_table_is_only_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    validate(tmp_path, PerSampleTable(most_rows=2))
-    shown = capsys.readouterr().out
-    assert "validation-000000" not in shown
-    assert "mean of 3" in shown
-    assert "The 3 rows are in" in shown
-
-
-def test_a_table_holds_no_rows_of_a_run_that_was_interrupted(tmp_path: Path) -> None:
-    class Breaks(pl.Callback):
-        def on_validation_batch_end(self, *_: Any) -> None:
-            raise RuntimeError("the disk is gone")
-
-    runner = trainer(tmp_path, callbacks=[PerSampleTable(), RunReport(), Breaks()])
-    module, loader = Still(), DataLoader(layers(2, "validation"))
-    with pytest.raises(RuntimeError, match="disk is gone"):
-        runner.validate(module, loader, verbose=False)
-    assert not list(tmp_path.iterdir())
-    runner.callbacks.pop()  # type: ignore[attr-defined]
-    runner.validate(module, loader, verbose=False)
-    assert len((tmp_path / "per_sample.csv").read_text().splitlines()) == 3
-
-
 def test_a_fit_is_reported_and_its_checkpoint_keeps_its_steps(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     checkpoints = pl.callbacks.ModelCheckpoint(monitor="val/epe", save_last=True)
     logger = CSVLogger(str(tmp_path), name="flow", version=0, flush_logs_every_n_steps=1000)
     options = {"enable_checkpointing": True, "log_every_n_steps": 1, "logger": logger}
-    runner = trainer(tmp_path, callbacks=[checkpoints, RunReport(), PerSampleTable()], max_steps=2, **options)
+    runner = trainer(tmp_path, callbacks=[checkpoints, RunReport(), EvaluationTable()], max_steps=2, **options)
     runner.fit(Still(), DataLoader(layers(2)), DataLoader(layers(1, "validation")))
     run = tmp_path / "flow" / "version_0"
     shown = capsys.readouterr().out
@@ -199,10 +168,3 @@ def test_predictions_become_files_below_the_folder(tmp_path: Path) -> None:
 
 def test_names_become_parts_of_file_names() -> None:
     assert safe_name("../a b/c") == "-a-b-c"
-
-
-def test_means_leave_out_what_is_undefined() -> None:
-    means = column_means([[1.0, math.nan], [3.0, math.nan]])
-    assert means[0] == 2
-    assert math.isnan(means[1])
-    assert format_table(["EPE"], [("x", [math.nan])]).splitlines()[1].split() == ["x", "-"]

@@ -1,7 +1,5 @@
-"""What a run leaves behind: pictures, a table, figures and a report, and the files of predictions."""
+"""What a run leaves behind: pictures, figures and a report, and the files of predictions."""
 
-import csv
-import io
 import json
 import math
 import time
@@ -17,13 +15,11 @@ from torch import Tensor
 
 from unrollflow.contracts import FlowSample
 from unrollflow.data.codecs import write_flo, write_image, write_whole
-from unrollflow.metrics import MEASURES
+from unrollflow.measures import HEADLINE, MEASURES
 from unrollflow.module import Prediction
 from unrollflow.report import write_report
-from unrollflow.tables import column_means, format_table
 from unrollflow.viz import flow_to_rgb, panel
 
-HEADINGS = ("EPE", "noc", "occ", "Fl %", "zero flow", "best constant")
 REPORTED = (*MEASURES, "photometric", "visible_fraction")
 
 
@@ -99,60 +95,6 @@ class FlowPanels(CountsSteps):
                 logger.log_image("panels", [*map(str, self.drawn)], step=self.steps(trainer), caption=captions)
 
 
-class PerSampleTable(Callback):
-    """Measures of every sample when validate or test is run by itself: printed, and written as per_sample.csv.
-
-    Args:
-        most_rows: a longer table is only written, and its mean printed.
-    """
-
-    def __init__(self, *, most_rows: int = 50) -> None:
-        self.most_rows = most_rows
-        self.rows: list[tuple[str, list[float]]] = []
-
-    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start with no row, also after a run that was interrupted."""
-        self.rows = []
-
-    on_test_start = on_validation_start
-
-    def on_validation_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,  # of validation_step; Lightning's type knows no NamedTuple or dict of ours
-        batch: FlowSample,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Keep the batch's measures."""
-        if trainer.state.fn != "fit" and MEASURES[0] in outputs:
-            values = zip(*(outputs[name].tolist() for name in MEASURES), strict=True)
-            self.rows += [(name, list(measures)) for name, measures in zip(batch["name"], values, strict=True)]
-
-    on_test_batch_end = on_validation_batch_end
-
-    @rank_zero_only
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write and print the table."""
-        if not self.rows:
-            return
-        buffer = io.StringIO()
-        writer = csv.writer(buffer)
-        writer.writerow(["name", *MEASURES])
-        writer.writerows([name, *values] for name, values in self.rows)
-        path = run_directory(trainer) / "per_sample.csv"
-        write_whole(path, buffer.getvalue().encode())
-        shown = self.rows if len(self.rows) <= self.most_rows else []
-        means = (f"mean of {len(self.rows)}", column_means([values for _, values in self.rows]))
-        say(format_table(HEADINGS, [*shown, means]))
-        if not shown:
-            say(f"The {len(self.rows)} rows are in {path}.")
-        self.rows = []
-
-    on_test_end = on_validation_end
-
-
 class RunReport(CountsSteps):
     """At the end of a fit, or of validate or test by themselves: metrics.json, report.html, and where things lie."""
 
@@ -180,7 +122,9 @@ class RunReport(CountsSteps):
         directory = run_directory(trainer)
         prefix = "test" if trainer.state.fn == "test" else "val"
         logged = {name: trainer.callback_metrics.get(f"{prefix}/{name}") for name in REPORTED}
-        figures = {name: finite(value) for name, value in logged.items()}
+        found = {name: finite(value) for name, value in logged.items()}
+        # the headline stands in every file, also where it is undefined
+        figures = {name: value for name, value in found.items() if value is not None or name in HEADLINE}
         figures |= {"steps": self.steps(trainer) or None, "seconds": time.perf_counter() - self.started}
         write_whole(directory / "metrics.json", (json.dumps(figures, indent=2) + "\n").encode())
         for logger in trainer.loggers:

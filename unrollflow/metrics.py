@@ -1,15 +1,29 @@
-"""End-point error and outliers, per image and averaged over images, with the baselines that no one may lose to."""
+"""What the benchmarks measure, per image, averaged over images and pooled over pixels, with baselines beside it."""
+
+import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from unrollflow.measures import MEASURES
+from unrollflow.ops import float32_island
+
 OUTLIER_PIXELS = 3.0
 OUTLIER_SHARE = 0.05
 """KITTI 2015 counts an error over 3 px and over 5 % of the motion as an outlier."""
 
+RATES = (1, 3, 5)
+"""Pixels of error beyond which a pixel counts in a rate."""
+
+SPEEDS = {"s0_10": (0, 10), "s10_40": (10, 40), "s40": (40, math.inf)}
+"""Pixels of true motion, as Sintel divides them: from, and under."""
+
+DISTANCES = {"d0_5": (0, 5), "d0_10": (0, 10), "d10_60": (10, 60), "d60_140": (60, 140)}
+"""Pixels to the nearest motion boundary, as Sintel divides them, and closer: from, and under."""
+
 CONSTANT_FLOW_ITERATIONS = 50
-MEASURES = ("epe", "epe_noc", "epe_occ", "fl", "epe_zero_flow", "epe_best_constant")
 
 
 def endpoint_error(flow: Tensor, target: Tensor) -> Tensor:
@@ -37,6 +51,21 @@ def fl_outliers(flow: Tensor, target: Tensor) -> Tensor:
     error = endpoint_error(flow, target).nan_to_num(nan=torch.inf)
     outlier: Tensor = (error > OUTLIER_PIXELS) & (error > OUTLIER_SHARE * torch.linalg.vector_norm(target, dim=1))
     return outlier
+
+
+def angular_error(flow: Tensor, target: Tensor) -> Tensor:
+    """Angle in space-time between (u, v, 1) of two flows.
+
+    Args: flow, target: (B, 2, H, W), pixels.   Returns: (B, H, W), degrees, 0 to 180.
+    Source: Barron et al., Performance of Optical Flow Techniques, IJCV 1994.
+
+    >>> angular_error(torch.zeros(1, 2, 1, 1), torch.tensor([1.0, 0.0]).view(1, 2, 1, 1)).item()
+    45.0
+    """
+    a, b = (torch.cat([f, torch.ones_like(f[:, :1])], dim=1) for f in (flow, target))
+    # atan2 of |a x b| and a . b keeps its precision at small angles, where arccos loses it
+    sine = torch.linalg.vector_norm(torch.linalg.cross(a, b, dim=1), dim=1)
+    return torch.rad2deg(torch.atan2(sine, (a * b).sum(dim=1)))
 
 
 def masked_image_mean(values: Tensor, chosen: Tensor) -> Tensor:
@@ -77,63 +106,111 @@ def best_constant_flow(target: Tensor, valid: Tensor) -> Tensor:
     return constant
 
 
+class ImageMeasures(NamedTuple):
+    """Measures of a batch of images.
+
+    Attributes:
+        mean: name of :data:`~unrollflow.measures.MEASURES` to (B,), the mean over an image's pixels; NaN without any.
+        pixels: name to (B,), how many pixels that mean is of.
+    """
+
+    mean: dict[str, Tensor]
+    pixels: dict[str, Tensor]
+
+
+@float32_island
 def image_measures(
-    flow: Tensor, target: Tensor, *, valid: Tensor | None = None, occluded: Tensor | None = None
-) -> dict[str, Tensor]:
-    """Every measure of :data:`MEASURES`, one value an image.
+    flow: Tensor,
+    target: Tensor,
+    *,
+    valid: Tensor | None = None,
+    occluded: Tensor | None = None,
+    foreground: Tensor | None = None,
+    boundary_distance: Tensor | None = None,
+) -> ImageMeasures:
+    """Every measure of :data:`~unrollflow.measures.MEASURES` of every image.
 
     Args:
         flow, target: (B, 2, H, W), pixels.
-        valid: (B, H, W) bool, where the target is known; None: everywhere.
-        occluded: (B, H, W) bool; None: unknown, and the measures that need it are NaN.
+        valid: (B, H, W) bool, where the target is known, the only pixels that count; None: everywhere.
+        occluded: (B, H, W) bool; None: unknown, and the measures that need it are undefined; likewise:
+        foreground: (B, H, W) bool, what moves by itself.
+        boundary_distance: (B, H, W), pixels to the nearest motion boundary.
 
-    Returns:
-        name to (B,): `epe`, `epe_noc`, `epe_occ` in pixels over all, visible and occluded valid pixels; `fl` in
-        per cent; `epe_zero_flow` and `epe_best_constant` over all valid pixels. NaN where an image has no such pixel.
+    Source: Butler et al., ECCV 2012 (Sintel: s, d); Menze and Geiger, CVPR 2015 (KITTI: Fl, foreground); Barron et al.,
+        IJCV 1994 (angle); Baker et al., IJCV 2011 (Middlebury: rates).
     """
-    flow, target = flow.float(), target.float()
     valid = torch.ones_like(target[:, 0], dtype=torch.bool) if valid is None else valid
-    nowhere = torch.zeros_like(valid)
     error = endpoint_error(flow, target).nan_to_num(nan=torch.inf)  # a broken flow is infinitely wrong, not left out
-    constant = best_constant_flow(target, valid)
-    return {
-        "epe": masked_image_mean(error, valid),
-        "epe_noc": masked_image_mean(error, nowhere if occluded is None else valid & ~occluded),
-        "epe_occ": masked_image_mean(error, nowhere if occluded is None else valid & occluded),
-        "fl": 100 * masked_image_mean(fl_outliers(flow, target).float(), valid),
-        "epe_zero_flow": masked_image_mean(endpoint_error(torch.zeros_like(target), target), valid),
-        "epe_best_constant": masked_image_mean(endpoint_error(constant.expand_as(target), target), valid),
+    outlier = 100 * fl_outliers(flow, target).to(error.dtype)
+    speed = torch.linalg.vector_norm(target, dim=1)
+    regions = {"": valid}
+    regions |= {} if occluded is None else {"noc": valid & ~occluded, "occ": valid & occluded}
+    regions |= {} if foreground is None else {"fg": valid & foreground, "bg": valid & ~foreground}
+    regions |= {name: valid & within(speed, *limits) for name, limits in SPEEDS.items()}
+    if boundary_distance is not None:
+        regions |= {name: valid & within(boundary_distance, *limits) for name, limits in DISTANCES.items()}
+    constant = best_constant_flow(target, valid).expand_as(target)
+    maps = {
+        "epe": error,
+        "fl": outlier,
+        "angular": angular_error(flow, target).nan_to_num(nan=180.0),
+        "epe_zero_flow": speed,
+        "epe_best_constant": endpoint_error(constant, target),
     }
+    maps |= {f"over_{limit}px": 100 * (error > limit).to(error.dtype) for limit in RATES}
+    nowhere = torch.zeros_like(valid)
+    chosen = {name: measured(name, maps, regions, nowhere) for name in MEASURES}
+    return ImageMeasures(
+        mean={name: masked_image_mean(*pair) for name, pair in chosen.items()},
+        pixels={name: region.flatten(1).sum(dim=1) for name, (_, region) in chosen.items()},
+    )
+
+
+def within(values: Tensor, low: float, high: float) -> Tensor:
+    """Where low <= values < high."""
+    return (values >= low) & (values < high)
+
+
+def measured(name: str, maps: dict[str, Tensor], regions: dict[str, Tensor], nowhere: Tensor) -> tuple[Tensor, Tensor]:
+    """The map (B, H, W) of a measure and the pixels (B, H, W) that it is averaged over: `fl_bg` is `fl` in `bg`."""
+    if name in maps:
+        return maps[name], regions[""]
+    kind, _, region = name.partition("_")
+    return maps[kind], regions.get(region, nowhere)
 
 
 class FlowMetrics(Metric):
-    """Averages of :func:`image_measures` over images: each image counts once, whatever its size.
+    """Averages of :func:`image_measures`: over images, each of which counts once, and pooled over pixels (`_pooled`).
 
     An image in which a measure is undefined (no occluded pixel, say) is left out of that measure's mean.
 
     >>> metrics = FlowMetrics()
     >>> truth = torch.tensor([3.0, 4.0]).view(1, 2, 1, 1)
     >>> metrics.update(image_measures(torch.zeros(1, 2, 1, 1), truth))
-    >>> metrics.compute()["epe"].item()
-    5.0
+    >>> metrics.compute()["epe"].item(), metrics.compute()["epe_pooled"].item()
+    (5.0, 5.0)
     """
 
     full_state_update = False
-    total: Tensor
-    count: Tensor
+    means: list[Tensor]
+    pixels: list[Tensor]
 
     def __init__(self) -> None:
         super().__init__()
-        self.add_state("total", torch.zeros(len(MEASURES)), dist_reduce_fx="sum")
-        self.add_state("count", torch.zeros(len(MEASURES)), dist_reduce_fx="sum")
+        # lists, because a running sum in float32 stops counting pixels at 2^24
+        self.add_state("means", [], dist_reduce_fx="cat")
+        self.add_state("pixels", [], dist_reduce_fx="cat")
 
-    def update(self, measures: dict[str, Tensor]) -> None:
-        """Add a batch of images, as :func:`image_measures` gives them."""
-        values = torch.stack([measures[name] for name in MEASURES])  # (measures, B)
-        defined = ~values.isnan()
-        self.total += torch.where(defined, values, 0).sum(dim=1)
-        self.count += defined.sum(dim=1)
+    def update(self, measures: ImageMeasures) -> None:
+        """Add a batch of images."""
+        self.means.append(torch.stack([measures.mean[name] for name in MEASURES], dim=1))  # (B, measures)
+        self.pixels.append(torch.stack([measures.pixels[name] for name in MEASURES], dim=1))
 
     def compute(self) -> dict[str, Tensor]:
-        """Name to mean over images; NaN where no image defines a measure."""
-        return dict(zip(MEASURES, self.total / self.count, strict=True))
+        """`name`: mean over images; `name_pooled`: mean over all pixels; NaN where no image defines a measure."""
+        means, pixels = (torch.cat(list(state)).cpu().double() for state in (self.means, self.pixels))
+        averages = means.nanmean(dim=0)
+        pooled = torch.where(pixels > 0, means * pixels, 0).sum(dim=0) / pixels.sum(dim=0)
+        names = [*MEASURES, *(f"{name}_pooled" for name in MEASURES)]
+        return dict(zip(names, torch.cat([averages, pooled]).float(), strict=True))

@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from unrollflow.checkpoints import MODEL_KEY, check_fits, check_trusted, read_checkpoint
 from unrollflow.contracts import FlowNetwork, FlowSample
 from unrollflow.losses import Photometric, Smoothness, UnsupervisedObjective
+from unrollflow.measures import MEASURES
 from unrollflow.metrics import FlowMetrics, image_measures
 from unrollflow.ops import crop_centre, forward_backward_visibility
 
@@ -103,11 +104,11 @@ class UnsupervisedFlow(pl.LightningModule):
         gradients = [p.grad for p in self.parameters() if p.grad is not None]
         self.log("grad_norm", nn.utils.get_total_norm(gradients))
 
-    def validation_step(self, batch: FlowSample, batch_idx: int) -> dict[str, Tensor]:
+    def validation_step(self, batch: FlowSample, batch_idx: int) -> dict[str, Any]:
         """Flow, visibility and, where there is ground truth, each image's measures."""
         return self._evaluate(batch, "val")
 
-    def test_step(self, batch: FlowSample, batch_idx: int) -> dict[str, Tensor]:
+    def test_step(self, batch: FlowSample, batch_idx: int) -> dict[str, Any]:
         """As :meth:`validation_step`."""
         return self._evaluate(batch, "test")
 
@@ -185,7 +186,7 @@ class UnsupervisedFlow(pl.LightningModule):
                 f"{self.backbone.minimum_size} pixels a side; enlarge them, or choose a backbone with fewer levels."
             )
 
-    def _evaluate(self, batch: FlowSample, stage: str) -> dict[str, Tensor]:
+    def _evaluate(self, batch: FlowSample, stage: str) -> dict[str, Any]:
         image1, image2 = batch["image1"], batch["image2"]
         prediction: Prediction = self(image1, image2)
         photometric = self.objective.held_out(image1, image2, prediction.flow)
@@ -195,17 +196,22 @@ class UnsupervisedFlow(pl.LightningModule):
         if "flow" not in batch:
             return outputs
         measures = image_measures(
-            prediction.flow, batch["flow"], valid=batch.get("valid"), occluded=batch.get("occluded")
+            prediction.flow,
+            batch["flow"],
+            valid=batch.get("valid"),
+            occluded=batch.get("occluded"),
+            foreground=batch.get("foreground"),
+            boundary_distance=batch.get("boundary_distance"),
         )
         self.measures.update(measures)
-        return outputs | measures
+        return outputs | {"measures": measures}
 
     def _log_measures(self, stage: str) -> None:
         """Log what is defined, and `score`: the EPE, or the photometric loss where there is no ground truth."""
         score = self.trainer.callback_metrics.get(f"{stage}/photometric")
         if self.measures.update_called:
-            means = self.measures.compute()
-            self.log_dict({f"{stage}/{k}": v for k, v in means.items() if not v.isnan()}, sync_dist=False)
+            means = self.measures.compute()  # what is pooled over pixels stands in the evaluation's table
+            self.log_dict({f"{stage}/{k}": means[k] for k in MEASURES if not means[k].isnan()}, sync_dist=False)
             self.log("epe", means["epe"], prog_bar=True, logger=False)
             score = means["epe"]
             self.measures.reset()

@@ -13,13 +13,10 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
+from unrollflow.measures import MEASURES
+
 ROWS = (
-    ("epe", "EPE, all pixels", "px"),
-    ("epe_noc", "EPE, visible pixels", "px"),
-    ("epe_occ", "EPE, occluded pixels", "px"),
-    ("fl", "Fl: error over 3 px and 5 %", "%"),
-    ("epe_zero_flow", "EPE of zero flow", "px"),
-    ("epe_best_constant", "EPE of the best constant flow per image (oracle)", "px"),
+    *((key, measure.label, measure.unit) for key, measure in MEASURES.items()),
     ("photometric", "Photometric loss, all pixels", ""),
     ("visible_fraction", "Visible share of the pixels", ""),
     ("steps", "Training steps", ""),

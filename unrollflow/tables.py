@@ -4,24 +4,18 @@ import math
 from collections.abc import Sequence
 
 
-def column_means(rows: list[list[float]]) -> list[float]:
-    """Mean of each column over the rows that define it, NaN where none does."""
-    columns = [[v for v in column if not math.isnan(v)] for column in zip(*rows, strict=True)]
-    return [math.fsum(column) / len(column) if column else math.nan for column in columns]
+def format_table(headings: Sequence[str], rows: Sequence[tuple[str, Sequence[float]]]) -> str:
+    """Aligned lines of names and measures; what is undefined is a dash, a count has no decimals.
 
-
-def format_table(headings: Sequence[str], rows: list[tuple[str, list[float]]]) -> str:
-    """Aligned lines of names and measures; what is undefined is a dash.
-
-    >>> print(format_table(["EPE", "zero flow"], [("a", [1.0, math.nan]), ("b c", [0.25, 2.0])]))
+    >>> print(format_table(["EPE", "zero flow"], [("a", [1.0, math.nan]), ("b c", [0.25, 2])]))
     name      EPE    zero flow
     a       1.000            -
-    b c     0.250        2.000
+    b c     0.250            2
     """
     width = max(len("name"), *(len(name) for name, _ in rows))
     columns = [max(7, len(heading) + 2 * (len(heading) > 5)) for heading in headings]
     lines = ["name".ljust(width) + "".join(h.rjust(c + 2) for h, c in zip(headings, columns, strict=True))]
     for name, values in rows:
-        cells = ["-" if math.isnan(v) else f"{v:.3f}" for v in values]
+        cells = ["-" if math.isnan(v) else str(v) if isinstance(v, int) else f"{v:.3f}" for v in values]
         lines.append(name.ljust(width) + "".join(cell.rjust(c + 2) for cell, c in zip(cells, columns, strict=True)))
     return "\n".join(lines)

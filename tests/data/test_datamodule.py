@@ -137,7 +137,7 @@ def test_samples_of_different_sizes_come_one_by_one_or_are_named() -> None:
 
 def test_samples_with_and_without_flow_make_no_batch() -> None:
     loader = module(validation=Numbered(4, with_flow=(True, False)), validation_batch_size=2).val_dataloader()
-    with pytest.raises(ValueError, match="only one of 0 and 1 has flow"):
+    with pytest.raises(ValueError, match="only one of 0 and 1 has boundary_distance, flow"):
         next(iter(loader))
 
 

@@ -8,6 +8,7 @@ import pytest
 from tests.parity.conftest import PARITY_DIR, Fixture
 from tests.parity.files import check_flo, check_flow_files, check_kitti_png
 from tests.parity.losses import check_photometric, check_smoothness, check_unrolled, check_warp_occlusion
+from tests.parity.metrics import check_metrics
 from tests.parity.networks import check_pwclite
 from tests.parity.objectives import check_unflow
 
@@ -19,13 +20,13 @@ CHECKS: dict[str, Callable[[Fixture], None]] = {
     "05": check_pwclite,
     "07_unflow": check_unflow,
     "09_flow_files": check_flow_files,
+    "09_metrics": check_metrics,
 }
 FILE_CHECKS = {".flo": check_flo, ".png": check_kitti_png}
 LATER = {
     "06": "the RAFT backbone",
     "07_sequence": "the sequence loss of RAFT",
     "08": "affine augmentation",
-    "09_metrics": "the benchmarks' metrics",
     "10": "self-supervision",
 }
 FILES = sorted(p for p in PARITY_DIR.glob("*") if p.suffix in {".npz", *FILE_CHECKS})

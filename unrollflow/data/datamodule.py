@@ -10,6 +10,7 @@ from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, default_collate
 
 from unrollflow.contracts import FlowSample
+from unrollflow.data.boundaries import WithBoundaryDistance
 from unrollflow.data.transforms import Transform
 
 
@@ -113,11 +114,13 @@ class FlowDataModule(LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[FlowSample] | list[DataLoader[FlowSample]]:
         """Every validation sample once, in order; nothing where there is none."""
-        return [] if self.validation is None else self._loader(self.validation, self.validation_batch_size)
+        if self.validation is None:
+            return []
+        return self._loader(WithBoundaryDistance(self.validation), self.validation_batch_size)
 
     def test_dataloader(self) -> DataLoader[FlowSample]:
         """Every test sample once, in order."""
-        return self._loader(required(self.test, "test"), self.validation_batch_size)
+        return self._loader(WithBoundaryDistance(required(self.test, "test")), self.validation_batch_size)
 
     def _loader(
         self, dataset: Dataset[FlowSample], batch_size: int, sampler: EpochSampler | None = None

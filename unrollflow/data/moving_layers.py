@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from unrollflow.contracts import FlowSample
+from unrollflow.data.boundaries import beside, distance_to
 from unrollflow.data.outlines import edge_distance
 from unrollflow.data.rendering import render
 from unrollflow.data.scenes import Motion, exact_flow, nearest_layer, occluded, own_coordinates, random_scene
@@ -126,17 +126,10 @@ def boundary_distance(labels: Tensor, flow: Tensor) -> Tensor:
     Returns:
         (H, W) float32, pixels; 0 on both pixels at either side of a boundary.
     """
-    boundary = torch.zeros(labels.shape, dtype=torch.bool)
-    for dim in (0, 1):
-        steps = (labels.diff(dim=dim) != 0) & (flow.diff(dim=dim + 1).abs().amax(dim=0) > _SMALLEST_STEP)
-        count = steps.shape[dim]
-        boundary.narrow(dim, 0, count).logical_or_(steps)
-        boundary.narrow(dim, 1, count).logical_or_(steps)
-    if not boundary.any():
-        return torch.full(labels.shape, float(sum(labels.shape)))
-    distance = cv2.distanceTransform((~boundary).numpy().astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    # the last bit that OpenCV gives varies from call to call; squares of these distances are whole numbers
-    return torch.from_numpy(distance).double().square().round().sqrt().float()
+    jumps = [
+        (labels.diff(dim=dim) != 0) & (flow.diff(dim=dim + 1).abs().amax(dim=0) > _SMALLEST_STEP) for dim in (1, 0)
+    ]
+    return distance_to(beside(*jumps))
 
 
 def _check(

@@ -1,0 +1,57 @@
+"""Averages over images and over pixels, and how sure they are."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+RESAMPLES = 2000
+
+
+def image_mean(means: Sequence[float]) -> float:
+    """Mean over the images that define a measure (whose value is not NaN); NaN where none does.
+
+    >>> image_mean([1.0, 4.0, math.nan])
+    2.5
+    """
+    known = [mean for mean in means if not math.isnan(mean)]
+    return math.fsum(known) / len(known) if known else math.nan
+
+
+def pooled_mean(means: Sequence[float], pixels: Sequence[float]) -> float:
+    """Mean over all pixels of all images, of each image's mean and number of pixels; NaN where there is no pixel.
+
+    >>> pooled_mean([1.0, 4.0, math.nan], [100, 200, 0])
+    3.0
+    """
+    known = [(mean, count) for mean, count in zip(means, pixels, strict=True) if count]
+    return math.fsum(m * n for m, n in known) / math.fsum(n for _, n in known) if known else math.nan
+
+
+def bootstrap_interval(means: Sequence[float], *, confidence: float = 0.95, seed: int = 0) -> tuple[float, float]:
+    """Percentile bootstrap interval of the mean over images, of each image's mean; NaN with fewer than two images.
+
+    Args:
+        means: one value an image; NaN is left out.
+        confidence: share of the resampled means that lies inside, over 0 and under 1.
+        seed: of the resampling: :data:`RESAMPLES` draws of as many images with replacement.
+
+    Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13.
+
+    >>> bootstrap_interval([2.0, 2.0, math.nan])
+    (2.0, 2.0)
+    """
+    from scipy.stats import bootstrap  # half a second to import
+
+    known = np.array([mean for mean in means if not math.isnan(mean)])
+    if len(known) < 2:
+        return math.nan, math.nan
+    found = bootstrap(
+        (known,),
+        np.mean,
+        n_resamples=RESAMPLES,
+        confidence_level=confidence,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    )
+    return float(found.confidence_interval.low), float(found.confidence_interval.high)
