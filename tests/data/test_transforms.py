@@ -14,6 +14,7 @@ from unrollflow.data import (
     RandomVerticalFlip,
     Transform,
 )
+from unrollflow.data.transforms import crop
 from unrollflow.ops import warp
 
 GEOMETRIC: dict[str, Transform] = {
@@ -124,6 +125,54 @@ def test_a_transform_happens_as_often_as_its_probability_says(transform: Any, sa
     assert 0.18 < sum(not torch.equal(image, small["image1"]) for image in drawn) / 400 < 0.32
     with pytest.raises(ValueError, match=r"probability is 1\.5"):
         transform(probability=1.5)
+
+
+@pytest.mark.parametrize(
+    ("mirror", "dim"), [(RandomHorizontalFlip(probability=1), -1), (RandomVerticalFlip(probability=1), -2)]
+)
+def test_a_crop_then_a_flip_is_the_flip_then_the_mirrored_crop(mirror: Transform, dim: int, sample: FlowSample) -> None:
+    top, left, size = 5, 17, (40, 56)
+    first = mirror(crop(sample, top=top, left=left, size=size), generator())
+    if dim == -1:
+        left = 80 - size[1] - left
+    else:
+        top = 64 - size[0] - top
+    last = crop(mirror(sample, generator()), top=top, left=left, size=size)
+    assert all(torch.equal(value, maps(last)[name]) for name, value in maps(first).items())
+
+
+def test_a_crop_holds_no_more_than_its_window(sample: FlowSample) -> None:
+    for name, value in maps(RandomCrop(size=(40, 56))(sample, generator())).items():
+        assert value.is_contiguous(), name
+        assert value.untyped_storage().nbytes() == value.numel() * value.element_size(), name
+        assert value.dtype == maps(sample)[name].dtype, name
+
+
+@pytest.mark.parametrize("size", [(0, 8), (8, -1)])
+def test_a_crop_of_no_pixels_is_refused(size: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match=f"crop is {size[0]}x{size[1]}; a window needs at least 1x1"):
+        RandomCrop(size=size)
+
+
+def test_every_map_follows_a_crop_and_the_flips() -> None:
+    y, x = torch.meshgrid(torch.arange(6.0), torch.arange(7.0), indexing="ij")
+    place = x + 10 * y
+    marked = FlowSample(
+        image1=torch.stack([place, x, y]),
+        image2=torch.stack([place, x, y]),
+        name="marked",
+        flow=torch.stack([place, place]),
+        valid=place % 3 == 0,
+        foreground=place % 4 == 0,
+        boundary_distance=place,
+    )
+    both = [RandomHorizontalFlip(probability=1), RandomVerticalFlip(probability=1)]
+    changed = Compose(transforms=[RandomCrop(size=(4, 5)), *both])(marked, generator())
+    shown = changed["image1"][0]
+    assert torch.equal(changed["flow"], -torch.stack([shown, shown]))
+    assert torch.equal(changed["valid"], shown % 3 == 0)
+    assert torch.equal(changed["foreground"], shown % 4 == 0)
+    assert torch.equal(changed["boundary_distance"], shown)
 
 
 def test_the_same_draws_give_the_same_sample(sample: FlowSample) -> None:

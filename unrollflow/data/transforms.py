@@ -4,15 +4,17 @@ kornia's augmentations know images, boxes and keypoints, but no flow; a flip of 
 so these few are written out.
 """
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from unrollflow.contracts import FlowSample
-from unrollflow.ops import coords_grid
 
-MAPS = ("image1", "image2", "flow", "valid", "occluded", "boundary_distance", "foreground")
+IMAGES = ("image1", "image2")
+LABELS = ("valid", "occluded", "boundary_distance", "foreground")
+MAPS = (*IMAGES, "flow", *LABELS)
 
 
 class Transform(Protocol):
@@ -95,15 +97,20 @@ class RandomTemporalSwap:
 
 
 class RandomCrop:
-    """A window at a random place, the same in both frames.
+    """A window at a random place, the same in both frames; first in a `Compose`, it spares the others work.
 
     What leaves the window counts as occluded; the distance to a motion boundary is still to one of the whole frame.
 
     Args:
         size: (H, W) of the window, pixels.
+
+    Raises:
+        ValueError: if a side of the window is not positive.
     """
 
     def __init__(self, *, size: tuple[int, int]) -> None:
+        if min(size) < 1:
+            raise ValueError(f"crop is {size[0]}x{size[1]}; a window needs at least 1x1 pixels.")
         self.size = size
 
     def __call__(self, sample: FlowSample, generator: torch.Generator) -> FlowSample:
@@ -117,17 +124,34 @@ class RandomCrop:
             raise ValueError(
                 f"sample {sample['name']} is {height}x{width}, smaller than the crop of {self.size[0]}x{self.size[1]}."
             )
-        top, left = (draw(slack + 1, generator) for slack in (height - self.size[0], width - self.size[1]))
-        cropped = changed(sample, lambda m: m[..., top : top + self.size[0], left : left + self.size[1]].contiguous())
-        if "occluded" in cropped and "flow" in cropped:
-            cropped["occluded"] = cropped["occluded"] | leaves(cropped["flow"])
-        return cropped
+        return random_window(sample, self.size, generator)
+
+
+def random_window(sample: FlowSample, size: tuple[int, int], generator: torch.Generator) -> FlowSample:
+    """A window (H, W) at a random place of a sample that is at least as large."""
+    height, width = sample["image1"].shape[-2:]
+    top, left = (draw(slack + 1, generator) for slack in (height - size[0], width - size[1]))
+    return crop(sample, top=top, left=left, size=size)
+
+
+def crop(sample: FlowSample, *, top: int, left: int, size: tuple[int, int]) -> FlowSample:
+    """A window (H, W) of a sample, which holds it, as copies of that part alone; what leaves it counts as occluded."""
+    window = (..., slice(top, top + size[0]), slice(left, left + size[1]))
+    return without_leaving(changed(sample, lambda m: m[window].contiguous()))
+
+
+def without_leaving(sample: FlowSample) -> FlowSample:
+    """A sample in which what leaves the frame counts as occluded, where flow and occlusion are known."""
+    if "occluded" not in sample or "flow" not in sample:
+        return sample
+    return sample | {"occluded": sample["occluded"] | leaves(sample["flow"])}
 
 
 def leaves(flow: Tensor) -> Tensor:
     """Where p + F(p) lies outside the frame, (H, W) bool, of a flow (2, H, W)."""
     height, width = flow.shape[-2:]
-    x, y = (coords_grid(height, width, dtype=flow.dtype)[0] + flow).unbind()
+    x = torch.arange(width) + flow[0]
+    y = torch.arange(height).view(-1, 1) + flow[1]
     return (x < 0) | (x > width - 1) | (y < 0) | (y > height - 1)
 
 
@@ -141,10 +165,10 @@ def flip(sample: FlowSample, *, dim: int, component: int) -> FlowSample:
     return flipped
 
 
-def changed(sample: FlowSample, function: "MapFunction") -> FlowSample:
-    """A copy of a sample with a function applied to each of its maps."""
+def changed(sample: FlowSample, function: "MapFunction", *, names: Sequence[str] = MAPS) -> FlowSample:
+    """A copy of a sample with a function applied to those of its maps that are named."""
     copy = sample.copy()
-    for name in MAPS:
+    for name in names:
         if name in sample:
             copy[name] = function(sample[name])  # type: ignore[literal-required]
     return copy
@@ -158,10 +182,10 @@ class MapFunction(Protocol):
         ...
 
 
-def checked(probability: float) -> float:
-    """The probability, or a ValueError where it is none."""
+def checked(probability: float, name: str = "probability") -> float:
+    """The probability, or a ValueError that names the argument where it is none."""
     if not 0 <= probability <= 1:
-        raise ValueError(f"probability is {probability}; it must lie in 0 to 1.")
+        raise ValueError(f"{name} is {probability}; it must lie in 0 to 1.")
     return probability
 
 
