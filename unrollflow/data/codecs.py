@@ -1,14 +1,38 @@
-"""Files to tensors and back: .flo, KITTI's 16-bit PNG, images; errors name the file, what it holds, what it should."""
+"""Files to tensors and back: .flo and KITTI's 16-bit PNG; all other codecs can be imported from here too."""
 
-import os
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 
 import cv2
 import numpy as np
 import torch
 from einops import rearrange
 from torch import Tensor
+
+from unrollflow.data.files import UMASK, check_flow, existing, write_whole
+from unrollflow.data.flo5 import read_flo5, write_flo5
+from unrollflow.data.images import IMAGE_SUFFIXES, decode, read_image, read_label_map, read_mask, write_image
+from unrollflow.data.pfm import read_pfm, write_pfm
+
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "UMASK",
+    "check_flow",
+    "decode",
+    "existing",
+    "read_flo",
+    "read_flo5",
+    "read_image",
+    "read_kitti_flow",
+    "read_label_map",
+    "read_mask",
+    "read_pfm",
+    "write_flo",
+    "write_flo5",
+    "write_image",
+    "write_kitti_flow",
+    "write_pfm",
+    "write_whole",
+]
 
 FLO_MAGIC = 202021.25
 FLO_HEADER_BYTES = 12
@@ -17,9 +41,6 @@ FLO_LARGEST_SIDE = 2**15
 KITTI_SCALE = 64.0
 KITTI_OFFSET = 2.0**15
 """KITTI stores u and v as 64 f + 32768 in 16 bits: steps of 1/64 px, from -512 to just under 512 px."""
-
-FULL_SCALE = {"uint8": 2.0**8 - 1, "uint16": 2.0**16 - 1}
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp"})
 
 
 def read_flo(path: str | Path) -> Tensor:
@@ -103,71 +124,3 @@ def write_kitti_flow(path: str | Path, flow: Tensor, valid: Tensor | None = None
     stored = torch.where(known, values, 0.0)
     bgr = torch.stack([known.double(), stored[1], stored[0]], dim=-1).numpy().astype(np.uint16)
     write_whole(path, cv2.imencode(".png", bgr)[1].tobytes())
-
-
-def read_image(path: str | Path) -> Tensor:
-    """RGB image (3, H, W), float32 in [0, 1], of a file of 8 or 16 bits; grey is repeated, alpha dropped.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it cannot be decoded.
-    """
-    path = existing(path)
-    bgr = decode(path, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
-    if bgr.dtype.name not in FULL_SCALE:
-        raise ValueError(f"{path} holds {bgr.dtype} pixels; 8 or 16 bits are expected.")
-    rgb = np.ascontiguousarray(rearrange(bgr[..., ::-1], "h w c -> c h w"))
-    return torch.from_numpy(rgb.astype(np.float32) / FULL_SCALE[bgr.dtype.name])
-
-
-def write_image(path: str | Path, image: Tensor) -> None:
-    """Write an image (3, H, W) or (1, H, W) in [0, 1] as an 8-bit PNG, whole or not at all."""
-    pixels = (255 * image.detach().cpu().float().clamp(0, 1)).round().byte()
-    channels_last = rearrange(pixels, "c h w -> h w c").numpy()
-    bgr = channels_last[..., ::-1] if channels_last.shape[-1] == 3 else channels_last
-    write_whole(path, cv2.imencode(".png", np.ascontiguousarray(bgr))[1].tobytes())
-
-
-def existing(path: str | Path) -> Path:
-    """The path of a file, or a FileNotFoundError that names it."""
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no file {path}")
-    return path
-
-
-def decode(path: Path, flags: int) -> np.ndarray[tuple[int, ...], np.dtype[np.generic]]:
-    """Pixels that OpenCV decodes of a file, or a ValueError that names it."""
-    content = np.frombuffer(path.read_bytes(), np.uint8)
-    try:
-        picture = cv2.imdecode(content, flags) if content.size else None
-    except cv2.error as error:
-        raise ValueError(f"{path} cannot be read as an image: {error.err}") from error
-    if picture is None:
-        raise ValueError(f"{path} cannot be read as an image: {content.size} bytes, damaged or of an unknown format.")
-    return picture
-
-
-def check_flow(flow: Tensor, path: str | Path) -> None:
-    """Raise ValueError unless a flow that is to be written to a file is (2, H, W)."""
-    if flow.ndim != 3 or flow.shape[0] != 2:
-        raise ValueError(f"flow for {path} has shape {tuple(flow.shape)}; (2, H, W) is needed.")
-
-
-def write_whole(path: str | Path, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all; missing folders are made."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        try:
-            file.write(content)
-            file.close()
-            os.chmod(file.name, 0o666 & ~UMASK)  # noqa: PTH101, a temporary file is readable by its owner alone
-            Path(file.name).replace(path)
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise
-
-
-UMASK = os.umask(0)
-os.umask(UMASK)  # the mask can only be read by setting it
