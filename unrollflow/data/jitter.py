@@ -79,12 +79,10 @@ class AppearanceJitter(nn.Module):
             hue=(-checked_hue(hue), hue),
             gamma=checked_range("gamma", gamma),
         )
-        self.blur_probability, self.blur_sigma = (
-            checked(blur_probability, "blur_probability"),
-            checked_range("blur_sigma", blur_sigma),
-        )
-        self.noise = noise
-        self.eraser_probability, self.eraser_count = checked(eraser_probability, "eraser_probability"), eraser_count
+        self.blur_probability = checked(blur_probability, "blur_probability")
+        self.blur_sigma = checked_range("blur_sigma", blur_sigma)
+        self.noise, self.eraser_count = noise, eraser_count
+        self.eraser_probability = checked(eraser_probability, "eraser_probability")
         self.eraser_size = checked_range("eraser_size", eraser_size)
         self.asymmetric_probability = checked(asymmetric_probability, "asymmetric_probability")
         if not 0 <= noise < math.inf:

@@ -1,0 +1,55 @@
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+LOADING = Path(__file__).parents[1] / "benchmarks" / "loading.py"
+
+
+@pytest.fixture(scope="module")
+def loading() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("loading", LOADING)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def figures(line: str) -> list[float]:
+    return [float(figure) for figure in re.split(r"\s{2,}", line.strip())[1:]]
+
+
+def test_loading_prints_a_row_for_each_source_that_is_there(
+    loading: ModuleType, middlebury_tree: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = str(middlebury_tree.parent)
+    loading.main(["--root", root, "--workers", "0", "1", "--samples", "4", "--repeats", "3", "--crop", "32", "32"])
+    printed, told = capsys.readouterr()
+    speeds, against = (table.splitlines() for table in printed.split("\n\n"))
+    assert [line.split("  ")[0] for line in speeds] == ["name", "MovingLayers 128x192", "Middlebury"]
+    assert all(figure > 1 for line in speeds[1:] for figure in figures(line))
+    assert [line.split()[0] for line in against] == ["name", "Middlebury"], "nothing is decoded for moving layers"
+    read, decode, ratio = figures(against[1])
+    assert 0 < decode < read
+    assert ratio == pytest.approx(read / decode, rel=0.05)
+    left_out = {line.split(" is left out: ")[0] for line in told.splitlines()}
+    assert left_out == set(loading.SOURCES) - {"MovingLayers 128x192", "Middlebury"}
+
+
+def test_what_is_decoded_alone_are_the_files_of_the_samples(loading: ModuleType, middlebury_tree: Path) -> None:
+    source = loading.SOURCES["Middlebury"](middlebury_tree.parent)
+    with loading.opened_below(middlebury_tree) as files:
+        source[1]
+    (middlebury_tree / "Beta" / "frame10.png").read_bytes()  # nobody records any more
+    assert [file.name for file in files] == ["frame10.png", "frame11.png", "flow10.flo"]
+    assert {file.parent.name for file in files} == {"Beta"}
+
+
+def test_loading_explains_itself(loading: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        loading.main(["--help"])
+    assert ended.value.code == 0
+    assert "median" in capsys.readouterr().out
