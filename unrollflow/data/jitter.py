@@ -148,6 +148,8 @@ class AppearanceJitter(nn.Module):
         follows = uniform(0, 1, shape, generator) < 0.5
         follows[:, 0] = uniform(0, 1, shape[:1], generator) < self.eraser_probability
         there = follows.cumprod(dim=1).bool()
+        if not there.any():
+            return images
         inside = [
             stripes(side, there.shape, self.eraser_size, generator).to(images.device) for side in images.shape[-2:]
         ]
