@@ -27,7 +27,7 @@ from unrollflow.losses import (
     Visibility,
     WeightedSum,
 )
-from unrollflow.models import PWCLite
+from unrollflow.models import RAFT, PWCLite
 from unrollflow.ops import (
     edge_weights,
     forward_backward_visibility,
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 __version__ = version("unrollflow")
 __all__ = [
     "L1",
+    "RAFT",
     "SSIM",
     "AllVisible",
     "Census",

@@ -1,4 +1,4 @@
-"""Check of fixture 05: the released PWC-Lite, filled with the fixture's formulas."""
+"""Checks of fixtures 05 and 06: the released PWC-Lite and RAFT, filled with the fixtures' formulas."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from tests.parity.conftest import Fixture
 from tests.parity.losses import RELEASED
 from unrollflow.contracts import FlowEstimate
-from unrollflow.models import PWCLite
+from unrollflow.models import RAFT, PWCLite
 from unrollflow.ops import edge_weights, image_gradient, resize_image, unroll
 
 MODULO = np.uint64(2**32)
@@ -113,3 +113,49 @@ def check_pwclite(fixture: Fixture) -> None:
                 expect_admm(fixture, fixture.meta["model"]["admm_args"], flows, images)
             if dtype == torch.float64:
                 expect_parameter_gradients(fixture, kind, model, flows)
+
+
+def expect_iterates(fixture: Fixture, kind: str, model: RAFT, images: Tensor) -> dict[str, list[FlowEstimate]]:
+    flows = dict(zip(("fw", "bw"), model.both(images[:, :3], images[:, 3:]), strict=True))
+    for d, estimates in flows.items():
+        for i, (raw, flow) in enumerate(estimates):
+            for name, value in ((f"{kind}_raw_{d}_it{i}", raw), (f"{kind}_flow_{d}_it{i}", flow)):
+                if name in fixture.arrays or (f"{name}_f64" in fixture.arrays and value.dtype == torch.float64):
+                    # batch statistics of few pixels amplify rounding; sin flows are nearly 0
+                    fixture.meta["f32_vs_f64_maxabs_over_maxabs"].setdefault(name, 1e-4)
+                    fixture.expect(name, value)
+    return flows
+
+
+def expect_iterates_admm(fixture: Fixture, flows: dict[str, list[FlowEstimate]], images: Tensor) -> None:
+    """The unrolled block's view of every iterate, its masks from images in [-1, 1]."""
+    admm = fixture.meta["model"]["admm_args"]
+    for d, image in (("fw", images[:, :3]), ("bw", images[:, 3:])):
+        raws = [estimate.raw for estimate in flows[d]]
+        guide = resize_image(2 * image - 1, (raws[0].shape[-2], raws[0].shape[-1]))
+        weights = edge_weights(guide, alpha=admm["alpha"], operator=RELEASED, order=1)
+        c = torch.stack([torch.cat([w * g for w, g in zip(weights, image_gradient(raw, operator=RELEASED, order=1),
+                                                         strict=True)], dim=1) for raw in raws])  # fmt: skip
+        q, beta = unroll(c, lam=admm["lamb"], rho=admm["rho"], eta=float(admm["eta"]), steps=1)[1]
+        for name, value in zip(("mask_x", "mask_y", "C", "Q1", "Beta1"), (*weights, c, q, beta), strict=True):
+            fixture.meta["f32_vs_f64_maxabs_over_maxabs"].setdefault(f"hash_admm_{d}_{name}", 2e-5)
+            fixture.expect(f"hash_admm_{d}_{name}", value)
+
+
+def check_raft(fixture: Fixture) -> None:
+    for kind in FILLS:
+        for dtype in (torch.float64, torch.float32):
+            iterations = {"iterations": 4, "evaluation_iterations": 4}
+            model = RAFT(**iterations).to(dtype).eval()
+            assert sum(p.numel() for p in model.parameters()) == fixture.meta["n_parameters"]
+            fill(model, fixture, kind)
+            images = fixture.input("images", dtype)
+            flows = expect_iterates(fixture, kind, model, images)
+            if kind == "hash":
+                expect_iterates_admm(fixture, flows, images)
+            if dtype == torch.float64:
+                expect_parameter_gradients(fixture, kind, model, flows)
+            elif kind == "hash":
+                expect_iterates(fixture, "train_hash", model.train(), images)
+                for name in ("running_mean", "running_var", "num_batches_tracked"):
+                    fixture.expect(f"train_cnet_norm1_{name}", getattr(model.context.norm, name))

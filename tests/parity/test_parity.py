@@ -9,7 +9,7 @@ from tests.parity.conftest import PARITY_DIR, Fixture
 from tests.parity.files import check_flo, check_flow_files, check_kitti_png
 from tests.parity.losses import check_photometric, check_smoothness, check_unrolled, check_warp_occlusion
 from tests.parity.metrics import check_metrics
-from tests.parity.networks import check_pwclite
+from tests.parity.networks import check_pwclite, check_raft
 from tests.parity.objectives import check_unflow
 
 CHECKS: dict[str, Callable[[Fixture], None]] = {
@@ -18,13 +18,13 @@ CHECKS: dict[str, Callable[[Fixture], None]] = {
     "03": check_photometric,
     "04": check_warp_occlusion,
     "05": check_pwclite,
+    "06": check_raft,
     "07_unflow": check_unflow,
     "09_flow_files": check_flow_files,
     "09_metrics": check_metrics,
 }
 FILE_CHECKS = {".flo": check_flo, ".png": check_kitti_png}
 LATER = {
-    "06": "the RAFT backbone",
     "07_sequence": "the sequence loss of RAFT",
     "08": "affine augmentation",
     "10": "self-supervision",

@@ -2,5 +2,6 @@
 
 from unrollflow.models.correlation import cost_volume
 from unrollflow.models.pwclite import PWCLite
+from unrollflow.models.raft import RAFT
 
-__all__ = ["PWCLite", "cost_volume"]
+__all__ = ["RAFT", "PWCLite", "cost_volume"]

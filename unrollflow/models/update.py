@@ -1,0 +1,91 @@
+"""RAFT's update operator: from correlations, flow and a hidden state to the next hidden state and a change of flow."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class MotionEncoder(nn.Module):
+    """Correlations and flow to motion features, of which the last two channels are the flow itself."""
+
+    def __init__(self, correlations: int, channels: tuple[int, int, int, int, int]) -> None:
+        super().__init__()
+        corr1, corr2, flow1, flow2, outputs = channels
+        self.corr1, self.corr2 = nn.Conv2d(correlations, corr1, 1), nn.Conv2d(corr1, corr2, 3, padding=1)
+        self.flow1, self.flow2 = nn.Conv2d(2, flow1, 7, padding=3), nn.Conv2d(flow1, flow2, 3, padding=1)
+        self.joint = nn.Conv2d(corr2 + flow2, outputs - 2, 3, padding=1)
+
+    def forward(self, correlation: Tensor, flow: Tensor) -> Tensor:
+        """(B, correlations, h, w) and (B, 2, h, w) to (B, outputs, h, w)."""
+        c = F.relu(self.corr2(F.relu(self.corr1(correlation))))
+        f = F.relu(self.flow2(F.relu(self.flow1(flow))))
+        return torch.cat([F.relu(self.joint(torch.cat([c, f], dim=1))), flow], dim=1)
+
+
+class ConvGRU(nn.Module):
+    """One gated step with a kernel of one direction."""
+
+    def __init__(self, hidden: int, inputs: int, kernel: tuple[int, int]) -> None:
+        super().__init__()
+        padding = (kernel[0] // 2, kernel[1] // 2)
+        self.z, self.r, self.q = (nn.Conv2d(hidden + inputs, hidden, kernel, padding=padding) for _ in range(3))
+
+    def forward(self, h: Tensor, x: Tensor) -> Tensor:
+        """Hidden state (B, hidden, h, w) and input (B, inputs, h, w) to the next hidden state."""
+        hx = torch.cat([h, x], dim=1)
+        z, r = torch.sigmoid(self.z(hx)), torch.sigmoid(self.r(hx))
+        q = torch.tanh(self.q(torch.cat([r * h, x], dim=1)))
+        return (1 - z) * h + z * q
+
+
+class Update(nn.Module):
+    """Motion encoder, separable GRU (1x5, then 5x1) and flow head.
+
+    Args:
+        correlations: channels of the lookup.
+        hidden: channels of the hidden state.
+        context: channels of the context's input.
+        motion: channels of the motion encoder's five layers.
+        head: channels inside the flow head.
+
+    Source: Teed and Deng, RAFT, ECCV 2020, Eq. 3-6, and its released code (core/update.py).
+    """
+
+    def __init__(
+        self, *, correlations: int, hidden: int, context: int, motion: tuple[int, int, int, int, int], head: int
+    ) -> None:
+        super().__init__()
+        self.encoder = MotionEncoder(correlations, motion)
+        self.horizontal = ConvGRU(hidden, context + motion[-1], (1, 5))
+        self.vertical = ConvGRU(hidden, context + motion[-1], (5, 1))
+        self.head = nn.Sequential(nn.Conv2d(hidden, head, 3, padding=1), nn.ReLU(), nn.Conv2d(head, 2, 3, padding=1))
+
+    def forward(self, h: Tensor, context: Tensor, correlation: Tensor, flow: Tensor) -> tuple[Tensor, Tensor]:
+        """The next hidden state and the change of flow (B, 2, h, w)."""
+        x = torch.cat([context, self.encoder(correlation, flow)], dim=1)
+        h = self.vertical(self.horizontal(h, x), x)
+        return h, self.head(h)
+
+
+class ConvexUpsampler(nn.Module):
+    """Eight times larger flow, each pixel a learned convex combination of its 3x3 coarse neighbours.
+
+    Source: Teed and Deng, RAFT, ECCV 2020, section 3.3.
+    """
+
+    FACTOR = 8
+    MASK_SCALE = 0.25  # the released code's balance of gradients
+
+    def __init__(self, hidden: int, channels: int) -> None:
+        super().__init__()
+        outputs = 9 * self.FACTOR**2
+        self.mask = nn.Sequential(nn.Conv2d(hidden, channels, 3, padding=1), nn.ReLU(), nn.Conv2d(channels, outputs, 1))
+
+    def forward(self, h: Tensor, flow: Tensor) -> Tensor:
+        """Hidden state (B, hidden, h, w) and flow (B, 2, h, w) to flow (B, 2, 8h, 8w), pixels of its own grid."""
+        batch, _, height, width = flow.shape
+        k = self.FACTOR
+        logits = (self.MASK_SCALE * self.mask(h)).to(flow.dtype).view(batch, 1, 9, k, k, height, width)
+        neighbours = F.unfold(k * flow, 3, padding=1).view(batch, 2, 9, 1, 1, height, width)
+        fine: Tensor = (logits.softmax(dim=2) * neighbours).sum(dim=2)  # (B, 2, k, k, h, w)
+        return fine.permute(0, 1, 4, 2, 5, 3).reshape(batch, 2, k * height, k * width)
