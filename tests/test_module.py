@@ -12,8 +12,8 @@ from torch.utils.data import DataLoader
 from unrollflow.data import FlowDataModule, MovingLayers
 from unrollflow.losses import L1, AllVisible, TotalVariation, UnrolledTotalVariation, UnsupervisedObjective
 from unrollflow.models import PWCLite
-from unrollflow.module import UnsupervisedFlow, crop_to_multiple, pad_to_multiple
-from unrollflow.ops import crop_centre
+from unrollflow.module import UnsupervisedFlow
+from unrollflow.ops import crop_centre, crop_to_multiple, pad_to_multiple
 
 NETWORK: dict[str, Any] = {
     "pyramid_channels": [4, 6, 8, 8],
@@ -169,3 +169,40 @@ def test_a_checkpoint_may_not_name_classes_from_elsewhere(tmp_path: Path) -> Non
     UnsupervisedFlow.load_from_checkpoint(
         tmp_path / "evil.ckpt", **parts()
     )  # built by the user: its names do not count
+
+
+class Watches(nn.Module):
+    """A jitter that makes all frames grey and keeps the seeds that it got."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seeds: list[int] = []
+
+    def forward(self, image1: Tensor, image2: Tensor, *, seed: int) -> tuple[Tensor, Tensor]:
+        self.seeds.append(seed)
+        return torch.full_like(image1, 0.5), torch.full_like(image2, 0.5)
+
+
+def test_jitter_changes_what_the_backbone_sees_and_not_what_is_compared(tmp_path: Path) -> None:
+    class Sees(PWCLite):
+        def both(self, image1: Tensor, image2: Tensor) -> Any:
+            assert image1.eq(0.5).all() == self.training
+            return super().both(image1, image2)
+
+    module = UnsupervisedFlow(**parts(backbone=Sees(**NETWORK), jitter=Watches()))
+    runner = trainer(tmp_path)
+    runner.fit(module, data())
+    assert runner.callback_metrics["loss/photometric"] > 0.01  # of grey frames it would be 0
+
+
+def test_every_step_has_its_own_draws_and_the_same_ones_again(tmp_path: Path) -> None:
+    seeds = []
+    for seed in (0, 0, 1):
+        jitter = Watches()
+        module = UnsupervisedFlow(**parts(jitter=jitter))
+        pl.seed_everything(seed)
+        trainer(tmp_path, max_steps=3).fit(module, data())
+        assert len(set(jitter.seeds)) == 3
+        seeds.append(jitter.seeds)
+    assert seeds[0] == seeds[1]
+    assert not set(seeds[1]) & set(seeds[2])

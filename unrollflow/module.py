@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+import numpy as np
 import pytorch_lightning as pl
-import torch.nn.functional as F
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -15,7 +16,7 @@ from unrollflow.contracts import FlowNetwork, FlowSample
 from unrollflow.losses import Photometric, Smoothness, UnsupervisedObjective
 from unrollflow.measures import MEASURES
 from unrollflow.metrics import FlowMetrics, image_measures
-from unrollflow.ops import crop_centre, forward_backward_visibility
+from unrollflow.ops import crop_centre, crop_to_multiple, forward_backward_visibility, pad_to_multiple
 
 ObjectiveFactory = Callable[[Photometric, Smoothness], UnsupervisedObjective]
 OptimizerFactory = Callable[[Iterable[Any]], Optimizer]
@@ -48,6 +49,8 @@ class UnsupervisedFlow(pl.LightningModule):
         objective: combines the two; in Python `functools.partial(UnsupervisedObjective, visibility=..., ...)`.
         optimizer: makes an optimizer of parameter groups; weight decay reaches weights, not biases and norms.
         scheduler: makes a learning-rate scheduler of the optimizer, advanced once a step; None: a constant rate.
+        jitter: changes what the backbone sees in training, such as :class:`~unrollflow.data.AppearanceJitter`; the
+            objective compares the frames as they were (SMURF). None: it sees the frames themselves.
         init_weights: checkpoint of an earlier stage, whose weights this training starts from.
 
     Raises:
@@ -63,6 +66,7 @@ class UnsupervisedFlow(pl.LightningModule):
         objective: ObjectiveFactory,
         optimizer: OptimizerFactory,
         scheduler: SchedulerFactory | None = None,
+        jitter: nn.Module | None = None,
         init_weights: Path | None = None,
     ) -> None:
         super().__init__()
@@ -73,6 +77,7 @@ class UnsupervisedFlow(pl.LightningModule):
         self.backbone: FlowNetwork = backbone
         self.objective = objective(photometric, smoothness)
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
+        self.jitter = jitter
         self.measures = FlowMetrics()
         if init_weights is not None:
             weights = read_checkpoint(init_weights)["state_dict"]
@@ -92,7 +97,8 @@ class UnsupervisedFlow(pl.LightningModule):
         """The objective of a batch."""
         self._check_size(batch["image1"])
         image1, image2 = (crop_to_multiple(batch[k], self.backbone.stride) for k in ("image1", "image2"))
-        forward, backward = self.backbone.both(image1, image2)
+        seen = (image1, image2) if self.jitter is None else self.jitter(image1, image2, seed=self._draw_seed(batch_idx))
+        forward, backward = self.backbone.both(*seen)
         terms = self.objective(image1, image2, forward, backward, step=self.global_step)
         self.log_dict(terms.log)
         self.log("loss", terms.total.detach(), prog_bar=True, logger=False)
@@ -186,6 +192,11 @@ class UnsupervisedFlow(pl.LightningModule):
                 f"{self.backbone.minimum_size} pixels a side; enlarge them, or choose a backbone with fewer levels."
             )
 
+    def _draw_seed(self, batch_idx: int) -> int:
+        """A seed of this batch's draws, of the run's seed, the step and the process alone: a resumed run repeats it."""
+        source = [torch.initial_seed(), self.global_step, batch_idx, self.global_rank]
+        return int(np.random.SeedSequence(source).generate_state(1)[0])
+
     def _evaluate(self, batch: FlowSample, stage: str) -> dict[str, Any]:
         image1, image2 = batch["image1"], batch["image2"]
         prediction: Prediction = self(image1, image2)
@@ -217,23 +228,3 @@ class UnsupervisedFlow(pl.LightningModule):
             self.measures.reset()
         if score is not None:
             self.log(f"{stage}/score", score)
-
-
-def pad_to_multiple(image: Tensor, stride: int) -> Tensor:
-    """Images (B, C, H, W) with the border repeated on all sides until height and width are multiples of `stride`.
-
-    :func:`~unrollflow.ops.crop_centre` undoes it.
-
-    >>> import torch
-    >>> tuple(pad_to_multiple(torch.rand(1, 3, 60, 65), 16).shape)
-    (1, 3, 64, 80)
-    """
-    height, width = -image.shape[-2] % stride, -image.shape[-1] % stride
-    margins = [width // 2, width - width // 2, height // 2, height - height // 2]
-    return F.pad(image, margins, mode="replicate")
-
-
-def crop_to_multiple(image: Tensor, stride: int) -> Tensor:
-    """The central part of images (B, C, H, W) whose height and width are multiples of `stride`."""
-    height, width = image.shape[-2:]
-    return crop_centre(image, (height - height % stride, width - width % stride))

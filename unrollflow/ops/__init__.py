@@ -3,17 +3,19 @@
 from unrollflow.ops.gradient import edge_weights, image_gradient
 from unrollflow.ops.occlusion import forward_backward_visibility, range_map, range_map_visibility
 from unrollflow.ops.precision import float32_island
-from unrollflow.ops.resize import crop_centre, resize_flow, resize_image
+from unrollflow.ops.resize import crop_centre, crop_to_multiple, pad_to_multiple, resize_flow, resize_image
 from unrollflow.ops.unroll import soft_threshold, unroll, unrolled_cost
 from unrollflow.ops.warp import coords_grid, target_coords, warp
 
 __all__ = [
     "coords_grid",
     "crop_centre",
+    "crop_to_multiple",
     "edge_weights",
     "float32_island",
     "forward_backward_visibility",
     "image_gradient",
+    "pad_to_multiple",
     "range_map",
     "range_map_visibility",
     "resize_flow",

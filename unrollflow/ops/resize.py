@@ -47,3 +47,23 @@ def crop_centre(field: Tensor, size: Size) -> Tensor:
     """
     top, left = (field.shape[-2] - size[0]) // 2, (field.shape[-1] - size[1]) // 2
     return field[..., top : top + size[0], left : left + size[1]]
+
+
+def pad_to_multiple(image: Tensor, stride: int) -> Tensor:
+    """Images (B, C, H, W) with the border repeated on all sides until height and width are multiples of `stride`.
+
+    :func:`crop_centre` undoes it.
+
+    >>> import torch
+    >>> tuple(pad_to_multiple(torch.rand(1, 3, 60, 65), 16).shape)
+    (1, 3, 64, 80)
+    """
+    height, width = -image.shape[-2] % stride, -image.shape[-1] % stride
+    margins = [width // 2, width - width // 2, height // 2, height - height // 2]
+    return F.pad(image, margins, mode="replicate")
+
+
+def crop_to_multiple(image: Tensor, stride: int) -> Tensor:
+    """The central part of images (B, C, H, W) whose height and width are multiples of `stride`."""
+    height, width = image.shape[-2:]
+    return crop_centre(image, (height - height % stride, width - width % stride))
