@@ -2,11 +2,18 @@
 
 from typing import TYPE_CHECKING
 
+from unrollflow.data.chairs import FlyingChairs
 from unrollflow.data.codecs import read_flo, read_image, read_kitti_flow, write_flo, write_image, write_kitti_flow
 from unrollflow.data.frames import FramePairs
+from unrollflow.data.hd1k import Hd1k
+from unrollflow.data.kitti import Kitti, KittiMultiview, KittiRaw
 from unrollflow.data.middlebury import Middlebury
+from unrollflow.data.mixture import Mixture
 from unrollflow.data.motorcycle import StereoMotorcycle
 from unrollflow.data.moving_layers import MovingLayers
+from unrollflow.data.sintel import Sintel, SintelRaw
+from unrollflow.data.spring import Spring
+from unrollflow.data.things import FlyingThings
 from unrollflow.data.transforms import (
     Compose,
     RandomCrop,
@@ -22,13 +29,23 @@ if TYPE_CHECKING:
 __all__ = [
     "Compose",
     "FlowDataModule",
+    "FlyingChairs",
+    "FlyingThings",
     "FramePairs",
+    "Hd1k",
+    "Kitti",
+    "KittiMultiview",
+    "KittiRaw",
     "Middlebury",
+    "Mixture",
     "MovingLayers",
     "RandomCrop",
     "RandomHorizontalFlip",
     "RandomTemporalSwap",
     "RandomVerticalFlip",
+    "Sintel",
+    "SintelRaw",
+    "Spring",
     "StereoMotorcycle",
     "Transform",
     "read_flo",
