@@ -24,7 +24,17 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from unrollflow.contracts import FlowSample
-from unrollflow.data import Compose, Middlebury, MovingLayers, RandomCrop, RandomHorizontalFlip, RandomTemporalSwap
+from unrollflow.data import (
+    Compose,
+    FlyingChairs,
+    Kitti,
+    Middlebury,
+    MovingLayers,
+    RandomCrop,
+    RandomHorizontalFlip,
+    RandomTemporalSwap,
+    Sintel,
+)
 from unrollflow.data.codecs import IMAGE_SUFFIXES
 from unrollflow.data.datamodule import TrainingSamples, collate
 from unrollflow.tables import format_table
@@ -36,6 +46,10 @@ FLOW_SUFFIXES = {".flo", ".pfm"}
 SOURCES: dict[str, Callable[[Path], Dataset[FlowSample]]] = {
     "MovingLayers 128x192": lambda root: MovingLayers(split="train", size=(128, 192)),
     "Middlebury": lambda root: Middlebury(root=root / "middlebury"),
+    "Sintel": lambda root: Sintel(root=root / "sintel"),
+    "KITTI 2012": lambda root: Kitti(root=root / "kitti2012", frames="image_0"),
+    "KITTI 2015": lambda root: Kitti(root=root / "kitti2015"),
+    "FlyingChairs": lambda root: FlyingChairs(root=root / "chairs"),
 }
 
 
