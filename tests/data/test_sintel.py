@@ -133,7 +133,7 @@ def test_raw_shots_are_paired_in_natural_order_and_not_across(tmp_path: Path) ->
     assert sample.keys() == {"image1", "image2", "name"}
     with pytest.raises(FileNotFoundError, match="there are no frames; expected is <scene>"):
         SintelRaw(root=tmp_path / "shot_1")
-    with pytest.raises(FileNotFoundError, match="no folder .*nowhere"):
+    with pytest.raises(FileNotFoundError, match=r"no folder .*nowhere"):
         SintelRaw(root=tmp_path / "nowhere")
 
 
@@ -170,3 +170,12 @@ def test_the_incomplete_real_scenes_are_counted(real_data: Callable[[str], Path]
     assert len(dataset) == len(complete)
     lacking = [f for f in complete if not (training / "occlusions" / f.parent.name / f.name).is_file()]
     assert dataset.partial == len(lacking)
+
+
+def test_hidden_files_are_no_frames(tmp_path: Path) -> None:
+    folder = trees.sintel(tmp_path) / "training"
+    for hidden in ("clean/alley_1/._frame_0001.png", "flow/alley_1/._frame_0001.flo", "clean/.cache/frame_0001.png"):
+        (folder / hidden).parent.mkdir(exist_ok=True)
+        (folder / hidden).write_text("no frame")
+    dataset = Sintel(root=tmp_path, passes=("clean",))
+    assert (len(dataset), dataset.skipped) == (4, 0)
