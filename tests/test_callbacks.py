@@ -11,11 +11,9 @@ from torch.utils.data import DataLoader
 
 from tests.test_module import layers, trainer
 from tests.wandb_file import records
-from unrollflow.callbacks import FlowPanels, FlowWriter, RunReport, run_directory, safe_name
-from unrollflow.data import read_flo
+from unrollflow.callbacks import FlowPanels, RunReport, run_directory, safe_name
 from unrollflow.evaluation import EvaluationTable
 from unrollflow.metrics import image_measures
-from unrollflow.module import Prediction
 
 
 class Still(pl.LightningModule):
@@ -146,24 +144,6 @@ def test_report_says_where_things_lie(tmp_path: Path, capsys: pytest.CaptureFixt
     for name in ("metrics.json", "report.html"):
         assert str(tmp_path / name) in shown
         assert (tmp_path / name).is_file()
-
-
-def test_predictions_become_files_below_the_folder(tmp_path: Path) -> None:
-    flow = torch.randn(1, 2, 5, 6)
-    prediction = Prediction(flow, -flow, torch.ones(1, 1, 5, 6))
-    writer, module = FlowWriter(tmp_path / "out"), Still()
-
-    def write(name: str) -> None:
-        batch = {"image1": torch.rand(1, 3, 5, 6), "image2": torch.rand(1, 3, 5, 6), "name": [name]}
-        writer.write_on_batch_end(trainer(tmp_path), module, prediction, None, batch, 0, 0)
-
-    write("clean/alley.v2")
-    assert read_flo(tmp_path / "out" / "clean" / "alley.v2.flo").equal(flow[0])
-    assert (tmp_path / "out" / "clean" / "alley.v2_visible.png").is_file()
-    for outside in ("../escape", "/tmp/escape", "a/../../escape", "", ".", "a/.."):  # the last are the folder itself
-        with pytest.raises(ValueError, match="outside"):
-            write(outside)
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_names_become_parts_of_file_names() -> None:

@@ -1,24 +1,22 @@
-"""What a run leaves behind: pictures, figures and a report, and the files of predictions."""
+"""What a run leaves behind: pictures, figures and a report."""
 
 import json
 import math
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import BasePredictionWriter, Callback, ModelCheckpoint
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
 from unrollflow.contracts import FlowSample
-from unrollflow.data.codecs import write_flo, write_image, write_whole
+from unrollflow.data.codecs import write_image, write_whole
 from unrollflow.measures import HEADLINE, MEASURES
-from unrollflow.module import Prediction
 from unrollflow.report import write_report
-from unrollflow.viz import flow_to_rgb, panel
+from unrollflow.viz import panel
 
 REPORTED = (*MEASURES, "photometric", "visible_fraction")
 
@@ -135,41 +133,6 @@ class RunReport(CountsSteps):
             if isinstance(checkpoint, ModelCheckpoint) and trainer.state.fn == "fit":
                 say(f"checkpoints  best {checkpoint.best_model_path or '(none)'}")
                 say(f"             last {checkpoint.last_model_path or '(none)'}")
-
-
-class FlowWriter(BasePredictionWriter):
-    """Writes each prediction as NAME.flo, NAME.png (colours) and NAME_visible.png (white = seen in the other frame).
-
-    Args:
-        output: folder to write to; names with folders are kept below it.
-
-    Raises:
-        ValueError: if a sample's name leads out of the folder.
-    """
-
-    def __init__(self, output: Path) -> None:
-        super().__init__(write_interval="batch")
-        self.output = Path(output)
-
-    def write_on_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        prediction: Prediction,
-        batch_indices: Sequence[int] | None,
-        batch: FlowSample,
-        batch_idx: int,
-        dataloader_idx: int,
-    ) -> None:
-        """Write the files of every sample of a batch."""
-        for i, name in enumerate(batch["name"]):
-            target = (self.output / name).resolve()
-            if self.output.resolve() not in target.parents:
-                raise ValueError(f"sample {name!r} would be written outside {self.output}.")
-            flow = prediction.flow[i].float().cpu()
-            write_flo(target.with_name(f"{target.name}.flo"), flow)
-            write_image(target.with_name(f"{target.name}.png"), flow_to_rgb(flow))
-            write_image(target.with_name(f"{target.name}_visible.png"), prediction.visible[i].float().cpu())
 
 
 def safe_name(name: str) -> str:

@@ -4,27 +4,21 @@ import re
 import sys
 import traceback
 import warnings
-from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, get_args
 
-import pytorch_lightning as pl
 import yaml
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from torch.utils.data import DataLoader
 
-from unrollflow.callbacks import FlowWriter
 from unrollflow.checkpoints import check_trusted, read_checkpoint
-from unrollflow.data import FlowDataModule, FramePairs
+from unrollflow.data import FlowDataModule
 from unrollflow.flow_cli import FlowCLI, SaveRunConfig
 from unrollflow.module import UnsupervisedFlow
+from unrollflow.prediction import predict_from_arguments
 
 PACKAGE = Path(__file__).parent
 WORKER = "DataLoader worker process"
 DOTTED_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
-Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
-PRECISIONS = get_args(Precision)
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -111,47 +105,6 @@ def class_paths(config: object, key: str = "config") -> dict[str, object]:
     else:
         return {key: config} if isinstance(config, str) and DOTTED_NAME.fullmatch(config) else {}
     return {place: name for inner, value in items for place, name in class_paths(value, inner).items()}
-
-
-def predict_from_arguments(arguments: list[str], trusted: list[str]) -> None:
-    """Parse the arguments of `unrollflow predict` and run it."""
-    parser = ArgumentParser("unrollflow predict", description="Optical flow of a folder of frames, or of two images.")
-    parser.add_argument("frames", nargs="+", type=Path, help="a folder of frames in natural order, or two images")
-    parser.add_argument("--ckpt_path", required=True, type=Path, help="checkpoint of a fit")
-    parser.add_argument("--output", type=Path, default=Path("predictions"), help="folder to write to (%(default)s)")
-    parser.add_argument("--accelerator", default="auto", help="as of Lightning's Trainer (%(default)s)")
-    parser.add_argument("--precision", default="32-true", choices=PRECISIONS, help="(%(default)s)")
-    predict(**vars(parser.parse_args(arguments)), trusted=trusted)
-
-
-def predict(
-    frames: list[Path], *, ckpt_path: Path, output: Path, accelerator: str, precision: Precision, trusted: list[str]
-) -> None:
-    """Write .flo, colour .png and visibility of every pair of frames, any size, named after the first frame.
-
-    Args:
-        frames: one folder, or two images.
-        ckpt_path: checkpoint of a fit by the command line.
-        output: folder to write to.
-        accelerator, precision: as of Lightning's Trainer.
-        trusted: beginnings of names that the checkpoint may ask for, besides ours.
-
-    Raises:
-        FileNotFoundError, ValueError: if the checkpoint or a frame cannot be read, naming it.
-    """
-    pairs = FramePairs(frames[0] if len(frames) == 1 else tuple(frames))
-    module = UnsupervisedFlow.load_from_checkpoint(ckpt_path, trusted=trusted)
-    trainer = pl.Trainer(
-        accelerator=accelerator,
-        devices=1,
-        precision=precision,
-        callbacks=[FlowWriter(output)],
-        logger=False,
-        enable_model_summary=False,
-        enable_checkpointing=False,
-    )
-    trainer.predict(module, DataLoader(pairs), return_predictions=False)
-    print(f"Flow of {len(pairs)} pair(s) of frames written to {output}")  # noqa: T201, the command's answer
 
 
 def expected(error: BaseException) -> bool:

@@ -1,0 +1,101 @@
+"""Predictions of frames, videos and benchmarks, by the command and by the writers alone."""
+
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from tests.test_callbacks import Still
+from tests.test_module import trainer
+from unrollflow.data import read_flo, read_kitti_flow
+from unrollflow.data.video import VideoPairs, read_video
+from unrollflow.module import Prediction
+from unrollflow.prediction import is_video
+from unrollflow.writers import FlowVideo, FlowWriter, KittiSubmission, SintelSubmission, bright_length
+
+
+def write(writer: FlowWriter | FlowVideo, name: str, flow: torch.Tensor) -> None:
+    """One prediction of random frames."""
+    frame = torch.rand(1, 3, *flow.shape[-2:])
+    prediction = Prediction(flow, -flow, torch.ones(1, 1, *flow.shape[-2:]))
+    batch = {"image1": frame, "image2": frame, "name": [name]}
+    writer.write_on_batch_end(trainer(Path()), Still(), prediction, None, batch, 0, 0)
+
+
+def test_predictions_become_files_below_the_folder(tmp_path: Path) -> None:
+    flow = torch.randn(1, 2, 5, 6)
+    writer = FlowWriter(tmp_path / "out")
+    write(writer, "clean/alley.v2", flow)
+    assert read_flo(tmp_path / "out" / "clean" / "alley.v2.flo").equal(flow[0])
+    assert (tmp_path / "out" / "clean" / "alley.v2_visible.png").is_file()
+    for outside in ("../escape", "/tmp/escape", "a/../../escape", "", ".", "a/.."):  # the last are the folder itself
+        with pytest.raises(ValueError, match="outside"):
+            write(writer, outside, flow)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_sintels_server_gets_a_tree_of_flo_files_and_nothing_else(tmp_path: Path) -> None:
+    flow = 9 * torch.randn(1, 2, 5, 6)
+    for name in ("clean/ambush_1/frame_0001", "final/ambush_1/frame_0001"):
+        write(SintelSubmission(tmp_path), name, flow)
+    written = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
+    assert written == ["clean/ambush_1/frame_0001.flo", "final/ambush_1/frame_0001.flo"]
+    assert read_flo(tmp_path / written[0]).equal(flow[0])
+
+
+def test_kittis_server_gets_sixteen_bit_pictures_valid_everywhere(tmp_path: Path) -> None:
+    flow = torch.tensor([1.5, -300.25]).view(1, 2, 1, 1).repeat(1, 1, 4, 6)
+    write(KittiSubmission(tmp_path), "000000_10", flow)
+    (path,) = (path for path in tmp_path.rglob("*") if path.is_file())
+    assert path == tmp_path / "flow" / "000000_10.png"
+    stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    assert stored.dtype == np.uint16
+    values, valid = read_kitti_flow(path)
+    assert values.equal(flow[0])
+    assert valid.all()
+
+
+@pytest.mark.parametrize("arrows", [False, True])
+def test_a_video_shows_each_frame_beside_its_flow(tmp_path: Path, arrows: bool) -> None:
+    writer = FlowVideo(tmp_path / "out" / "clip.mp4", rate=5, arrows=arrows)
+    writer.on_predict_start(trainer(tmp_path), Still())
+    for _ in range(4):
+        write(writer, "frame", torch.tensor([4.0, 0.0]).view(1, 2, 1, 1).expand(1, 2, 33, 47))
+    writer.on_predict_end(trainer(tmp_path), Still())
+    frames = list(read_video(tmp_path / "out" / "clip.mp4"))
+    assert len(frames) == 4
+    assert tuple(frames[0].shape) == (3, 34, 94)  # two frames of 47 side by side, odd heights padded to even
+    red, green, blue = frames[2][:, 4:28, 60:90].mean(dim=(1, 2))  # to the right is red
+    assert red > 0.8
+    assert max(green, blue) < 0.2
+    with av.open(str(tmp_path / "out" / "clip.mp4")) as container:
+        assert container.streams.video[0].average_rate == 5
+
+
+def test_an_exception_leaves_no_half_video(tmp_path: Path) -> None:
+    writer = FlowVideo(tmp_path / "clip.mp4", rate=5)
+    writer.on_predict_start(trainer(tmp_path), Still())
+    write(writer, "frame", torch.ones(1, 2, 32, 32))
+    writer.on_exception(trainer(tmp_path), Still(), RuntimeError("stop"))
+    assert not list(tmp_path.iterdir())
+    unopened = FlowVideo(tmp_path / "clip.mp4", rate=5)
+    unopened.on_exception(trainer(tmp_path), Still(), RuntimeError("stopped before the first frame"))
+
+
+def test_a_wild_pixel_does_not_set_the_brightness() -> None:
+    flow = torch.ones(2, 20, 20) / 2**0.5
+    flow[0, 0, 0], flow[1, 0, 1] = 1e6, float("nan")
+    assert bright_length(flow) == pytest.approx(1)
+
+
+def test_what_is_a_video(tmp_path: Path) -> None:
+    for name in ("a.mp4", "b.PNG"):
+        (tmp_path / name).write_bytes(b"")
+    assert is_video(tmp_path / "a.mp4")
+    assert not is_video(tmp_path / "b.PNG")
+    assert not is_video(tmp_path)
+    with pytest.raises(ValueError, match=r"a\.mp4"):
+        list(VideoPairs(tmp_path / "a.mp4"))
