@@ -43,13 +43,13 @@ DEFAULT_ROOT = os.environ.get("UNROLLFLOW_DATA_DIR", "../shared/data")
 BATCH = 4
 FLOW_SUFFIXES = {".flo", ".pfm"}
 
-SOURCES: dict[str, Callable[[Path], Dataset[FlowSample]]] = {
-    "MovingLayers 128x192": lambda root: MovingLayers(split="train", size=(128, 192)),
-    "Middlebury": lambda root: Middlebury(root=root / "middlebury"),
-    "Sintel": lambda root: Sintel(root=root / "sintel"),
-    "KITTI 2012": lambda root: Kitti(root=root / "kitti2012", frames="image_0"),
-    "KITTI 2015": lambda root: Kitti(root=root / "kitti2015"),
-    "FlyingChairs": lambda root: FlyingChairs(root=root / "chairs"),
+SOURCES: dict[str, Callable[[Path, bool], Dataset[FlowSample]]] = {
+    "MovingLayers 128x192": lambda root, labels: MovingLayers(split="train", size=(128, 192)),
+    "Middlebury": lambda root, labels: Middlebury(root=root / "middlebury", labels=labels),
+    "Sintel": lambda root, labels: Sintel(root=root / "sintel", labels=labels),
+    "KITTI 2012": lambda root, labels: Kitti(root=root / "kitti2012", frames="image_0", labels=labels),
+    "KITTI 2015": lambda root, labels: Kitti(root=root / "kitti2015", labels=labels),
+    "FlyingChairs": lambda root, labels: FlyingChairs(root=root / "chairs", labels=labels),
 }
 
 
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser().parse_args(arguments)
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    sources = present(options.root, options.only)
+    sources = present(options.root, options.only, labels=not options.frames_only)
     crop = tuple(options.crop)
     rows = [
         (name, [samples_per_second(source, crop, workers, options.samples) for workers in options.workers])
@@ -83,6 +83,7 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--root", type=Path, default=Path(DEFAULT_ROOT), help="folder of the sets (%(default)s)")
     made.add_argument("--only", nargs="+", default=list(SOURCES), choices=list(SOURCES), help="sources to measure")
+    made.add_argument("--frames-only", action="store_true", help="no ground truth is needed or read")
     made.add_argument("--workers", nargs="+", type=int, default=[0, 1, 2], help="0: the process itself (%(default)s)")
     made.add_argument("--samples", type=int, default=64, help="timed for each number of workers (%(default)s)")
     made.add_argument("--repeats", type=int, default=7, help="of reading and decoding in turn (%(default)s)")
@@ -90,12 +91,12 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def present(root: Path, names: Sequence[str]) -> dict[str, Dataset[FlowSample]]:
+def present(root: Path, names: Sequence[str], *, labels: bool) -> dict[str, Dataset[FlowSample]]:
     """The sources whose files are there; what is missing is told on stderr."""
     found = {}
     for name in names:
         try:
-            found[name] = SOURCES[name](root)
+            found[name] = SOURCES[name](root, labels)
         except (FileNotFoundError, ImportError) as error:
             print(f"{name} is left out: {error}", file=sys.stderr)
     return found

@@ -40,12 +40,15 @@ def test_loading_prints_a_row_for_each_source_that_is_there(
 
 
 def test_what_is_decoded_alone_are_the_files_of_the_samples(loading: ModuleType, middlebury_tree: Path) -> None:
-    source = loading.SOURCES["Middlebury"](middlebury_tree.parent)
-    with loading.opened_below(middlebury_tree) as files:
-        source[1]
-    (middlebury_tree / "Beta" / "frame10.png").read_bytes()  # nobody records any more
-    assert [file.name for file in files] == ["frame10.png", "frame11.png", "flow10.flo"]
-    assert {file.parent.name for file in files} == {"Beta"}
+    frames = {"frame10.png", "frame11.png"}
+    for labels, expected in ((True, frames | {"flow10.flo"}), (False, frames)):
+        source = loading.present(middlebury_tree.parent, ["Middlebury"], labels=labels)["Middlebury"]
+        with loading.opened_below(middlebury_tree) as files:
+            source[1]
+        (middlebury_tree / "Alpha" / "flow10.flo").read_bytes()  # nobody records any more
+        assert {file.name for file in files} == expected
+        assert len(files) == len(expected)
+        assert {file.parent.name for file in files} == {"Beta"}
 
 
 def test_loading_explains_itself(loading: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
