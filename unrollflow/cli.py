@@ -24,6 +24,8 @@ DOTTED_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 def main(args: Sequence[str] | None = None) -> None:
     """Run a subcommand; bad input ends in one message and exit status 1 (2 for arguments that cannot be parsed)."""
     arguments, trusted = split_trusted(list(sys.argv[1:] if args is None else args))
+    # Lightning 2.6 still calls what torch has renamed; no user can mend that
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated")
     try:
         if arguments[:1] == ["predict"]:
             predict_from_arguments(arguments[1:], trusted)

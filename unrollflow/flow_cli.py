@@ -43,6 +43,16 @@ class FlowCLI(LightningCLI):
         self.trusted = trusted  # before the parent's constructor, which runs everything
         super().__init__(*args, **kwargs)
 
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        """Leave Lightning's own list of figures out, unless `--verbose true` asks for it: the table has them all.
+
+        Lightning offers no public place at which a subcommand's own arguments have defaults to change.
+        """
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        if subcommand in ("validate", "test"):
+            parser.set_defaults(verbose=False)
+        return parser
+
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse, then hold what the user asks for against what the checkpoint was built of.
 
