@@ -8,7 +8,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from unrollflow.data.files import UMASK, check_flow, existing, write_whole
+from unrollflow.data.files import UMASK, check_flow, check_size, existing, write_whole
 from unrollflow.data.flo5 import read_flo5, write_flo5
 from unrollflow.data.images import IMAGE_SUFFIXES, decode, read_image, read_label_map, read_mask, write_image
 from unrollflow.data.pfm import read_pfm, write_pfm
@@ -36,7 +36,6 @@ __all__ = [
 
 FLO_MAGIC = 202021.25
 FLO_HEADER_BYTES = 12
-FLO_LARGEST_SIDE = 2**15
 
 KITTI_SCALE = 64.0
 KITTI_OFFSET = 2.0**15
@@ -59,13 +58,14 @@ def read_flo(path: str | Path) -> Tensor:
         if len(header) < FLO_HEADER_BYTES or np.frombuffer(header, "<f4", 1)[0] != FLO_MAGIC:
             raise ValueError(f"{path} is no .flo file: it does not begin with {FLO_MAGIC} as a float32.")
         width, height = (int(side) for side in np.frombuffer(header, "<i4", 2, offset=4))
+        check_size(path, width, height)
         expected = FLO_HEADER_BYTES + 8 * width * height
-        if not (0 < width <= FLO_LARGEST_SIDE and 0 < height <= FLO_LARGEST_SIDE and expected == actual):
+        if expected != actual:
             raise ValueError(
                 f"{path} says {width}x{height} pixels, which take {expected} bytes; the file has {actual}."
             )
-        values = np.frombuffer(file.read(), "<f4").reshape(height, width, 2)
-    return rearrange(torch.from_numpy(values.astype(np.float32)), "h w c -> c h w").contiguous()
+        values = np.fromfile(file, "<f4", 2 * width * height).reshape(height, width, 2)
+    return torch.from_numpy(np.ascontiguousarray(rearrange(values, "h w c -> c h w"), np.float32))
 
 
 def write_flo(path: str | Path, flow: Tensor) -> None:
@@ -96,10 +96,12 @@ def read_kitti_flow(path: str | Path) -> tuple[Tensor, Tensor]:
         raise ValueError(
             f"{path} is a {picture.dtype} picture of shape {picture.shape}; KITTI's has three 16-bit channels."
         )
-    bgr = torch.from_numpy(picture.astype(np.float32))  # OpenCV's order: valid, v, u
-    valid = bgr[..., 0] > 0
-    flow = (rearrange(bgr[..., [2, 1]], "h w c -> c h w") - KITTI_OFFSET) / KITTI_SCALE
-    return torch.where(valid, flow, 0.0), valid
+    valid = picture[..., 0] > 0  # OpenCV's order: valid, v, u
+    flow = np.zeros((2, *valid.shape), np.float32)
+    for component, channel in enumerate((2, 1)):
+        np.subtract(picture[..., channel], KITTI_OFFSET, out=flow[component], where=valid, dtype=np.float32)
+    flow /= KITTI_SCALE
+    return torch.from_numpy(flow), torch.from_numpy(valid)
 
 
 def write_kitti_flow(path: str | Path, flow: Tensor, valid: Tensor | None = None) -> None:

@@ -1,10 +1,14 @@
-"""What the codecs share: files that must be there, flows of the right shape, files written whole or not at all."""
+"""What the codecs share: files that must be there, honest sizes, flows of the right shape, files written whole."""
 
 import os
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
 from torch import Tensor
+
+LARGEST_SIDE = 2**15
+LARGEST_PIXELS = 2**26
+"""Larger maps and pictures are refused, whatever the file holds: 67 million pixels are 805 MB as an RGB image."""
 
 UMASK = os.umask(0)
 os.umask(UMASK)  # the mask can only be read by setting it
@@ -16,6 +20,15 @@ def existing(path: str | Path) -> Path:
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}")
     return path
+
+
+def check_size(path: Path, width: int, height: int) -> None:
+    """Raise ValueError unless the size that a file's header claims is one that is read."""
+    if not (0 < width <= LARGEST_SIDE and 0 < height <= LARGEST_SIDE and width * height <= LARGEST_PIXELS):
+        raise ValueError(
+            f"{path} says {width}x{height} pixels; sides from 1 to {LARGEST_SIDE} and at most {LARGEST_PIXELS} pixels "
+            "are read."
+        )
 
 
 def check_flow(flow: Tensor, path: str | Path) -> None:

@@ -10,29 +10,45 @@ from einops import rearrange
 from torch import Tensor
 
 from unrollflow.data.files import existing, write_whole
+from unrollflow.data.jpeg_check import JPEG_MAGIC, check_scan, has_grey_corner
+from unrollflow.data.picture_check import check_picture
 
-FULL_SCALE = {"uint8": 2.0**8 - 1, "uint16": 2.0**16 - 1}
+FULL_SCALE = {"uint8": 2**8 - 1, "uint16": 2**16 - 1}
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp"})
-Pixels = np.ndarray[tuple[int, ...], np.dtype[np.unsignedinteger[Any]]]
+Pixels = np.ndarray[Any, np.dtype[np.integer[Any] | np.floating[Any]]]
 
 
 def read_image(path: str | Path) -> Tensor:
     """RGB image (3, H, W), float32 in [0, 1], of a file of 8 or 16 bits; grey is repeated, alpha dropped.
 
+    Values are the stored numbers over 255 or 65535, rounded to float32. A JPEG is turned as its EXIF data say. A JPEG
+    whose bytes were changed, but not cut, is another picture, which nothing can tell.
+
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it cannot be decoded.
+        ValueError: if it is no whole PNG, JPEG, PPM, PGM, BMP, TIFF or WebP, or larger than 2^26 pixels.
     """
     path = existing(path)
     bgr = decode(path, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     if bgr.dtype.name not in FULL_SCALE:
         raise ValueError(f"{path} holds {bgr.dtype} pixels; 8 or 16 bits are expected.")
-    rgb = np.ascontiguousarray(rearrange(bgr[..., ::-1], "h w c -> c h w"))
-    return torch.from_numpy(rgb.astype(np.float32) / FULL_SCALE[bgr.dtype.name])
+    scale = np.float32(FULL_SCALE[bgr.dtype.name])
+    image = np.empty((3, *bgr.shape[:2]), np.float32)
+    for plane, channel in zip(image, reversed(cv2.split(bgr)), strict=True):
+        np.divide(channel, scale, out=plane)
+    return torch.from_numpy(image)
 
 
 def write_image(path: str | Path, image: Tensor) -> None:
-    """Write an image (3, H, W) or (1, H, W) in [0, 1] as an 8-bit PNG, whole or not at all."""
+    """Write an image (3, H, W) or (1, H, W) as an 8-bit PNG, clipped to [0, 1] and rounded, whole or not at all.
+
+    Raises:
+        ValueError: if the image has another shape, or is not finite.
+    """
+    if image.ndim != 3 or image.shape[0] not in (1, 3) or 0 in image.shape:
+        raise ValueError(f"image for {path} has shape {tuple(image.shape)}; (3, H, W) or (1, H, W) is needed.")
+    if not image.isfinite().all():
+        raise ValueError(f"image for {path} is not finite everywhere, which a PNG cannot hold.")
     pixels = (255 * image.detach().cpu().float().clamp(0, 1)).round().byte()
     channels_last = rearrange(pixels, "c h w -> h w c").numpy()
     bgr = channels_last[..., ::-1] if channels_last.shape[-1] == 3 else channels_last
@@ -47,7 +63,7 @@ def read_mask(path: str | Path) -> Tensor:
         ValueError: if it cannot be decoded, or is no grey picture of 8 or 16 bits.
     """
     grey = decode_grey(existing(path))
-    return torch.from_numpy(grey > FULL_SCALE[grey.dtype.name] / 2)
+    return torch.from_numpy(grey > FULL_SCALE[grey.dtype.name] // 2)
 
 
 def read_label_map(path: str | Path) -> Tensor:
@@ -71,12 +87,15 @@ def decode_grey(path: Path) -> Pixels:
 
 
 def decode(path: Path, flags: int) -> Pixels:
-    """Pixels that OpenCV decodes of a file, or a ValueError that names it."""
-    content = np.frombuffer(path.read_bytes(), np.uint8)
+    """Pixels that OpenCV decodes of a file, or a ValueError that names it; a part of a picture is none."""
+    content = path.read_bytes()
+    check_picture(path, content)
     try:
-        picture = cv2.imdecode(content, flags) if content.size else None
+        picture = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     except cv2.error as error:
         raise ValueError(f"{path} cannot be read as an image: {error.err}") from error
     if picture is None:
-        raise ValueError(f"{path} cannot be read as an image: {content.size} bytes, damaged or of an unknown format.")
+        raise ValueError(f"{path} cannot be read as an image: its {len(content)} bytes are damaged.")
+    if content.startswith(JPEG_MAGIC) and has_grey_corner(picture):
+        check_scan(path, content)
     return picture

@@ -8,10 +8,9 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from unrollflow.data.files import existing, write_whole
+from unrollflow.data.files import check_size, existing, write_whole
 
 LONGEST_HEADER = 128
-LARGEST_SIDE = 2**15
 CHANNELS = {b"PF": 3, b"Pf": 1}
 HEADER = re.compile(rb"(PF|Pf)\s+(\d{1,10})\s+(\d{1,10})\s+([-+]?[\d.]+(?:[eE][-+]?\d+)?)\s")
 
@@ -36,7 +35,8 @@ def read_pfm(path: str | Path) -> Tensor:
         channels, width, height = CHANNELS[header[1]], int(header[2]), int(header[3])
         scale = parse_scale(path, header[4].decode())
         expected, actual = header.end() + 4 * channels * width * height, path.stat().st_size
-        if not (0 < width <= LARGEST_SIDE and 0 < height <= LARGEST_SIDE and expected == actual):
+        check_size(path, width, height)
+        if expected != actual:
             raise ValueError(
                 f"{path} says {width}x{height} pixels of {channels} channel(s), which take {expected} bytes with the "
                 f"header; the file has {actual}."
