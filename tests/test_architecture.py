@@ -14,9 +14,9 @@ LAYERS = {
     "averages": 0, "contracts": 0, "measures": 0, "ops": 0, "tables": 0,
     "losses": 1, "models": 1, "data": 1, "metrics": 1, "viz": 1, "report": 1, "checkpoints": 1,
     "module": 2,
-    "callbacks": 3, "flow_cli": 3,
+    "callbacks": 3,
     "writers": 3, "evaluation": 4, "prediction": 4,
-    "cli": 5, "__main__": 6, "__init__": 6,
+    "flow_cli": 5, "cli": 6, "__main__": 7, "__init__": 7,
 }  # fmt: skip
 LIGHTNING = {
     "module.py", "callbacks.py", "writers.py", "evaluation.py", "prediction.py", "flow_cli.py", "cli.py",

@@ -75,12 +75,13 @@ def test_validate_by_checkpoint_alone(
 ) -> None:
     main(["validate", "--ckpt_path", checkpoint, "--data", "configs/data/middlebury.yaml",
           "--data.validation.root", str(middlebury_tree), "--trainer.default_root_dir", str(middlebury_tree),
-          "--trainer.logger", "false", "--data.workers", "0"])  # fmt: skip
+          "--trainer.logger", "false", "--data.workers", "0", "--table.confidence", "0.9"])  # fmt: skip
     output = said(capsys)
     assert "Alpha" in output
     assert "Beta" in output
     (average,) = (line.split() for line in output.splitlines() if line.startswith("EPE of zero flow"))
-    assert average[-3:] == ["1.000", "1.000", "2"]  # mean of images, of all pixels, images
+    # mean of images, of all pixels, interval, images
+    assert average[-5:] == ["1.000", "1.000", "1.000", "1.000", "2"]
     assert json.loads((middlebury_tree / "metrics.json").read_text())["epe_zero_flow"] == pytest.approx(1.0)
     assert (middlebury_tree / "per_sample.csv").read_text().startswith("name,epe,")
 
@@ -224,7 +225,7 @@ def test_bad_frames_are_named(checkpoint: str, tmp_path: Path) -> None:
     broken.write_bytes(b"no image")
     (tmp_path / "empty").mkdir()
     assert "a.png is 32x32, but" in attempt(a, b)
-    assert "broken.png cannot be read" in attempt(a, broken)
+    assert "broken.png is no picture that can be read" in attempt(a, broken)
     assert "no file" in attempt(a, tmp_path / "missing.png")
     assert "holds 0 image(s)" in attempt(tmp_path / "empty")
     assert "needs at least 16 pixels" in attempt(small, small)

@@ -9,6 +9,7 @@ from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCL
 from pytorch_lightning.loggers import WandbLogger
 
 from unrollflow.checkpoints import INSTANTIATOR, MODEL_KEY, check_trusted, names_to_import, read_checkpoint
+from unrollflow.evaluation import EvaluationTable
 
 PER_STAGE = ("init_weights",)
 """Model settings that only start a training: not part of what a checkpoint holds."""
@@ -42,6 +43,10 @@ class FlowCLI(LightningCLI):
     def __init__(self, *args: Any, trusted: Sequence[str] = (), **kwargs: Any) -> None:
         self.trusted = trusted  # before the parent's constructor, which runs everything
         super().__init__(*args, **kwargs)
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """The table of validate and test, with arguments of its own: `--table.confidence 0.95`."""
+        parser.add_lightning_class_args(EvaluationTable, "table")
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
         """Leave Lightning's own list of figures out, unless `--verbose true` asks for it: the table has them all.
