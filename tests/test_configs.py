@@ -1,7 +1,7 @@
 """Every YAML that we ship: it states every argument, is instantiated, and steps once."""
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.command import run_one_step
+from tests import trees
+from tests.command import BRIEF, run_one_step, words
+from unrollflow.cli import main
 from unrollflow.losses import Smoothness
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -19,7 +21,28 @@ PARTS = ("backbone", "photometric", "smoothness", "objective")
 EXPERIMENTS = sorted((CONFIGS / "experiment").glob("*.yaml"))
 VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)  # nn.Module's own
 ON_A_CPU = ("--trainer.accelerator", "cpu", "--trainer.devices", "1")
-VALIDATION_ONLY = {"middlebury", "motorcycle"}
+DATA = sorted((CONFIGS / "data").glob("*.yaml"))
+SELF_SUFFICIENT = {"motorcycle", "moving_layers", "moving_layers_large"}
+VALIDATION: dict[str, Callable[[Path], Path]] = {
+    "hd1k": trees.hd1k,
+    "kitti2012": lambda root: trees.kitti(root, "image_0"),
+    "kitti2015": trees.kitti,
+    "middlebury": trees.middlebury,
+    "sintel_clean": trees.sintel,
+    "sintel_final": trees.sintel,
+    "spring": trees.spring,
+}
+"""The tiny tree that an atom validates on."""
+
+TRAINING: dict[str, tuple[Callable[[Path], Path], Callable[[Path], Path]]] = {
+    "chairs": (trees.chairs, trees.chairs),
+    "kitti2015_multiview": (trees.kitti_multiview, trees.kitti),
+    "kitti_raw": (trees.kitti_raw, trees.kitti),
+    "sintel": (trees.sintel, trees.sintel),
+    "sintel_raw": (trees.sintel_raw, trees.sintel),
+    "things": (trees.things, trees.things),
+}
+"""The tiny trees that an atom trains and validates on."""
 
 
 def identify(path: Path) -> str:
@@ -87,11 +110,54 @@ def test_each_atom_takes_the_place_of_the_quickstarts(part: str, tmp_path: Path)
         run_one_step(tmp_path, QUICKSTART, *beside, f"--model.{part}", str(path))
 
 
-@pytest.mark.parametrize("path", sorted((CONFIGS / "data").glob("*.yaml")), ids=identify)
-def test_each_data_atom_validates_or_trains(path: Path, tmp_path: Path, middlebury_tree: Path) -> None:
-    extra = ["--data.validation.root", str(middlebury_tree)] if path.stem == "middlebury" else []
-    subcommand = "validate" if path.stem in VALIDATION_ONLY else "fit"
-    run_one_step(tmp_path, QUICKSTART, "--data", str(path), *extra, subcommand=subcommand)
+def test_every_data_atom_is_tried() -> None:
+    assert {path.stem for path in DATA} == SELF_SUFFICIENT | set(VALIDATION) | set(TRAINING) | {"mixture"}
+
+
+@pytest.mark.parametrize("name", sorted(SELF_SUFFICIENT))
+def test_each_data_atom_without_files_validates_or_trains(name: str, tmp_path: Path) -> None:
+    subcommand = "validate" if name == "motorcycle" else "fit"
+    run_one_step(tmp_path, QUICKSTART, "--data", str(CONFIGS / "data" / f"{name}.yaml"), subcommand=subcommand)
+
+
+@pytest.mark.parametrize("name", sorted(VALIDATION))
+def test_each_benchmark_validates_a_tree_of_its_layout(name: str, tmp_path: Path) -> None:
+    root = VALIDATION[name](tmp_path / "data")
+    options = ["--data", str(CONFIGS / "data" / f"{name}.yaml"), "--data.validation.root", str(root)]
+    run_one_step(tmp_path, QUICKSTART, *options, "--data.workers", "0", subcommand="validate")
+
+
+@pytest.mark.parametrize("name", sorted(TRAINING))
+def test_each_benchmark_trains_on_a_tree_of_its_layout(name: str, tmp_path: Path) -> None:
+    train, validation = (write(tmp_path / f"data{i}") for i, write in enumerate(TRAINING[name]))
+    roots = ["--data.train.root", str(train), "--data.validation.root", str(validation)]
+    roots += ["--data.train.pairs", str(train / "pairs.txt")] if name == "kitti_raw" else []
+    step_on_small_crops(CONFIGS / "data" / f"{name}.yaml", tmp_path, *roots)
+
+
+def test_the_mixture_trains_on_trees_of_their_layouts(tmp_path: Path) -> None:
+    sintel, multiview = trees.sintel(tmp_path / "sintel"), trees.kitti_multiview(tmp_path / "kitti2015_multiview")
+    copy = tmp_path / "copy.yaml"
+    text = (CONFIGS / "data" / "mixture.yaml").read_text()
+    for root in (sintel, multiview):
+        text = text.replace(f"root: data/{root.name},", f"root: {root},")
+    copy.write_text(text)
+    step_on_small_crops(copy, tmp_path)
+
+
+def step_on_small_crops(path: Path, directory: Path, *options: str) -> None:
+    """At most two steps of training and of validation with a data atom whose crops and moving layers are 64x64."""
+    atom = yaml.safe_load(path.read_text())
+    for node in nodes(atom):
+        if "size" in node["init_args"]:
+            node["init_args"]["size"] = [64, 64]
+    small = directory / "small.yaml"
+    small.write_text(yaml.safe_dump(atom))
+    limits = {"--data.batch_size": "2", "--data.workers": "0"}
+    limits |= {"--trainer.max_epochs": "1", "--trainer.limit_train_batches": "2", "--trainer.limit_val_batches": "2"}
+    logger = ["--trainer.logger", "pytorch_lightning.loggers.CSVLogger", "--trainer.logger.save_dir", str(directory)]
+    brief = [*logger, *words(BRIEF), "--data", str(small), *options, *words(limits)]
+    main(["fit", "--config", str(QUICKSTART), *brief])
 
 
 def test_gpu_trainer_steps_on_the_cpu_in_its_precision(tmp_path: Path) -> None:
