@@ -6,7 +6,7 @@ READY := .venv/.installed
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test slow lint build
+.PHONY: help install quickstart test slow bench lint build
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ test: $(READY) ## run the default tests (under 3 minutes on two cores)
 
 slow: $(READY) ## run the long tests
 	$(PYTEST) -m slow
+
+bench: $(READY) ## measure how fast samples are loaded (minutes)
+	$(BIN)/python benchmarks/loading.py --workers 0 1 2
 
 lint: $(READY) ## check style and types
 	$(BIN)/ruff check .

@@ -8,16 +8,20 @@ from unrollflow.averages import image_mean
 from unrollflow.metrics import image_measures
 from unrollflow.ops import resize_flow
 
-TOLERANCE = 1e-6
+TOLERANCE = 1e-5
 """Relative; the reference measures in float32."""
+
+RESIZE_TOLERANCE = 1e-4
+"""Of the largest flow; OpenCV, which the reference resizes with, has its positions in float32."""
 
 
 def check_metrics(fixture: Fixture) -> None:
     """Same size, another size, moving and static regions, ground truth without masks, each image by itself."""
     arrays = {name: torch.from_numpy(array).double() for name, array in fixture.arrays.items()}
     truth, prediction = arrays["gt4"], batched(arrays["pred"])
-    other = resize_flow(batched(arrays["pred_other_size"]), truth.shape[1:3], align_corners=False)
-    torch.testing.assert_close(other, batched(arrays["pred_other_size_resized"]), rtol=TOLERANCE, atol=TOLERANCE)
+    other = batched(arrays["pred_other_size_resized"])
+    ours = resize_flow(batched(arrays["pred_other_size"]), truth.shape[1:3], align_corners=False)
+    torch.testing.assert_close(ours, other, rtol=0, atol=RESIZE_TOLERANCE * other.abs().max().item())
     compare(measured(prediction, truth), arrays["res_same_size"])
     compare(measured(other, truth), arrays["res_other_size"])
     compare(measured(prediction, truth, moving=arrays["moving"]), arrays["res_moving"])
