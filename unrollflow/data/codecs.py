@@ -96,11 +96,12 @@ def read_kitti_flow(path: str | Path) -> tuple[Tensor, Tensor]:
         raise ValueError(
             f"{path} is a {picture.dtype} picture of shape {picture.shape}; KITTI's has three 16-bit channels."
         )
-    valid = picture[..., 0] > 0  # OpenCV's order: valid, v, u
-    flow = np.zeros((2, *valid.shape), np.float32)
-    for component, channel in enumerate((2, 1)):
-        np.subtract(picture[..., channel], KITTI_OFFSET, out=flow[component], where=valid, dtype=np.float32)
-    flow /= KITTI_SCALE
+    valid = cv2.extractChannel(picture, 0) > 0  # OpenCV's order: valid, v, u
+    flow = np.empty((2, *valid.shape), np.float32)
+    for plane, channel in zip(flow, (2, 1), strict=True):
+        stored = np.where(valid, cv2.extractChannel(picture, channel), np.uint16(KITTI_OFFSET))
+        np.subtract(stored, np.float32(KITTI_OFFSET), out=plane)
+        plane /= np.float32(KITTI_SCALE)
     return torch.from_numpy(flow), torch.from_numpy(valid)
 
 

@@ -44,7 +44,7 @@ def read_pfm(path: str | Path) -> Tensor:
         file.seek(header.end())
         values = np.fromfile(file, "<f4" if scale < 0 else ">f4", channels * width * height)
     rows = values.reshape(height, width, channels)[::-1]
-    return torch.from_numpy(np.ascontiguousarray(rearrange(rows, "h w c -> c h w"), np.float32))
+    return torch.from_numpy(np.array(rearrange(rows, "h w c -> c h w"), np.float32, order="C"))
 
 
 def write_pfm(path: str | Path, field: Tensor) -> None:
