@@ -13,7 +13,6 @@ from unrollflow.data.pairs import (
     check_choices,
     fitting,
     following,
-    known,
     neighbours,
     require_folder,
 )
@@ -84,7 +83,7 @@ class Kitti(BenchmarkPairs):
         """Ground truth of KITTI's pictures: "flow", "noc", the same for what is not occluded, and "foreground"."""
         truth = read_kitti_truth(files["flow"], size)
         if "noc" in files:
-            truth["occluded"] = truth["valid"] & ~read_kitti_truth(files["noc"], size)["valid"]
+            truth["occluded"] = truth["valid"] & ~fitting(read_kitti_flow(files["noc"])[1], files["noc"], size)
         if "foreground" in files:
             truth["foreground"] = fitting(read_label_map(files["foreground"]), files["foreground"], size)
         return truth
@@ -160,7 +159,7 @@ def truth_files(folder: Path, stem: str) -> dict[str, Path]:
 def read_kitti_truth(path: Path, size: tuple[int, int]) -> GroundTruth:
     """Flow and validity of a KITTI picture, of the frames' size (H, W)."""
     flow, valid = read_kitti_flow(path)
-    return known(fitting(flow, path, size), valid)
+    return GroundTruth(flow=fitting(flow, path, size), valid=valid)
 
 
 def number(frame: Path) -> int:

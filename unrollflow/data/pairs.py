@@ -102,7 +102,7 @@ class BenchmarkPairs(Dataset[FlowSample]):
         Args: files: that are there.   size: (H, W) of the frames, which the files must have.
         """
         flow = fitting(read_flo(files["flow"]), files["flow"], size)
-        valid = (flow.abs() <= UNKNOWN_FLOW).all(dim=0)  # False for NaN
+        valid = flow.abs().amax(dim=0) <= UNKNOWN_FLOW  # False for NaN
         if "invalid" in files:
             valid &= ~fitting(read_mask(files["invalid"]), files["invalid"], size)
         truth = known(flow, valid)
@@ -131,6 +131,7 @@ def absent(groups: Iterable[Iterable[Path]]) -> list[list[Path]]:
 
     @cache
     def listed(folder: Path) -> frozenset[Path]:
+        """What is in a folder, or nothing."""
         return frozenset(folder.iterdir() if folder.is_dir() else ())
 
     return [[file for file in files if file not in listed(file.parent)] for files in groups]
