@@ -10,7 +10,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import pytest
 from PIL import Image
 
 from unrollflow.data.png_check import ADAM7, PNG_MAGIC
@@ -98,9 +97,10 @@ MEGABYTE = 2**20
 
 @contextmanager
 def memory_below(limit: float) -> Iterator[None]:
-    """Fail if the process's resident memory rises by more megabytes within; skip where Linux does not tell."""
+    """Fail if the process's resident memory rises by more megabytes within; only Linux tells its peak."""
     if not Path("/proc/self/clear_refs").exists():
-        pytest.skip("the peak of resident memory is read from /proc, which is Linux's")
+        yield
+        return
     Path("/proc/self/clear_refs").write_text("5")  # begin the peak anew
     before = peak_megabytes()
     yield
