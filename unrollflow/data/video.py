@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
 from unrollflow.contracts import FlowSample
-from unrollflow.data.codecs import UMASK, existing
+from unrollflow.data.files import UMASK, existing
 
 Picture = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
 
