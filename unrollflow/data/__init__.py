@@ -1,5 +1,9 @@
-"""Data sets of FlowSample, their transforms and files; FlowDataModule, which needs Lightning, loads on first access."""
+"""Data sets of FlowSample, their transforms and files.
 
+Names that need Lightning (FlowDataModule) or PyAV (Footage, FrameFolder, Video) load on first access.
+"""
+
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from unrollflow.data.chairs import FlyingChairs
@@ -27,6 +31,7 @@ from unrollflow.data.transforms import (
 
 if TYPE_CHECKING:
     from unrollflow.data.datamodule import FlowDataModule
+    from unrollflow.data.footage import Footage, FrameFolder, Video
 
 __all__ = [
     "AppearanceJitter",
@@ -34,6 +39,8 @@ __all__ = [
     "FlowDataModule",
     "FlyingChairs",
     "FlyingThings",
+    "Footage",
+    "FrameFolder",
     "FramePairs",
     "Hd1k",
     "Kitti",
@@ -54,6 +61,7 @@ __all__ = [
     "Spring",
     "StereoMotorcycle",
     "Transform",
+    "Video",
     "read_flo",
     "read_image",
     "read_kitti_flow",
@@ -63,9 +71,15 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    if name == "FlowDataModule":
-        from unrollflow.data.datamodule import FlowDataModule
+_ON_FIRST_ACCESS = {
+    "FlowDataModule": "unrollflow.data.datamodule",
+    "Footage": "unrollflow.data.footage",
+    "FrameFolder": "unrollflow.data.footage",
+    "Video": "unrollflow.data.footage",
+}
 
-        return FlowDataModule
+
+def __getattr__(name: str) -> object:
+    if name in _ON_FIRST_ACCESS:
+        return getattr(import_module(_ON_FIRST_ACCESS[name]), name)
     raise AttributeError(f"module 'unrollflow.data' has no attribute {name!r}")

@@ -1,0 +1,183 @@
+"""One's own footage: videos, folders of frames, or both, as pairs worth learning from."""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from torch.utils.data import Dataset
+from tqdm import tqdm
+
+from unrollflow.contracts import FlowSample
+from unrollflow.data.clip_cache import Clip, ClipCache
+from unrollflow.data.codecs import IMAGE_SUFFIXES, read_image
+from unrollflow.data.frames import list_frames, read_pair
+from unrollflow.data.pair_filter import kept_pairs, thumbnail
+from unrollflow.ops import resize_image
+from unrollflow.ops.choice import check_choice
+
+VIDEO_SUFFIXES = frozenset(
+    {".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv"}
+)
+"""Files of a folder that count as videos; a file that is named itself may have any ending."""
+
+DEFAULT_CACHE = Path("~/.cache/unrollflow")
+
+Split = Literal["all", "train", "validation"]
+
+
+class Footage(Dataset[FlowSample]):
+    """Pairs of frames of all videos and folders of frames below a folder, without those that teach nothing.
+
+    Scene cuts and motionless or duplicate pairs are left out; how many is printed when the data set is built. Larger
+    frames are shrunk, which shrinks their motion too. A video is decoded once (see :class:`ClipCache`); a folder's
+    frames are read as they are. A sample is named after its clip and its first frame.
+
+    Args:
+        root: folder that holds clips, at any depth, or one video.
+        split: "all" clips, or those for "train" or "validation". Clips are drawn by a hash of their names, never
+            divided: neighbouring frames are nearly alike, so a validation on them would measure memory.
+        validation_share: of the clips, for "validation"; at least one, and at least one is left for "train".
+        stride: frames from the first to the second of a pair; more makes larger motion.
+        both_directions: yield each pair backwards, too.
+        shorter_side: pixels to which larger frames are shrunk, None: not at all.
+        cache: folder of the decoded videos.
+        cache_gigabytes: its bound.
+
+    Attributes:
+        clips: what is used.
+        told: one sentence of what was found and left out.
+
+    Raises:
+        FileNotFoundError: if there is no clip, or none is left for the split.
+        ValueError: if an argument is out of range, a video cannot be decoded, or no pair is left.
+    """
+
+    def __init__(
+        self,
+        *,
+        root: Path,
+        split: Split = "all",
+        validation_share: float = 0.1,
+        stride: int = 1,
+        both_directions: bool = False,
+        shorter_side: int | None = None,
+        cache: Path = DEFAULT_CACHE,
+        cache_gigabytes: float = 20.0,
+    ) -> None:
+        check_choice("split", split, Split)
+        if stride < 1 or not 0 < validation_share < 1 or (shorter_side is not None and shorter_side < 1):
+            raise ValueError(
+                f"stride={stride}, validation_share={validation_share}, shorter_side={shorter_side}: "
+                "at least 1, between 0 and 1, at least 1 or None are expected."
+            )
+        self.shorter_side = shorter_side
+        root = Path(root)
+        chosen = drawn(self.sources(root), root, split, validation_share)
+        store = ClipCache(cache, gigabytes=cache_gigabytes)
+        clips = [clip_of(path, root, store, shorter_side) for path in chosen]
+        self.clips = [clip for clip in clips if clip is not None]
+        self.pairs: list[tuple[Clip, int, int]] = []
+        cuts = motionless = 0
+        for clip in self.clips:
+            kept = kept_pairs(clip.thumbnails, stride=stride)
+            cuts, motionless = cuts + kept.cuts, motionless + kept.motionless
+            for first in kept.firsts:
+                forward, backward = (clip, first, first + stride), (clip, first + stride, first)
+                self.pairs += [forward, backward] if both_directions else [forward]
+        self.told = (
+            f"{root} ({split}): {len(self.pairs)} pairs of {len(self.clips)} clips; left out: {cuts} across scene "
+            f"cuts, {motionless} motionless or duplicate, {len(clips) - len(self.clips)} clips that did not fit."
+        )
+        if not self.pairs:
+            raise ValueError(f"no pair is left. {self.told}")
+        print(self.told, flush=True)  # noqa: T201, what a data set leaves out is said once
+
+    @staticmethod
+    def sources(root: Path) -> list[Path]:
+        """Videos and folders of frames at or below a path."""
+        return [*find_videos(root), *find_frame_folders(root)]
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> FlowSample:
+        clip, first, second = self.pairs[index]
+        images = read_pair(clip.frames[first], clip.frames[second])
+        height, width = images[0].shape[-2:]
+        factor = min(1.0, (self.shorter_side or height + width) / min(height, width))
+        size = (round(factor * height), round(factor * width))
+        image1, image2 = (resize_image(image[None], size)[0] for image in images)
+        return FlowSample(image1=image1, image2=image2, name=f"{clip.name}/{clip.frames[first].stem}")
+
+
+class Video(Footage):
+    """As :class:`Footage`, of videos alone."""
+
+    @staticmethod
+    def sources(root: Path) -> list[Path]:
+        """The video that a path names, or those below a folder."""
+        return find_videos(root)
+
+
+class FrameFolder(Footage):
+    """As :class:`Footage`, of folders of frames alone, in natural order (frame_2 before frame_10)."""
+
+    @staticmethod
+    def sources(root: Path) -> list[Path]:
+        """Folders of at least two images at or below a path."""
+        return find_frame_folders(root)
+
+
+def find_videos(root: Path) -> list[Path]:
+    """The video that a path names, or those below a folder, by name."""
+    if root.is_file():
+        return [root]
+    return sorted(p for p in visible(root) if p.is_file() and p.suffix.lower() in VIDEO_SUFFIXES)
+
+
+def find_frame_folders(root: Path) -> list[Path]:
+    """Folders of at least two images at or below a folder, by name."""
+    folders = [p.parent for p in visible(root) if p.is_file() and p.suffix.lower() in IMAGE_SUFFIXES]
+    return sorted({folder for folder in folders if folders.count(folder) > 1})
+
+
+def visible(root: Path) -> Iterator[Path]:
+    """Everything below a folder whose name, and folders' names, do not begin with a dot."""
+    return (p for p in root.rglob("*") if not any(part.startswith(".") for part in p.relative_to(root).parts))
+
+
+def drawn(sources: Iterable[Path], root: Path, split: Split, share: float) -> list[Path]:
+    """The clips of a split.
+
+    Raises:
+        FileNotFoundError: if there is none.
+    """
+    sources = list(sources)
+    if not sources:
+        raise FileNotFoundError(
+            f"no footage in {root.absolute()}: a video, or a folder with videos or with folders of at least two frames "
+            "is expected, at any depth."
+        )
+    if split == "all":
+        return sources
+    if len(sources) < 2:
+        raise FileNotFoundError(
+            f"{root.absolute()} holds one clip, which is not divided into training and validation; add another one, "
+            "or take split: all and no validation."
+        )
+    count = min(max(1, round(share * len(sources))), len(sources) - 1)
+    hashed = sorted(sources, key=lambda p: hashlib.sha256(str(p.relative_to(root)).encode()).hexdigest())
+    chosen = set(hashed[:count] if split == "validation" else hashed[count:])
+    return [path for path in sources if path in chosen]
+
+
+def clip_of(path: Path, root: Path, store: ClipCache, shorter_side: int | None) -> Clip | None:
+    """The clip of a video or a folder of frames; None where it does not fit into the cache."""
+    name = path.relative_to(root).as_posix() if path != root else path.name
+    if path.is_file():
+        return store.clip(path, name=name, shorter_side=shorter_side)
+    frames = list_frames(path)
+    bar = tqdm(frames, desc=f"looking through {name}", unit=" frames", leave=False)
+    return Clip(name, frames, np.stack([thumbnail(read_image(frame)) for frame in bar]))
