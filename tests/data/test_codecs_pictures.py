@@ -89,7 +89,7 @@ def test_a_jpeg_cut_off_but_ended_is_refused(settings: tuple[int, ...], tmp_path
 
 
 @pytest.mark.parametrize("settings", [(), PROGRESSIVE, RESTARTS])
-@pytest.mark.parametrize("side", [64, 2100])  # small, and large enough to be verified before it is decoded
+@pytest.mark.parametrize("side", [64, 2800])  # small, and progressive ones large enough to be verified first
 def test_a_picture_of_the_grey_of_missing_data_is_one(settings: tuple[int, ...], side: int, tmp_path: Path) -> None:
     content = jpeg(np.full((side, side, 3), 128, np.uint8), *settings)
     assert (read_bytes(content, tmp_path) == 128 / 255).all()
@@ -117,6 +117,8 @@ LIARS = {
     "jpeg": jpeg_with_size(jpeg(RGB), 8000, 8000),
     "progressive jpeg": jpeg_with_size(jpeg(RGB, *PROGRESSIVE), 8000, 8000),
     "larger jpeg": jpeg_with_size(jpeg(colours(400, 600)), 5000, 5000),
+    "jpeg of twelve megapixels": jpeg_with_size(jpeg(colours(400, 600)), 3400, 3400),
+    "larger progressive jpeg": jpeg_with_size(jpeg(colours(400, 600), *PROGRESSIVE), 2500, 2500),
     "jpeg with restarts": jpeg_with_size(jpeg(RGB, *RESTARTS), 8000, 8000),
     "largest jpeg": jpeg_with_size(jpeg(RGB), 65_535, 65_535),
     "ppm": LOSSLESS["ppm"](RGB).replace(b"53 37", b"8000 8000"),
@@ -176,12 +178,21 @@ def test_a_broken_picture_says_what_is_broken(content: bytes, message: str, tmp_
     assert str(tmp_path / "picture") in str(caught.value)
 
 
-def test_a_png_with_less_data_than_rows_is_refused(tmp_path: Path) -> None:
-    rows = b"".join(b"\0" + row.tobytes() for row in colours(30, 3000))
-    header = struct.pack(">IIBBBBB", 3000, 3000, 8, 2, 0, 0, 0)
+@pytest.mark.parametrize(("height", "width"), [(38, 53), (74, 53), (37, 54)])
+@pytest.mark.parametrize("kind", ["png", "interlaced png"])
+def test_a_png_with_a_little_less_data_than_it_says_is_refused(
+    kind: str, height: int, width: int, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match="picture"):
+        read_bytes(png_with_size(LOSSLESS[kind](RGB), height, width), tmp_path)
+
+
+def test_a_large_png_with_less_data_than_it_says_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
+    rows = b"".join(b"\0" + row.tobytes() for row in colours(30, 5000))
+    header = struct.pack(">IIBBBBB", 5000, 5000, 8, 2, 0, 0, 0)
     for data in (zlib.compress(rows), zlib.compress(rows)[:-20]):
         content = PNG_MAGIC + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
-        with pytest.raises(ValueError, match=r"claims 27003000 bytes of pixels in its header; its data has \d+"):
+        with pytest.raises(ValueError, match=r"claims 75005000 bytes of pixels in its header; its data has \d+"):
             read_bytes(content, tmp_path)
 
 

@@ -13,14 +13,15 @@ import numpy as np
 from unrollflow.data.files import check_size
 
 JPEG_MAGIC = b"\xff\xd8"
-FRAMES = {0xC0, 0xC1, 0xC2}  # baseline, extended, progressive; all with Huffman codes
+PROGRESSIVE = 0xC2
+FRAMES = {0xC0, 0xC1, PROGRESSIVE}  # baseline and extended; all with Huffman codes
 OTHER_FRAMES = {*range(0xC3, 0xD0)} - {0xC4, 0xC8, 0xCC}
 END, SCAN, RESTART_INTERVAL = 0xD9, 0xDA, 0xDD
 MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])", re.DOTALL)  # restart markers stand inside a scan
 RESTART = re.compile(rb"\xff[\xd0-\xd7]")
 
-VERIFIED_PIXELS = 2**22
-"""A picture of more pixels is decoded on trial at an eighth of its size, which takes a 64th of the memory."""
+VERIFIED_BYTES = 2**26
+"""A picture that takes more to decode is first decoded at an eighth of its size, which takes a 64th of the memory."""
 
 NOISE = bytes(37 * k % 251 for k in range(256))
 MISSING = 128
@@ -30,6 +31,7 @@ MISSING = 128
 class Jpeg(NamedTuple):
     """What the markers of a JPEG say, up to the end of its first scan."""
 
+    kind: int  # marker of the frame
     width: int
     height: int
     sampling: dict[int, tuple[int, int]]  # of each component: columns and rows of blocks in a unit
@@ -55,14 +57,16 @@ def check_jpeg(path: Path, content: bytes) -> None:
             f"{path} says {jpeg.width}x{jpeg.height} pixels, {blocks} blocks; its first scan of "
             f"{jpeg.stop - jpeg.start} bytes with {restarts} restart markers cannot hold them."
         )
-    if jpeg.width * jpeg.height > VERIFIED_PIXELS:
+    pixel_bytes = 12 if jpeg.kind == PROGRESSIVE else 6  # OpenCV holds the pixels twice, of these the coefficients too
+    if pixel_bytes * jpeg.width * jpeg.height > VERIFIED_BYTES:
         check_scan(path, content)
 
 
 def check_scan(path: Path, content: bytes) -> None:
     """Raise ValueError unless the first scan of a JPEG holds all its blocks.
 
-    Noise after the data changes the picture if, and only if, the decoder ran out of data.
+    Noise after the data changes the picture if, and only if, the decoder runs out of data; where it begins anew at
+    restart markers, :func:`check_jpeg` counts them.
     """
     stop = parse(path, content).stop
     try:
@@ -90,18 +94,21 @@ def eighth(content: bytes) -> bytes:
 
 def parse(path: Path, content: bytes) -> Jpeg:
     """Walk the markers of a JPEG; ValueError unless there is a frame, a scan and an end."""
-    frame, scan, interval, start = b"", b"", 0, 0
+    frame, scan, frame_kind, interval, start = b"", b"", 0, 0, 0
     for kind, segment, end in segments(content):
         if kind in OTHER_FRAMES:
             raise ValueError(f"{path} is a JPEG of the coding {kind:#x}; baseline and progressive Huffman are read.")
         if kind in FRAMES and not frame:
-            frame = segment
+            frame, frame_kind = segment, kind
         elif kind == SCAN and not scan:
             scan, start = segment, end
         elif kind == RESTART_INTERVAL and not scan:
             interval = int.from_bytes(segment)
         elif kind == END and frame and scan:
-            return describe(path, frame, scan, interval, (start, next_marker(content, start)))
+            width, height, sampling = read_frame(path, frame)
+            scanned = read_scan(path, scan, sampling)
+            stop = next_marker(content, start)
+            return Jpeg(frame_kind, width, height, sampling, scanned, interval, start, stop)
     raise ValueError(f"{path} is a JPEG cut off after {len(content)} bytes: picture and end marker are expected.")
 
 
@@ -122,16 +129,23 @@ def next_marker(content: bytes, start: int) -> int:
     return marker.start() if marker else len(content)
 
 
-def describe(path: Path, frame: bytes, scan: bytes, interval: int, data: tuple[int, int]) -> Jpeg:
-    """Sizes and components out of a frame's and a scan's header."""
+def read_frame(path: Path, frame: bytes) -> tuple[int, int, dict[int, tuple[int, int]]]:
+    """Width, height and sampling of the components out of a frame's header."""
     _, height, width, count = struct.unpack(">BHHB", frame[:6].ljust(6, b"\0"))
     parts = frame[6 : 6 + 3 * count]
     sampling = {parts[k]: (parts[k + 1] >> 4, parts[k + 1] & 15) for k in range(0, len(parts) - 2, 3)}
-    scanned = list(scan[1 : 1 + 2 * scan[0] : 2])
-    whole = len(sampling) == count and len(scanned) == scan[0] and sampling.keys() >= set(scanned)
-    if not (whole and scanned and all(1 <= side <= 4 for sides in sampling.values() for side in sides)):
-        raise ValueError(f"{path} is a damaged JPEG: components {sampling}, of which the first scan has {scanned}.")
-    return Jpeg(width, height, sampling, scanned, interval, *data)
+    if not count == len(sampling) > 0 or not all(1 <= side <= 4 for sides in sampling.values() for side in sides):
+        raise ValueError(f"{path} is a damaged JPEG: of {count} components, {sampling} are described.")
+    return width, height, sampling
+
+
+def read_scan(path: Path, scan: bytes, sampling: dict[int, tuple[int, int]]) -> list[int]:
+    """Components of a scan out of its header."""
+    count = scan[0] if scan else 0
+    scanned = list(scan[1 : 1 + 2 * count : 2])
+    if not count == len(scanned) > 0 or not sampling.keys() >= set(scanned):
+        raise ValueError(f"{path} is a damaged JPEG: its first scan has the components {scanned} of {[*sampling]}.")
+    return scanned
 
 
 def count_blocks(jpeg: Jpeg) -> tuple[int, int]:

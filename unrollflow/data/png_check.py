@@ -14,7 +14,7 @@ DEPTHS = (1, 2, 4, 8, 16)
 ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 """First column and row, and steps between columns and rows, of the passes of an interlaced picture."""
 
-VERIFIED_BYTES = 2**24
+VERIFIED_BYTES = 2**26
 """Data of more bytes than this is unpacked on trial, in pieces, before the decoder may allocate it."""
 
 PIECE_BYTES = 2**18
