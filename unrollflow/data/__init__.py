@@ -7,7 +7,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from unrollflow.data.chairs import FlyingChairs
-from unrollflow.data.codecs import read_flo, read_image, read_kitti_flow, write_flo, write_image, write_kitti_flow
+from unrollflow.data.codecs import (
+    read_flo,
+    read_flo5,
+    read_image,
+    read_kitti_flow,
+    read_label_map,
+    read_mask,
+    read_pfm,
+    write_flo,
+    write_flo5,
+    write_image,
+    write_kitti_flow,
+    write_pfm,
+)
 from unrollflow.data.frames import FramePairs
 from unrollflow.data.hd1k import Hd1k
 from unrollflow.data.jitter import AppearanceJitter
@@ -63,11 +76,17 @@ __all__ = [
     "Transform",
     "Video",
     "read_flo",
+    "read_flo5",
     "read_image",
     "read_kitti_flow",
+    "read_label_map",
+    "read_mask",
+    "read_pfm",
     "write_flo",
+    "write_flo5",
     "write_image",
     "write_kitti_flow",
+    "write_pfm",
 ]
 
 

@@ -11,9 +11,11 @@ import shutil
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import NamedTuple
+from types import TracebackType
+from typing import NamedTuple, Self
 
 import numpy as np
 from tqdm import tqdm
@@ -29,8 +31,6 @@ ABANDONED = 24 * 3600
 
 UNFINISHED = ".decoding-"
 FACTS, THUMBNAILS = "clip.json", "thumbnails.npy"
-REFUSED = 3
-"""Exit status of a decoder that says why on its standard output."""
 
 
 class Clip(NamedTuple):
@@ -50,6 +50,8 @@ class Clip(NamedTuple):
 class ClipCache:
     """Folders of decoded clips, of which the least recently used go when there are too many.
 
+    Use it as a context, which starts one decoder for all clips that need it, and ends it.
+
     Args:
         folder: where they lie; it is made.
         gigabytes: bound of their size. A clip that does not fit beside those that this object has given is decoded
@@ -64,6 +66,18 @@ class ClipCache:
             raise ValueError(f"cache_gigabytes is {gigabytes}; it must be more than 0.")
         self.folder, self.bound = Path(folder).expanduser(), int(gigabytes * GIGABYTE)
         self.given: set[Path] = set()
+        self.decoder: subprocess.Popen[str] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self.decoder is not None:
+            self.decoder.kill()
+            self.decoder.communicate()
+            self.decoder = None
 
     def clip(self, path: Path, *, name: str, shorter_side: int | None) -> Clip | None:
         """The clip of a video, decoded now or earlier; None where not two frames fit into the cache.
@@ -93,17 +107,30 @@ class ClipCache:
         self.folder.mkdir(parents=True, exist_ok=True)
         unfinished = Path(mkdtemp(prefix=UNFINISHED, dir=self.folder))
         try:
-            arguments = [str(path), str(unfinished), str(shorter_side or 0), str(room)]
-            command = [sys.executable, "-m", "unrollflow.data.clip_cache", *arguments]
-            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
-            if done.returncode == REFUSED:
-                raise ValueError(done.stdout.strip())
-            if done.returncode != 0:
-                raise ValueError(f"{path} cannot be decoded: the decoder ended with status {done.returncode}.")
+            complaint = self._ask(path, unfinished, shorter_side, room)
+            if complaint:
+                raise ValueError(complaint)
             shutil.rmtree(target, ignore_errors=True)
             unfinished.replace(target)
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
+
+    def _ask(self, path: Path, unfinished: Path, shorter_side: int | None, room: int) -> str:
+        """Have the decoder work, started where there is none; what it has to complain of, or nothing."""
+        if self.decoder is None:
+            command = [sys.executable, "-m", "unrollflow.data.clip_cache"]
+            self.decoder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert self.decoder.stdin is not None
+        assert self.decoder.stdout is not None
+        with suppress(BrokenPipeError):  # what has ended answers nothing below
+            print(json.dumps([str(path), str(unfinished), shorter_side, room]), file=self.decoder.stdin, flush=True)
+        answer = self.decoder.stdout.readline()
+        if answer:
+            complaint: str = json.loads(answer)
+            return complaint
+        status = self.decoder.wait()
+        self.decoder = None
+        return f"{path} cannot be decoded: the decoder ended with status {status}."
 
     def _evict(self) -> None:
         """Delete what killed processes left, then the least recently used clips until the bound is kept."""
@@ -167,16 +194,17 @@ def decode_clip(path: Path, folder: Path, *, shorter_side: int | None, room: int
     (folder / FACTS).write_text(json.dumps({"bytes": min(written, room), "cut_short_at": cut_short_at}))
 
 
-def main(arguments: list[str]) -> int:
-    """Decode a clip as the process of :class:`ClipCache`; what is wrong with it goes to standard output."""
-    path, folder, shorter_side, room = arguments
-    try:
-        decode_clip(Path(path), Path(folder), shorter_side=int(shorter_side) or None, room=int(room))
-    except (ValueError, OSError) as error:
-        print(error)  # noqa: T201, for the process that waits
-        return REFUSED
-    return 0
+def main() -> None:
+    """Decode clips as the process of :class:`ClipCache`: a request a line, and a line of what is wrong, or nothing."""
+    for request in sys.stdin:
+        path, folder, shorter_side, room = json.loads(request)
+        complaint = ""
+        try:
+            decode_clip(Path(path), Path(folder), shorter_side=shorter_side, room=room)
+        except (ValueError, OSError) as error:
+            complaint = str(error)
+        print(json.dumps(complaint), flush=True)  # noqa: T201, for the process that waits
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main()

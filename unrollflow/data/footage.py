@@ -74,9 +74,10 @@ class Footage(Dataset[FlowSample]):
             )
         self.shorter_side = shorter_side
         root = Path(root)
-        chosen = drawn(self.sources(root), root, split, validation_share)
-        store = ClipCache(cache, gigabytes=cache_gigabytes)
-        clips = [clip_of(path, root, store, shorter_side) for path in chosen]
+        with ClipCache(cache, gigabytes=cache_gigabytes) as store:
+            found = [path for path in self.sources(root) if store.folder.resolve() not in path.resolve().parents]
+            chosen = drawn(found, root, split, validation_share)
+            clips = [clip_of(path, root, store, shorter_side) for path in chosen]
         self.clips = [clip for clip in clips if clip is not None]
         self.pairs: list[tuple[Clip, int, int]] = []
         cuts = motionless = 0

@@ -230,6 +230,8 @@ def opened(path: Path) -> Iterator[InputContainer]:
         if not container.streams.video:
             raise ValueError(f"{path} holds no video, but {len(container.streams)} other stream(s).")
         stream = container.streams.video[0]
+        if stream.codec_context is None:
+            raise ValueError(f"{path} cannot be read as a video: its header names no codec that there is.")
         if stream.width * stream.height > LARGEST_PICTURE:
             raise ValueError(f"{path} says {stream.width}x{stream.height} pixels; {LARGEST_PICTURE} are the most.")
         stream.thread_type = "AUTO"
