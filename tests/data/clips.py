@@ -39,9 +39,9 @@ def write_truncated(path: Path, frames: Iterable[Tensor], *, share: float) -> Pa
     """A video whose file ends early, in a container whose header lies at the front, told by the path's ending."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4", rate=10)
-        for frame in frames:
-            pixels = (255 * frame).byte().permute(1, 2, 0).contiguous().numpy()
-            stream.height, stream.width, stream.pix_fmt = *pixels.shape[:2], "yuv420p"
+        pictures = [(255 * frame).byte().permute(1, 2, 0).contiguous().numpy() for frame in frames]
+        stream.height, stream.width, stream.pix_fmt = *pictures[0].shape[:2], "yuv420p"
+        for pixels in pictures:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
         container.mux(stream.encode(None))
     content = path.read_bytes()
