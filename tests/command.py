@@ -1,5 +1,6 @@
 """The command line, run in this process on tiny data."""
 
+import json
 from pathlib import Path
 
 from unrollflow.cli import main
@@ -8,8 +9,6 @@ TINY = {
     "--data.workers": "0",
     "--data.train.length": "2",
     "--data.validation.length": "2",
-    "--data.train.size": "[64, 64]",
-    "--data.validation.size": "[64, 64]",
     "--data.batch_size": "2",
 }
 BRIEF = {
@@ -19,17 +18,23 @@ BRIEF = {
 
 
 def run_one_step(
-    directory: Path, config: Path | str, *arguments: str, subcommand: str = "fit", epochs: int = 1
+    directory: Path, config: Path | str, *arguments: str, subcommand: str = "fit", epochs: int = 1, side: int = 64
 ) -> None:
-    """Epochs of one step of training and one of validation, or a validation of all, files below `directory`."""
-    csv = (
-        '[{"class_path": "pytorch_lightning.loggers.CSVLogger", "init_args": '
-        f'{{"save_dir": "{directory}", "name": "flow"}}}}]'
-    )
-    brief = ["--trainer.logger", csv, *words(BRIEF)]
+    """Epochs of one step of training and one of validation, or a validation of all, files below `directory`.
+
+    Frames of the training are moving layers, `side` pixels high and wide.
+    """
+    brief = ["--trainer.logger", csv_logger(directory), *words(BRIEF)]
     # what refines a file stands after it: arguments may name a --data file
-    last = {"--trainer.max_epochs": str(epochs)} | (TINY if subcommand == "fit" else {})
+    sizes = {"--data.train.size": f"[{side}, {side}]", "--data.validation.size": f"[{side}, {side}]"}
+    last = {"--trainer.max_epochs": str(epochs)} | (TINY | sizes if subcommand == "fit" else {})
     main([subcommand, "--config", str(config), *brief, *arguments, *words(last)])
+
+
+def csv_logger(directory: Path) -> str:
+    """A logger that writes below `directory`, as the command line takes it."""
+    logger = {"class_path": "pytorch_lightning.loggers.CSVLogger"}
+    return json.dumps([logger | {"init_args": {"save_dir": str(directory), "name": "flow"}}])
 
 
 def words(options: dict[str, str]) -> list[str]:

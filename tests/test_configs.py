@@ -1,23 +1,27 @@
 """Every YAML that we ship: it states every argument, is instantiated, and steps once."""
 
 import inspect
+import json
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import yaml
 
 from tests import trees
-from tests.command import BRIEF, run_one_step, words
+from tests.assembly import CONFIGS, build, build_model, frames, step
+from tests.command import BRIEF, csv_logger, run_one_step, words
 from unrollflow.cli import main
+from unrollflow.data import FlowDataModule
 from unrollflow.losses import Smoothness
 
-CONFIGS = Path(__file__).parents[1] / "configs"
 FILES = sorted(CONFIGS.rglob("*.yaml"))
 QUICKSTART = CONFIGS / "experiment" / "quickstart.yaml"
-PARTS = ("backbone", "photometric", "smoothness", "objective")
+PARTS = ("backbone", "photometric", "smoothness", "objective", "jitter")
+ATOMS = [path for part in PARTS for path in sorted((CONFIGS / part).glob("*.yaml"))]
+FIVE_LEVELS = CONFIGS / "backbone" / "pwclite.yaml"
 EXPERIMENTS = sorted((CONFIGS / "experiment").glob("*.yaml"))
 VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)  # nn.Module's own
 ON_A_CPU = ("--trainer.accelerator", "cpu", "--trainer.devices", "1")
@@ -41,6 +45,7 @@ TRAINING: dict[str, tuple[Callable[[Path], Path], Callable[[Path], Path]]] = {
     "sintel": (trees.sintel, trees.sintel),
     "sintel_raw": (trees.sintel_raw, trees.sintel),
     "things": (trees.things, trees.things),
+    "video": (trees.footage, trees.footage),
 }
 """The tiny trees that an atom trains and validates on."""
 
@@ -96,18 +101,39 @@ def test_every_smoothness_term_has_an_atom() -> None:
     assert ours == shipped
 
 
-@pytest.mark.parametrize("path", EXPERIMENTS, ids=identify)
+@pytest.mark.parametrize("path", [p for p in EXPERIMENTS if p.stem != "video"], ids=identify)
 def test_experiment_trains_and_validates_one_step(path: Path, tmp_path: Path) -> None:
     run_one_step(tmp_path, path, *ON_A_CPU)
 
 
-@pytest.mark.parametrize("part", PARTS)
-def test_each_atom_takes_the_place_of_the_quickstarts(part: str, tmp_path: Path) -> None:
-    for path in sorted((CONFIGS / part).glob("*.yaml")):
-        # an objective for the five levels of the released network needs it
-        five_levels = part == "objective" and path.stem in ("pwclite", "released_pwclite")
-        beside = ["--model.backbone", str(CONFIGS / "backbone" / "pwclite.yaml")] if five_levels else []
-        run_one_step(tmp_path, QUICKSTART, *beside, f"--model.{part}", str(path))
+@pytest.mark.parametrize("path", ATOMS, ids=identify)
+def test_each_atom_takes_the_place_of_the_quickstarts(path: Path) -> None:
+    beside = {"backbone": FIVE_LEVELS} if path.stem in ("pwclite", "released_pwclite") else {}
+    model = build_model(QUICKSTART, **(beside | {path.parent.name: path}))
+    step(model, frames(side=128 if path.stem in ("raft", "raft_convex") else 64))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", ATOMS, ids=identify)
+def test_each_atom_takes_the_place_of_the_quickstarts_on_the_command_line(path: Path, tmp_path: Path) -> None:
+    # an objective for the five levels of the released network needs it
+    five = path.parent.name == "objective" and path.stem in ("pwclite", "released_pwclite")
+    beside = ["--model.backbone", str(FIVE_LEVELS)] if five else []
+    side = 128 if path.stem in ("raft", "raft_convex") else 64
+    run_one_step(tmp_path, QUICKSTART, *beside, f"--model.{path.parent.name}", str(path), side=side)
+
+
+def test_own_footage_trains_and_validates_by_its_experiment(tmp_path: Path) -> None:
+    root, cache = trees.footage(tmp_path / "footage"), tmp_path / "cache"
+    options = {f"--data.{part}.{key}": str(value) for part in ("train", "validation")
+               for key, value in (("root", root), ("cache", cache))}  # fmt: skip
+    limits = {"--trainer.max_steps": "2", "--trainer.val_check_interval": "2", "--data.workers": "0"}
+    limits |= {"--data.batch_size": "2", "--trainer.logger": csv_logger(tmp_path)}
+    main(["fit", "--config", str(CONFIGS / "experiment" / "video.yaml"), *words(BRIEF | options | limits)])
+    figures = json.loads((tmp_path / "flow" / "version_0" / "metrics.json").read_text())
+    assert figures["steps"] == 2
+    assert figures["photometric"] > 0
+    assert figures["epe"] is None
 
 
 def test_every_data_atom_is_tried() -> None:
@@ -115,49 +141,82 @@ def test_every_data_atom_is_tried() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(SELF_SUFFICIENT))
-def test_each_data_atom_without_files_validates_or_trains(name: str, tmp_path: Path) -> None:
-    subcommand = "validate" if name == "motorcycle" else "fit"
-    run_one_step(tmp_path, QUICKSTART, "--data", str(CONFIGS / "data" / f"{name}.yaml"), subcommand=subcommand)
+def test_each_data_atom_without_files_loads(name: str) -> None:
+    atom = small(CONFIGS / "data" / f"{name}.yaml")
+    atom["batch_size"] = atom["validation_batch_size"] = 2
+    module = build(FlowDataModule, atom)
+    if module.train is not None:
+        assert tuple(next(iter(module.train_dataloader()))["image1"].shape) == (2, 3, 64, 64)
+    assert "flow" in next(iter(module.val_dataloader()))
 
 
 @pytest.mark.parametrize("name", sorted(VALIDATION))
-def test_each_benchmark_validates_a_tree_of_its_layout(name: str, tmp_path: Path) -> None:
+def test_each_benchmark_evaluates_a_tree_of_its_layout(name: str, tmp_path: Path) -> None:
+    atom = small(CONFIGS / "data" / f"{name}.yaml")
+    atom["validation"]["init_args"]["root"] = str(VALIDATION[name](tmp_path))
+    batches = list(build(FlowDataModule, atom).val_dataloader())
+    assert all(batch["valid"].any() and batch["flow"].isfinite().all() for batch in batches)
+
+
+@pytest.mark.parametrize("name", sorted(TRAINING))
+def test_each_benchmark_trains_on_a_tree_of_its_layout(name: str, tmp_path: Path) -> None:
+    atom = small(CONFIGS / "data" / f"{name}.yaml", cache=tmp_path / "cache")
+    for i, part in enumerate(("train", "validation")):
+        root = TRAINING[name][i](tmp_path / f"data{i}")
+        atom[part]["init_args"]["root"] = str(root)
+        atom[part]["init_args"] |= {"pairs": str(root / "pairs.txt")} if "pairs" in atom[part]["init_args"] else {}
+    check_training(atom)
+
+
+def test_the_mixture_trains_on_trees_of_their_layouts(tmp_path: Path) -> None:
+    atom = small(CONFIGS / "data" / "mixture.yaml")
+    sintel, multiview = trees.sintel(tmp_path / "sintel"), trees.kitti_multiview(tmp_path / "multiview")
+    for source, root in zip(atom["train"]["init_args"]["datasets"], (sintel, multiview), strict=False):
+        source["init_args"]["root"] = str(root)
+    atom["validation"]["init_args"]["root"] = str(sintel)
+    check_training(atom)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(VALIDATION))
+def test_each_benchmark_validates_on_the_command_line(name: str, tmp_path: Path) -> None:
     root = VALIDATION[name](tmp_path / "data")
     options = ["--data", str(CONFIGS / "data" / f"{name}.yaml"), "--data.validation.root", str(root)]
     run_one_step(tmp_path, QUICKSTART, *options, "--data.workers", "0", subcommand="validate")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(TRAINING))
-def test_each_benchmark_trains_on_a_tree_of_its_layout(name: str, tmp_path: Path) -> None:
+def test_each_benchmark_trains_on_the_command_line(name: str, tmp_path: Path) -> None:
     train, validation = (write(tmp_path / f"data{i}") for i, write in enumerate(TRAINING[name]))
     roots = ["--data.train.root", str(train), "--data.validation.root", str(validation)]
     roots += ["--data.train.pairs", str(train / "pairs.txt")] if name == "kitti_raw" else []
-    step_on_small_crops(CONFIGS / "data" / f"{name}.yaml", tmp_path, *roots)
+    copy = tmp_path / "small.yaml"
+    copy.write_text(yaml.safe_dump(small(CONFIGS / "data" / f"{name}.yaml", cache=tmp_path / "cache")))
+    limits = {"--trainer.max_epochs": "1", "--trainer.limit_train_batches": "2", "--trainer.limit_val_batches": "2"}
+    limits |= {"--trainer.logger": csv_logger(tmp_path)}
+    main(["fit", "--config", str(QUICKSTART), *words(BRIEF), "--data", str(copy), *roots, *words(limits)])
 
 
-def test_the_mixture_trains_on_trees_of_their_layouts(tmp_path: Path) -> None:
-    sintel, multiview = trees.sintel(tmp_path / "sintel"), trees.kitti_multiview(tmp_path / "kitti2015_multiview")
-    copy = tmp_path / "copy.yaml"
-    text = (CONFIGS / "data" / "mixture.yaml").read_text()
-    for root in (sintel, multiview):
-        text = text.replace(f"root: data/{root.name},", f"root: {root},")
-    copy.write_text(text)
-    step_on_small_crops(copy, tmp_path)
-
-
-def step_on_small_crops(path: Path, directory: Path, *options: str) -> None:
-    """At most two steps of training and of validation with a data atom whose crops and moving layers are 64x64."""
+def small(path: Path, cache: Path | None = None) -> dict[str, Any]:
+    """A data atom whose crops and moving layers are 64x64, loaded in this process, with a cache of its own."""
     atom = yaml.safe_load(path.read_text())
     for node in nodes(atom):
         if "size" in node["init_args"]:
             node["init_args"]["size"] = [64, 64]
-    small = directory / "small.yaml"
-    small.write_text(yaml.safe_dump(atom))
-    limits = {"--data.batch_size": "2", "--data.workers": "0"}
-    limits |= {"--trainer.max_epochs": "1", "--trainer.limit_train_batches": "2", "--trainer.limit_val_batches": "2"}
-    logger = ["--trainer.logger", "pytorch_lightning.loggers.CSVLogger", "--trainer.logger.save_dir", str(directory)]
-    brief = [*logger, *words(BRIEF), "--data", str(small), *options, *words(limits)]
-    main(["fit", "--config", str(QUICKSTART), *brief])
+        if "cache" in node["init_args"]:
+            node["init_args"]["cache"] = str(cache)
+    return cast(dict[str, Any], atom | {"workers": 0, "batch_size": 2})
+
+
+def check_training(atom: dict[str, Any]) -> None:
+    """A batch of 64x64 crops without ground truth makes a step, and the validation yields something."""
+    module = build(FlowDataModule, atom)
+    batch = next(iter(module.train_dataloader()))
+    assert tuple(batch["image1"].shape) == (2, 3, 64, 64)
+    assert "flow" not in batch
+    step(build_model(QUICKSTART), batch)
+    assert next(iter(module.val_dataloader()))["image1"].isfinite().all()
 
 
 def test_gpu_trainer_steps_on_the_cpu_in_its_precision(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tests.data.clips import moving, write_frames, write_video
 from unrollflow.data import write_flo, write_image, write_kitti_flow
 from unrollflow.data.flo5 import write_flo5
 
@@ -147,4 +148,12 @@ def middlebury(root: Path) -> Path:
         flow = noise_flow(root / name / "flow10.flo")
         flow[:, 3, 4] = 1.7e9
         write_flo(root / name / "flow10.flo", flow)
+    return root
+
+
+def footage(root: Path) -> Path:
+    """A video and two folders of frames."""
+    write_video(root / "a.mp4", moving(4, seed=0, size=(104, 136)))
+    for i, name in enumerate(("b", "c"), start=1):
+        write_frames(root / name, moving(4, seed=i, size=(104, 136)))
     return root
