@@ -18,7 +18,7 @@ def build(cls: type[T], config: dict[str, Any]) -> T:
     """An object of a class from its arguments as a YAML file gives them."""
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(cls, "part")
-    return cast(T, parser.instantiate_classes(parser.parse_object({"part": config})).part)
+    return cast(T, parser.instantiate(parser.parse_object({"part": config})).part)
 
 
 def build_model(experiment: Path, **atoms: Path) -> UnsupervisedFlow:
