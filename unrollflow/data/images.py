@@ -29,13 +29,16 @@ def read_image(path: str | Path) -> Tensor:
         ValueError: if it is no whole PNG, JPEG, PPM, PGM, BMP, TIFF or WebP, or larger than 2^26 pixels.
     """
     path = existing(path)
-    bgr = decode(path, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
-    if bgr.dtype.name not in FULL_SCALE:
-        raise ValueError(f"{path} holds {bgr.dtype} pixels; 8 or 16 bits are expected.")
-    scale = np.float32(FULL_SCALE[bgr.dtype.name])
-    image = np.empty((3, *bgr.shape[:2]), np.float32)
-    for plane, channel in zip(image, reversed(cv2.split(bgr)), strict=True):
+    pixels = decode(path, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)  # (H, W) grey, or (H, W, 3) in OpenCV's order
+    if pixels.dtype.name not in FULL_SCALE:
+        raise ValueError(f"{path} holds {pixels.dtype} pixels; 8 or 16 bits are expected.")
+    scale = np.float32(FULL_SCALE[pixels.dtype.name])
+    image = np.empty((3, *pixels.shape[:2]), np.float32)
+    channels = [pixels] if pixels.ndim == 2 else reversed(cv2.split(pixels))
+    for plane, channel in zip(image, channels, strict=False):
         np.divide(channel, scale, out=plane)
+    if pixels.ndim == 2:
+        image[1:] = image[0]
     return torch.from_numpy(image)
 
 
