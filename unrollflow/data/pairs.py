@@ -118,7 +118,19 @@ class BenchmarkPairs(Dataset[FlowSample]):
 
 def known(flow: Tensor, valid: Tensor) -> GroundTruth:
     """Flow (2, H, W), pixels, with 0 where it is not valid, (H, W) bool."""
-    return GroundTruth(flow=torch.where(valid, flow, 0.0), valid=valid)
+    return GroundTruth(flow=flow if valid.all() else torch.where(valid, flow, 0.0), valid=valid)
+
+
+def below_unknown(flow: Tensor) -> Tensor:
+    """Where neither component of a flow (2, H, W) marks it as unknown, or is NaN; (H, W) bool.
+
+    >>> below_unknown(torch.tensor([0.0, 1.7e9, torch.nan]).view(1, 1, 3).repeat(2, 1, 1)).tolist()
+    [[True, False, False]]
+    """
+    smallest, largest = flow.aminmax()  # one pass tells what most files are: known everywhere
+    if smallest >= -UNKNOWN_FLOW and largest <= UNKNOWN_FLOW:
+        return torch.ones(flow.shape[-2:], dtype=torch.bool)
+    return (flow.abs() <= UNKNOWN_FLOW).all(dim=0)
 
 
 def flow_file(pair: Pair) -> list[Path]:
