@@ -24,10 +24,12 @@ def run_one_step(
 
     Frames of the training are moving layers, `side` pixels high and wide.
     """
-    brief = ["--trainer.logger", csv_logger(directory), *words(BRIEF)]
-    # what refines a file stands after it: arguments may name a --data file
+    brief = words(BRIEF)
+    # what refines a file stands after it: arguments may name a --data or --trainer file
     sizes = {"--data.train.size": f"[{side}, {side}]", "--data.validation.size": f"[{side}, {side}]"}
-    last = {"--trainer.max_epochs": str(epochs)} | (TINY | sizes if subcommand == "fit" else {})
+    last = {"--trainer.logger": csv_logger(directory), "--trainer.max_epochs": str(epochs)} | (
+        TINY | sizes if subcommand == "fit" else {}
+    )
     main([subcommand, "--config", str(config), *brief, *arguments, *words(last)])
 
 
