@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 import numpy as np
+from torch import Tensor
 from tqdm import tqdm
 
 from unrollflow.data.codecs import existing, write_image
@@ -166,6 +167,18 @@ def read_facts(folder: Path) -> dict[str, int | None] | None:
     return facts or None
 
 
+def shrunk(image: Tensor, shorter_side: int | None) -> Tensor:
+    """An image (3, H, W) whose shorter side is at most so many pixels, its aspect kept; None: as it is.
+
+    >>> import torch
+    >>> [tuple(shrunk(torch.rand(3, 20, 30), side).shape) for side in (10, 50, None)]
+    [(3, 10, 15), (3, 20, 30), (3, 20, 30)]
+    """
+    height, width = image.shape[-2:]
+    factor = min(1.0, (shorter_side or height + width) / min(height, width))
+    return resize_image(image[None], (round(factor * height), round(factor * width)))[0]
+
+
 def decode_clip(path: Path, folder: Path, *, shorter_side: int | None, room: int) -> None:
     """Write the frames of a video as 000000.png, 000001.png, ..., with their thumbnails, as far as there is room.
 
@@ -178,11 +191,8 @@ def decode_clip(path: Path, folder: Path, *, shorter_side: int | None, room: int
     thumbnails: list[Thumbnails] = []
     written, cut_short_at = 0, None
     for number, frame in enumerate(tqdm(read_video(path), desc=f"decoding {path.name}", unit=" frames", leave=False)):
-        height, width = frame.shape[-2:]
-        factor = min(1.0, (shorter_side or height + width) / min(height, width))
-        shrunk = resize_image(frame[None], (round(factor * height), round(factor * width)))[0]
         file = folder / f"{number:06d}.png"
-        write_image(file, shrunk)
+        write_image(file, shrunk(frame, shorter_side))
         thumbnails.append(thumbnail(frame))
         written += file.stat().st_size + thumbnails[-1].nbytes
         if written > room:

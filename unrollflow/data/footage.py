@@ -10,11 +10,10 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from unrollflow.contracts import FlowSample
-from unrollflow.data.clip_cache import Clip, ClipCache
+from unrollflow.data.clip_cache import Clip, ClipCache, shrunk
 from unrollflow.data.codecs import IMAGE_SUFFIXES, read_image
 from unrollflow.data.frames import list_frames, read_pair
 from unrollflow.data.pair_filter import kept_pairs, thumbnail
-from unrollflow.ops import resize_image
 from unrollflow.ops.choice import check_choice
 
 VIDEO_SUFFIXES = frozenset(
@@ -106,10 +105,7 @@ class Footage(Dataset[FlowSample]):
     def __getitem__(self, index: int) -> FlowSample:
         clip, first, second = self.pairs[index]
         images = read_pair(clip.frames[first], clip.frames[second])
-        height, width = images[0].shape[-2:]
-        factor = min(1.0, (self.shorter_side or height + width) / min(height, width))
-        size = (round(factor * height), round(factor * width))
-        image1, image2 = (resize_image(image[None], size)[0] for image in images)
+        image1, image2 = (shrunk(image, self.shorter_side) for image in images)
         return FlowSample(image1=image1, image2=image2, name=f"{clip.name}/{clip.frames[first].stem}")
 
 
