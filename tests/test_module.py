@@ -13,7 +13,7 @@ from unrollflow.data import FlowDataModule, MovingLayers
 from unrollflow.losses import L1, AllVisible, TotalVariation, UnrolledTotalVariation, UnsupervisedObjective
 from unrollflow.models import PWCLite
 from unrollflow.module import UnsupervisedFlow
-from unrollflow.ops import crop_centre, crop_to_multiple, pad_to_multiple
+from unrollflow.ops import crop_centre, pad_to_multiple
 
 NETWORK: dict[str, Any] = {
     "pyramid_channels": [4, 6, 8, 8],
@@ -89,8 +89,6 @@ def test_padding_is_undone_by_cropping(size: tuple[int, int]) -> None:
     padded = pad_to_multiple(image, 16)
     assert padded.shape[-2] % 16 == padded.shape[-1] % 16 == 0
     assert crop_centre(padded, size).equal(image)
-    cropped = crop_to_multiple(image, 16)
-    assert cropped.shape[-2:] == (size[0] // 16 * 16, size[1] // 16 * 16)
 
 
 def test_frames_below_the_minimum_are_refused() -> None:
@@ -202,7 +200,7 @@ def test_every_step_has_its_own_draws_and_the_same_ones_again(tmp_path: Path) ->
         module = UnsupervisedFlow(**parts(jitter=jitter))
         pl.seed_everything(seed)
         trainer(tmp_path, max_steps=3).fit(module, data())
-        assert len(set(jitter.seeds)) == 3
+        assert len(set(jitter.seeds)) == 6, "each of two samples in each of three steps"
         seeds.append(jitter.seeds)
     assert seeds[0] == seeds[1]
     assert not set(seeds[1]) & set(seeds[2])

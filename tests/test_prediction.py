@@ -10,9 +10,9 @@ import torch
 
 from tests.test_callbacks import Still
 from tests.test_module import trainer
+from unrollflow.contracts import Prediction
 from unrollflow.data import read_flo, read_kitti_flow
 from unrollflow.data.video import VideoPairs, read_video
-from unrollflow.module import Prediction
 from unrollflow.prediction import is_video
 from unrollflow.writers import FlowVideo, FlowWriter, KittiSubmission, SintelSubmission, bright_length
 

@@ -17,6 +17,20 @@ class FlowEstimate(NamedTuple):
     flow: Tensor
 
 
+class Prediction(NamedTuple):
+    """Flow of a batch at the size of its images.
+
+    Attributes:
+        flow: (B, 2, H, W), from image1 to image2, pixels.
+        flow_backward: (B, 2, H, W), from image2 to image1.
+        visible: (B, 1, H, W), 1 where the two agree (forward-backward test).
+    """
+
+    flow: Tensor
+    flow_backward: Tensor
+    visible: Tensor
+
+
 @runtime_checkable
 class FlowNetwork(Protocol):
     """What a backbone is: images RGB in [0, 1] go in, a list of estimates comes out; it normalises inside itself.
@@ -49,6 +63,9 @@ class FlowSample(TypedDict):
         occluded: (H, W) bool, True where the pixel of image1 is not seen in image2.
         boundary_distance: (H, W), pixels to the nearest motion boundary.
         foreground: (H, W) bool, True on what moves by itself (KITTI's object map).
+        segments: (H, W) int64, number of the superpixel of image2 that a pixel belongs to, from 0 up.
+        full_image1, full_image2: (3, Hf, Wf), the frames that image1 and image2 were cropped from.
+        crop_origin: (2,), x and y in pixels of image1's top left corner in full_image1.
     """
 
     image1: Tensor
@@ -59,3 +76,7 @@ class FlowSample(TypedDict):
     occluded: NotRequired[Tensor]
     boundary_distance: NotRequired[Tensor]
     foreground: NotRequired[Tensor]
+    segments: NotRequired[Tensor]
+    full_image1: NotRequired[Tensor]
+    full_image2: NotRequired[Tensor]
+    crop_origin: NotRequired[Tensor]

@@ -2,9 +2,8 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self, cast
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
@@ -12,29 +11,18 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from unrollflow.checkpoints import MODEL_KEY, check_fits, check_trusted, read_checkpoint
-from unrollflow.contracts import FlowNetwork, FlowSample
-from unrollflow.losses import Photometric, Smoothness, UnsupervisedObjective
+from unrollflow.contracts import FlowEstimate, FlowNetwork, FlowSample, Prediction
+from unrollflow.data.transforms import crop_to_multiple
+from unrollflow.losses import Distillation, Objective, Photometric, Smoothness
+from unrollflow.losses.views import jittered
 from unrollflow.measures import MEASURES
 from unrollflow.metrics import FlowMetrics, image_measures
-from unrollflow.ops import crop_centre, crop_to_multiple, forward_backward_visibility, pad_to_multiple
+from unrollflow.ops import crop_centre, forward_backward_visibility, pad_to_multiple
+from unrollflow.ops.seeds import derived_seed
 
-ObjectiveFactory = Callable[[Photometric, Smoothness], UnsupervisedObjective]
+ObjectiveFactory = Callable[[Photometric, Smoothness], Objective]
 OptimizerFactory = Callable[[Iterable[Any]], Optimizer]
 SchedulerFactory = Callable[[Optimizer], LRScheduler]
-
-
-class Prediction(NamedTuple):
-    """Flow of a batch at the size of its images.
-
-    Attributes:
-        flow: (B, 2, H, W), from image1 to image2, pixels.
-        flow_backward: (B, 2, H, W), from image2 to image1.
-        visible: (B, 1, H, W), 1 where the two agree (forward-backward test).
-    """
-
-    flow: Tensor
-    flow_backward: Tensor
-    visible: Tensor
 
 
 class UnsupervisedFlow(pl.LightningModule):
@@ -49,6 +37,8 @@ class UnsupervisedFlow(pl.LightningModule):
         objective: combines the two; in Python `functools.partial(UnsupervisedObjective, visibility=..., ...)`.
         optimizer: makes an optimizer of parameter groups; weight decay reaches weights, not biases and norms.
         scheduler: makes a learning-rate scheduler of the optimizer, advanced once a step; None: a constant rate.
+        distillation: kinds of lessons for a student that the network's own flow teaches (self-supervision); [] or None:
+            none.
         jitter: changes what the backbone sees in training, such as :class:`~unrollflow.data.AppearanceJitter`; the
             objective compares the frames as they were (SMURF). None: it sees the frames themselves.
         init_weights: checkpoint of an earlier stage, whose weights this training starts from.
@@ -66,6 +56,7 @@ class UnsupervisedFlow(pl.LightningModule):
         objective: ObjectiveFactory,
         optimizer: OptimizerFactory,
         scheduler: SchedulerFactory | None = None,
+        distillation: list[Distillation] | None = None,
         jitter: nn.Module | None = None,
         init_weights: Path | None = None,
     ) -> None:
@@ -77,6 +68,7 @@ class UnsupervisedFlow(pl.LightningModule):
         self.backbone: FlowNetwork = backbone
         self.objective = objective(photometric, smoothness)
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
+        self.distillation = cast(list[Distillation], nn.ModuleList(distillation or []))
         self.jitter = jitter
         self.measures = FlowMetrics()
         if init_weights is not None:
@@ -94,16 +86,40 @@ class UnsupervisedFlow(pl.LightningModule):
         return Prediction(flow, flow_backward, forward_backward_visibility(flow, flow_backward))
 
     def training_step(self, batch: FlowSample, batch_idx: int) -> Tensor:
-        """The objective of a batch."""
+        """The objective of a batch, and what its student does not do as its teacher."""
         self._check_size(batch["image1"])
-        image1, image2 = (crop_to_multiple(batch[k], self.backbone.stride) for k in ("image1", "image2"))
-        seen = (image1, image2) if self.jitter is None else self.jitter(image1, image2, seed=self._draw_seed(batch_idx))
+        sample = crop_to_multiple(batch, self.backbone.stride)
+        # (seed, step, sample): the draws are the same however a batch is split over processes, and after a resume
+        seeds = [derived_seed(torch.initial_seed(), self.global_step, name) for name in batch["name"]]
+        seen = frames = (sample["image1"], sample["image2"])
+        if self.jitter is not None:
+            seen = jittered(self.jitter, *frames, seeds=seeds)
         forward, backward = self.backbone.both(*seen)
-        terms = self.objective(image1, image2, forward, backward, step=self.global_step)
-        self.log_dict(terms.log)
-        self.log("loss", terms.total.detach(), prog_bar=True, logger=False)
-        total: Tensor = terms.total
+        cost = self.objective(sample, forward, backward, step=self.global_step)
+        total: Tensor = cost.total + self._distil(sample, forward, backward, seeds)
+        self.log_dict(cost.log | {"loss/total": total.detach()})
+        self.log("loss", total.detach(), prog_bar=True, logger=False)
         return total
+
+    def _distil(
+        self, sample: FlowSample, forward: list[FlowEstimate], backward: list[FlowEstimate], seeds: list[int]
+    ) -> Tensor:
+        """Weighted loss of the lessons that count at this step; the teacher sees the frames as they are."""
+        lessons = [(i, part) for i, part in enumerate(self.distillation) if part.weight_at(self.global_step)]
+        if not lessons:
+            return sample["image1"].new_zeros(())
+        flows = (forward[-1].flow.detach(), backward[-1].flow.detach())
+        if self.jitter is not None:
+            with torch.no_grad():
+                forward, backward = self.backbone.both(sample["image1"], sample["image2"])
+            flows = (forward[-1].flow, backward[-1].flow)
+        losses = []
+        for i, part in lessons:
+            own = [derived_seed(seed, i) for seed in seeds]
+            loss = part(self.backbone, sample, *flows, seeds=own, step=self.global_step)
+            self.log(f"loss/distillation_{i}", loss.detach())
+            losses.append(part.weight_at(self.global_step) * loss)
+        return torch.stack(losses).sum()
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Log the gradient's norm as it is before clipping."""
@@ -191,11 +207,6 @@ class UnsupervisedFlow(pl.LightningModule):
                 f"frames are {height}x{width}, but {type(self.backbone).__name__} needs at least "
                 f"{self.backbone.minimum_size} pixels a side; enlarge them, or choose a backbone with fewer levels."
             )
-
-    def _draw_seed(self, batch_idx: int) -> int:
-        """A seed of this batch's draws, of the run's seed, the step and the process alone: a resumed run repeats it."""
-        source = [torch.initial_seed(), self.global_step, batch_idx, self.global_rank]
-        return int(np.random.SeedSequence(source).generate_state(1)[0])
 
     def _evaluate(self, batch: FlowSample, stage: str) -> dict[str, Any]:
         image1, image2 = batch["image1"], batch["image2"]

@@ -10,10 +10,9 @@ import torch
 from pytorch_lightning.callbacks import BasePredictionWriter
 from torch import Tensor
 
-from unrollflow.contracts import FlowSample
+from unrollflow.contracts import FlowSample, Prediction
 from unrollflow.data.codecs import write_flo, write_image, write_kitti_flow
 from unrollflow.data.video import VideoWriter
-from unrollflow.module import Prediction
 from unrollflow.viz import flow_arrows, flow_to_rgb
 
 BRIGHT_QUANTILE = 0.99

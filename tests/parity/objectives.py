@@ -1,13 +1,14 @@
-"""Check of fixture 07: the released total losses as configurations of our objective."""
+"""Checks of fixtures 07: the released total losses, of pyramids and of iterates, as configurations of our objective."""
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from tests.parity.conftest import Fixture
 from tests.parity.losses import DTYPES, RELEASED, photometric_of
-from unrollflow.contracts import FlowEstimate
+from unrollflow.contracts import FlowEstimate, FlowSample
 from unrollflow.losses import (
     ForwardBackward,
     LossTerms,
@@ -17,6 +18,7 @@ from unrollflow.losses import (
     TotalVariation,
     UnrolledTotalVariation,
     UnsupervisedObjective,
+    level_weights,
 )
 from unrollflow.ops import resize_flow
 
@@ -25,14 +27,17 @@ PENALTIES = {"abs": "l1", "charbonnier": "charbonnier", "huber": "huber"}
 
 
 def estimates(raws: list[Tensor], factor: int = 4) -> list[FlowEstimate]:
-    """Fine-to-coarse raw flows as our coarse-to-fine list."""
-    return [FlowEstimate(r, resize_flow(r, (factor * r.shape[-2], factor * r.shape[-1]))) for r in raws[::-1]]
+    """Raw flows, as our lists run, with their up-sampling."""
+    return [FlowEstimate(r, resize_flow(r, (factor * r.shape[-2], factor * r.shape[-1]))) for r in raws]
 
 
-def smoothness_of(case: dict[str, Any]) -> tuple[Smoothness, dict[str, Any]]:
-    """The case's smoothness term, and where, in which unit and with which weights the objective applies it."""
+def smoothness_of(case: dict[str, Any], weights: list[float]) -> tuple[Smoothness, dict[str, Any]]:
+    """The case's smoothness term, and where, in which unit and with which weights the objective applies it.
+
+    `weights` are those of the unrolled term's levels, or of all estimates, as our lists run.
+    """
     loss, admm = case["loss"], case["admm_args"]
-    if admm is not None and any(loss["w_admm"]):
+    if admm is not None and any(weights) and np.any(loss["w_admm"]):
         term = UnrolledTotalVariation(
             lam=admm["lamb"],
             rho=admm["rho"],
@@ -41,8 +46,9 @@ def smoothness_of(case: dict[str, Any]) -> tuple[Smoothness, dict[str, Any]]:
             operator=RELEASED,
             order={"1st": 1, "2nd": 2}[admm["grad"]],
             edge_alpha=admm["alpha"],
+            guide_range="symmetric" if loss["type"] == "sequence" else "unit",
         )
-        levels = [float(w) * loss["admm_rho"] / admm["rho"] for w in loss["w_admm"][::-1]]
+        levels = [w * loss["admm_rho"] / admm["rho"] for w in weights]
         return term, {"smoothness_weight": 1.0, "smoothness_level_weights": levels, "smoothness_field": "raw"}
     if not loss["w_smooth"]:
         return NoSmoothness(), {"smoothness_weight": 0.0, "smoothness_level_weights": 0.0}
@@ -52,20 +58,32 @@ def smoothness_of(case: dict[str, Any]) -> tuple[Smoothness, dict[str, Any]]:
     factor = 1.0 if (order, mode) == (2, "abs") else 0.5  # the released terms sum quarters of the directions' means
     return term, {
         "smoothness_weight": factor * loss["w_smooth"],
-        "smoothness_level_weights": [float(w) for w in loss["w_sm_scales"][::-1]],
         "smoothness_field": "flow",
         "smoothness_unit": "side",
     }
 
 
 def objective_of(case: dict[str, Any]) -> UnsupervisedObjective:
+    """The objective of a pyramid's case; its lists run fine to coarse, ours coarse to fine."""
     loss = case["loss"]
-    term, options = smoothness_of(case)
+    term, options = smoothness_of(case, [float(w) for w in loss["w_admm"][::-1]])
+    scales = {"smoothness_level_weights": [float(w) for w in loss["w_sm_scales"][::-1]]}
+    return build(loss, term, level_weights=[float(w) for w in loss["w_scales"][::-1]], **(scales | options))
+
+
+def sequence_objective_of(case: dict[str, Any], count: int) -> UnsupervisedObjective:
+    """The objective of a case of iterates, all weighted by powers of gamma."""
+    loss = case["loss"]
+    weights = level_weights(loss["gamma"], count)
+    term, options = smoothness_of(case, [loss["w_admm"] * w for w in weights])
+    return build(loss, term, level_weights=weights, **({"smoothness_level_weights": weights} | options))
+
+
+def build(loss: dict[str, Any], term: Smoothness, **options: Any) -> UnsupervisedObjective:
     return UnsupervisedObjective(
         photometric_of(loss),
         term,
         visibility=RangeMap() if loss["occ_from_back"] else ForwardBackward(),
-        level_weights=[float(w) for w in loss["w_scales"][::-1]],
         masking="released",
         padding=loss["warp_pad"],
         **options,
@@ -96,22 +114,47 @@ def expect_terms(fixture: Fixture, name: str, terms: LossTerms, weight: float, u
 
 def check_unflow(fixture: Fixture) -> None:
     for dtype in DTYPES:
-        images = fixture.input("images", dtype)
-        leaves = {
-            f"raw_{d}_{level}": fixture.input(f"raw_{d}_{level}", dtype).requires_grad_()
-            for d in ("fw", "bw")
-            for level in range(LEVELS)
-        }
-        forward = estimates([leaves[f"raw_fw_{level}"] for level in range(LEVELS)])
-        backward = estimates([leaves[f"raw_bw_{level}"] for level in range(LEVELS)])
+        leaves = raw_flows(fixture, LEVELS, dtype)
+        ways = [estimates([leaves[f"raw_{d}_{level}"] for level in range(LEVELS)][::-1]) for d in ("fw", "bw")]
         for name, case in fixture.meta["cases"].items():
-            objective = objective_of(case)
-            terms = objective(images[:, :3], images[:, 3:], forward, backward, step=0)
-            unrolled = isinstance(objective.smoothness, UnrolledTotalVariation)
-            expect_terms(fixture, name, terms, objective.smoothness_weight, unrolled)
-            fixture.expect(f"{name}_flow_mean", torch.cat([forward[-1].flow, backward[-1].flow], dim=1).abs().mean())
-            fixture.expect(f"{name}_noc1", objective.visibility(forward[-1].flow, backward[-1].flow))
-            weighted = objective.smoothness_weight * terms.smoothness
-            parts = {"warp": terms.photometric, "admm" if unrolled else "smooth": weighted, "total": terms.total}
-            for part, value in parts.items():
-                expect_gradients(fixture, f"{name}_grad_{part}", value, leaves)
+            expect_case(fixture, name, objective_of(case), leaves, *ways, reported=-1)
+
+
+def check_sequence(fixture: Fixture) -> None:
+    count = sum(name.startswith("raw_fw_") for name in fixture.arrays)
+    for dtype in DTYPES:
+        leaves = raw_flows(fixture, count, dtype)
+        ways = [estimates([leaves[f"raw_{d}_{i}"] for i in range(count)], factor=8) for d in ("fw", "bw")]
+        for name, case in fixture.meta["cases"].items():
+            # the released mean of the flow is that of the first entry of the list: here the first iterate
+            expect_case(fixture, name, sequence_objective_of(case, count), leaves, *ways, reported=0)
+
+
+def raw_flows(fixture: Fixture, count: int, dtype: torch.dtype) -> dict[str, Tensor]:
+    names = [f"raw_{d}_{i}" for d in ("fw", "bw") for i in range(count)]
+    return {name: fixture.input(name, dtype).requires_grad_() for name in names}
+
+
+def expect_case(
+    fixture: Fixture,
+    name: str,
+    objective: UnsupervisedObjective,
+    leaves: dict[str, Tensor],
+    forward: list[FlowEstimate],
+    backward: list[FlowEstimate],
+    *,
+    reported: int,
+) -> None:
+    """The terms of a case, its visibility, and the gradients of every term with respect to every raw flow."""
+    images = fixture.input("images", forward[0].raw.dtype)
+    sample = FlowSample(image1=images[:, :3], image2=images[:, 3:], name="fixture")
+    terms = objective(sample, forward, backward, step=0)
+    unrolled = isinstance(objective.smoothness, UnrolledTotalVariation)
+    expect_terms(fixture, name, terms, objective.smoothness_weight, unrolled)
+    mean = torch.cat([forward[reported].flow, backward[reported].flow], dim=1).abs().mean()
+    fixture.expect(f"{name}_flow_mean", mean)
+    fixture.expect(f"{name}_noc1", objective.visibility(forward[-1].flow, backward[-1].flow))
+    weighted = objective.smoothness_weight * terms.smoothness
+    parts = {"warp": terms.photometric, "admm" if unrolled else "smooth": weighted, "total": terms.total}
+    for part, value in parts.items():
+        expect_gradients(fixture, f"{name}_grad_{part}", value, leaves)

@@ -1,6 +1,7 @@
 """Data sets of FlowSample, their transforms and files.
 
-Names that need Lightning (FlowDataModule) or PyAV (Footage, FrameFolder, Video) load on first access.
+Names that need Lightning (FlowDataModule), PyAV (Footage, FrameFolder, Video) or scikit-image (Superpixels) load on
+first access.
 """
 
 from importlib import import_module
@@ -45,6 +46,7 @@ from unrollflow.data.transforms import (
 if TYPE_CHECKING:
     from unrollflow.data.datamodule import FlowDataModule
     from unrollflow.data.footage import Footage, FrameFolder, Video
+    from unrollflow.data.superpixels import Superpixels
 
 __all__ = [
     "AppearanceJitter",
@@ -73,6 +75,7 @@ __all__ = [
     "SintelRaw",
     "Spring",
     "StereoMotorcycle",
+    "Superpixels",
     "Transform",
     "Video",
     "read_flo",
@@ -94,6 +97,7 @@ _ON_FIRST_ACCESS = {
     "FlowDataModule": "unrollflow.data.datamodule",
     "Footage": "unrollflow.data.footage",
     "FrameFolder": "unrollflow.data.footage",
+    "Superpixels": "unrollflow.data.superpixels",
     "Video": "unrollflow.data.footage",
 }
 

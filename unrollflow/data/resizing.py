@@ -120,11 +120,15 @@ def resize_sample(sample: FlowSample, size: Size, *, convention: Convention) -> 
     Distances are scaled by the geometric mean of the two factors, and what leaves the new frame counts as occluded.
 
     Raises:
-        ValueError: if a side of the sample is shorter than 2 pixels.
+        ValueError: if a side of the sample is shorter than 2 pixels, or whole frames lie beside its crops.
     """
     frame = size_of(sample)
     if frame == size:
         return sample
+    if "crop_origin" in sample:
+        raise ValueError(
+            f"sample {sample['name']} is a crop with its whole frames beside it; resize before RandomCrop keeps them."
+        )
     rows, columns = (positions(old, new, convention) for old, new in zip(frame, size, strict=True))
     resized = changed(sample, lambda m: sample_image(m, size, convention), names=IMAGES)
     resized = changed(resized, lambda m: at(m, nearest(rows), nearest(columns)), names=LABELS)

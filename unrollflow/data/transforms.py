@@ -5,7 +5,7 @@ so these few are written out.
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor
@@ -13,8 +13,9 @@ from torch import Tensor
 from unrollflow.contracts import FlowSample
 
 IMAGES = ("image1", "image2")
-LABELS = ("valid", "occluded", "boundary_distance", "foreground")
+LABELS = ("valid", "occluded", "boundary_distance", "foreground", "segments")
 MAPS = (*IMAGES, "flow", *LABELS)
+WHOLE = ("full_image1", "full_image2")
 
 
 class Transform(Protocol):
@@ -91,9 +92,15 @@ class RandomTemporalSwap:
     def __call__(self, sample: FlowSample, generator: torch.Generator) -> FlowSample:
         """Swap or not."""
         image1, image2 = sample["image1"], sample["image2"]
-        if happens(self.probability, generator):
+        swapped = happens(self.probability, generator)
+        if swapped:
             image1, image2 = image2, image1
-        return {"image1": image1, "image2": image2, "name": sample["name"]}
+        pair: FlowSample = {"image1": image1, "image2": image2, "name": sample["name"]}
+        if "full_image1" in sample:
+            whole = (sample["full_image1"], sample["full_image2"])
+            pair["full_image1"], pair["full_image2"] = whole[::-1] if swapped else whole
+            pair["crop_origin"] = sample["crop_origin"]
+        return pair
 
 
 class RandomCrop:
@@ -103,15 +110,17 @@ class RandomCrop:
 
     Args:
         size: (H, W) of the window, pixels.
+        keep_whole: hand the whole frames on beside the window, so that the objective can sample what lies around it
+            (full-image warping, SMURF); the frames of a batch must then be of one size, and none may be resized later.
 
     Raises:
         ValueError: if a side of the window is not positive.
     """
 
-    def __init__(self, *, size: tuple[int, int]) -> None:
+    def __init__(self, *, size: tuple[int, int], keep_whole: bool = False) -> None:
         if min(size) < 1:
             raise ValueError(f"crop is {size[0]}x{size[1]}; a window needs at least 1x1 pixels.")
-        self.size = size
+        self.size, self.keep_whole = size, keep_whole
 
     def __call__(self, sample: FlowSample, generator: torch.Generator) -> FlowSample:
         """Crop.
@@ -124,6 +133,9 @@ class RandomCrop:
             raise ValueError(
                 f"sample {sample['name']} is {height}x{width}, smaller than the crop of {self.size[0]}x{self.size[1]}."
             )
+        if self.keep_whole and "full_image1" not in sample:
+            whole = {"full_image1": sample["image1"], "full_image2": sample["image2"], "crop_origin": torch.zeros(2)}
+            sample = cast(FlowSample, sample | whole)
         return random_window(sample, self.size, generator)
 
 
@@ -137,7 +149,17 @@ def random_window(sample: FlowSample, size: tuple[int, int], generator: torch.Ge
 def crop(sample: FlowSample, *, top: int, left: int, size: tuple[int, int]) -> FlowSample:
     """A window (H, W) of a sample, which holds it, as copies of that part alone; what leaves it counts as occluded."""
     window = (..., slice(top, top + size[0]), slice(left, left + size[1]))
-    return without_leaving(changed(sample, lambda m: m[window].contiguous()))
+    cut = changed(sample, lambda m: m[window].contiguous())
+    if "crop_origin" in cut:
+        cut["crop_origin"] = cut["crop_origin"] + cut["crop_origin"].new_tensor([left, top])
+    return without_leaving(cut)
+
+
+def crop_to_multiple(sample: FlowSample, stride: int) -> FlowSample:
+    """The central part of a sample or batch whose height and width are multiples of `stride`."""
+    height, width = sample["image1"].shape[-2:]
+    over = (height % stride, width % stride)
+    return crop(sample, top=over[0] // 2, left=over[1] // 2, size=(height - over[0], width - over[1]))
 
 
 def without_leaving(sample: FlowSample) -> FlowSample:
@@ -148,16 +170,20 @@ def without_leaving(sample: FlowSample) -> FlowSample:
 
 
 def leaves(flow: Tensor) -> Tensor:
-    """Where p + F(p) lies outside the frame, (H, W) bool, of a flow (2, H, W)."""
+    """Where p + F(p) lies outside the frame, (..., H, W) bool, of a flow (..., 2, H, W)."""
     height, width = flow.shape[-2:]
-    x = torch.arange(width) + flow[0]
-    y = torch.arange(height).view(-1, 1) + flow[1]
+    x = torch.arange(width, device=flow.device) + flow[..., 0, :, :]
+    y = torch.arange(height, device=flow.device).view(-1, 1) + flow[..., 1, :, :]
     return (x < 0) | (x > width - 1) | (y < 0) | (y > height - 1)
 
 
 def flip(sample: FlowSample, *, dim: int, component: int) -> FlowSample:
     """Mirror every map along a dimension and change the sign of one component of the flow."""
-    flipped = changed(sample, lambda m: m.flip(dim))
+    flipped = changed(sample, lambda m: m.flip(dim), names=(*MAPS, *WHOLE))
+    if "crop_origin" in flipped:  # the far border's distance becomes the near one's
+        origin = flipped["crop_origin"].clone()
+        origin[component] = sample["full_image1"].shape[dim] - sample["image1"].shape[dim] - origin[component]
+        flipped["crop_origin"] = origin
     if "flow" in flipped:
         flow = flipped["flow"].clone()
         flow[component] = -flow[component]

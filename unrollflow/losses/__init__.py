@@ -1,6 +1,8 @@
 """Loss terms as functions and modules, and the objective that combines them."""
 
-from unrollflow.losses.objective import LossTerms, UnsupervisedObjective, level_weights, photometric_loss, visible_mean
+from unrollflow.losses.distillation import Distillation, consistency_loss
+from unrollflow.losses.masking import level_weights, photometric_loss, visible_mean
+from unrollflow.losses.objective import Cost, Objective
 from unrollflow.losses.photometric import (
     L1,
     SSIM,
@@ -12,6 +14,7 @@ from unrollflow.losses.photometric import (
     charbonnier,
     ssim,
 )
+from unrollflow.losses.random_affine import RandomAffine
 from unrollflow.losses.smoothness import (
     NoSmoothness,
     Smoothness,
@@ -20,28 +23,43 @@ from unrollflow.losses.smoothness import (
     edge_aware_mean,
     hard_penalty,
 )
-from unrollflow.losses.visibility import AllVisible, ForwardBackward, RangeMap, Staged, Visibility
+from unrollflow.losses.staged import Staged, StagedPhotometric
+from unrollflow.losses.unsupervised import LossTerms, UnsupervisedObjective
+from unrollflow.losses.views import Appearance, HallucinatedOcclusion, Lesson, Margin, RandomWindow, View
+from unrollflow.losses.visibility import AllVisible, ForwardBackward, RangeMap, Visibility
 
 __all__ = [
     "L1",
     "SSIM",
     "AllVisible",
+    "Appearance",
     "Census",
     "Charbonnier",
+    "Cost",
+    "Distillation",
     "ForwardBackward",
+    "HallucinatedOcclusion",
+    "Lesson",
     "LossTerms",
+    "Margin",
     "NoSmoothness",
+    "Objective",
     "Photometric",
+    "RandomAffine",
+    "RandomWindow",
     "RangeMap",
     "Smoothness",
     "Staged",
+    "StagedPhotometric",
     "TotalVariation",
     "UnrolledTotalVariation",
     "UnsupervisedObjective",
+    "View",
     "Visibility",
     "WeightedSum",
     "census",
     "charbonnier",
+    "consistency_loss",
     "edge_aware_mean",
     "hard_penalty",
     "level_weights",

@@ -142,6 +142,10 @@ class Photometric(nn.Module, ABC):
         """(weight, term) of every part whose map is averaged by itself."""
         return [(1.0, self)]
 
+    def at(self, step: int) -> "Photometric":
+        """The term in force at a training step."""
+        return self
+
 
 class Census(Photometric):
     """Module form of :func:`census`."""

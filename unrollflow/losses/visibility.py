@@ -1,4 +1,4 @@
-"""Visibility as exchangeable objects: which pixels the photometric loss may compare, and from which step on."""
+"""Visibility as exchangeable objects: which pixels the photometric loss may compare."""
 
 from abc import ABC, abstractmethod
 
@@ -30,7 +30,8 @@ class AllVisible(Visibility):
 class ForwardBackward(Visibility):
     """Module form of :func:`~unrollflow.ops.forward_backward_visibility`.
 
-    From a random initialisation it may call every pixel occluded: start with another test (:class:`Staged`).
+    From a random initialisation it may call every pixel occluded: start with another test
+    (:class:`~unrollflow.losses.Staged`).
     """
 
     def __init__(self, *, scale: float = 0.01, bias: float = 0.5) -> None:
@@ -52,38 +53,3 @@ class RangeMap(Visibility):
     def forward(self, flow_forward: Tensor, flow_backward: Tensor) -> Tensor:
         """See :func:`~unrollflow.ops.range_map_visibility`."""
         return range_map_visibility(flow_backward, threshold=self.threshold)
-
-
-class Staged(Visibility):
-    """One test after another, by training step: an occlusion warm-up, or a switch of method.
-
-    Args:
-        tests: the tests, in their order.
-        starts: the step at which each comes into force; the first is 0, and they increase.
-
-    Raises:
-        ValueError: if the lists do not fit together.
-
-    >>> Staged(tests=[AllVisible(), RangeMap()], starts=[0, 200]).at(200)
-    RangeMap()
-    """
-
-    def __init__(self, *, tests: list[Visibility], starts: list[int]) -> None:
-        super().__init__()
-        if len(tests) != len(starts) or not starts or starts[0] != 0 or sorted(set(starts)) != starts:
-            raise ValueError(
-                f"{len(tests)} tests with starts={starts}: one start for each test is needed, increasing, the first 0."
-            )
-        self.tests = nn.ModuleList(tests)
-        self.starts = starts
-
-    def at(self, step: int) -> Visibility:
-        """The last test whose start is not after the step."""
-        in_force = [test for test, start in zip(self.tests, self.starts, strict=True) if start <= step][-1]
-        assert isinstance(in_force, Visibility)
-        return in_force.at(step)
-
-    def forward(self, flow_forward: Tensor, flow_backward: Tensor) -> Tensor:
-        """The last test: what holds when training is over."""
-        visible: Tensor = self.tests[-1](flow_forward, flow_backward)
-        return visible

@@ -28,7 +28,8 @@ class RAFT(nn.Module):
 
     Args:
         upsampling: bilinear, or a learned convex combination.
-        context_norm: norm of the context encoder; the feature encoder has instance norm.
+        context_norm: norm of the context encoder, see :class:`~unrollflow.models.residual.ResidualEncoder`; the feature
+            encoder has instance norm.
         encoder_channels: of the stages of both encoders.
         feature_channels: of the features that are correlated.
         hidden_channels: of the recurrent state.

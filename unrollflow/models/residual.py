@@ -6,8 +6,22 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Norm = Literal["batch", "instance"]
-NORMS: dict[str, Callable[[int], nn.Module]] = {"batch": nn.BatchNorm2d, "instance": nn.InstanceNorm2d}
+Norm = Literal["batch", "instance", "frozen"]
+
+
+class FrozenBatchNorm(nn.BatchNorm2d):
+    """Batch norm that keeps its statistics in training, too: each image by itself, however a batch is split."""
+
+    def train(self, mode: bool = True) -> "FrozenBatchNorm":
+        """Stay in evaluation; weight and bias are trained."""
+        return super().train(False)
+
+
+NORMS: dict[str, Callable[[int], nn.Module]] = {
+    "batch": nn.BatchNorm2d,
+    "instance": nn.InstanceNorm2d,
+    "frozen": FrozenBatchNorm,
+}
 
 
 class ResidualBlock(nn.Module):
@@ -34,7 +48,8 @@ class ResidualEncoder(nn.Module):
     Args:
         channels: of the first convolution and the first stage, of the second, of the third stage.
         outputs: channels of the features.
-        norm: batch norm, or instance norm without parameters.
+        norm: batch norm, instance norm without parameters, or frozen: batch norm with the statistics that it has (those
+            of an earlier stage, or 0 and 1).
 
     Source: Teed and Deng, RAFT, ECCV 2020, and its released code (core/extractor.py).
     """

@@ -1,25 +1,32 @@
 """Pure tensor functions: no parameters, no state."""
 
+from unrollflow.ops.affine import affine_flow, affine_map, affine_warp, compose_affine, leaves_frame
 from unrollflow.ops.gradient import edge_weights, image_gradient
-from unrollflow.ops.occlusion import forward_backward_visibility, range_map, range_map_visibility
+from unrollflow.ops.occlusion import beside_crop, forward_backward_visibility, range_map, range_map_visibility
 from unrollflow.ops.precision import float32_island
-from unrollflow.ops.resize import crop_centre, crop_to_multiple, pad_to_multiple, resize_flow, resize_image
+from unrollflow.ops.resize import crop_centre, pad_to_multiple, resize_flow, resize_image, shrink_image
 from unrollflow.ops.unroll import soft_threshold, unroll, unrolled_cost
 from unrollflow.ops.warp import coords_grid, target_coords, warp
 
 __all__ = [
+    "affine_flow",
+    "affine_map",
+    "affine_warp",
+    "beside_crop",
+    "compose_affine",
     "coords_grid",
     "crop_centre",
-    "crop_to_multiple",
     "edge_weights",
     "float32_island",
     "forward_backward_visibility",
     "image_gradient",
+    "leaves_frame",
     "pad_to_multiple",
     "range_map",
     "range_map_visibility",
     "resize_flow",
     "resize_image",
+    "shrink_image",
     "soft_threshold",
     "target_coords",
     "unroll",

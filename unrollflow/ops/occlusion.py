@@ -78,3 +78,31 @@ def range_map_visibility(flow_backward: Tensor, *, threshold: float = 0.2) -> Te
     """
     mass = range_map(flow_backward).clamp(0, 1)
     return (mass >= threshold).to(mass.dtype)
+
+
+@torch.no_grad()
+@float32_island
+def beside_crop(flow: Tensor, *, origin: Tensor, size: tuple[int, int]) -> Tensor:
+    """Where p + F(p) leaves a crop, but not the frame that it was cut from.
+
+    Args:
+        flow: (B, 2, H, W), of the crop, pixels.
+        origin: x and y (B, 2) of the crop's top left corner in the frame, pixels.
+        size: (H, W) of the frame.
+
+    Returns:
+        (B, 1, H, W) bool.
+
+    >>> right = torch.tensor([1.0, 0.0]).view(1, 2, 1, 1).expand(1, 2, 2, 2)
+    >>> beside_crop(right, origin=torch.tensor([[0.0, 0.0]]), size=(2, 3))[0, 0, 0].tolist()
+    [False, True]
+    """
+    crop = flow.shape[-2:]
+    inside = [
+        ((x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1))
+        for (x, y), (height, width) in (
+            (target_coords(flow).unbind(dim=1), crop),
+            (target_coords(flow, origin=origin, size=size).unbind(dim=1), size),
+        )
+    ]
+    return (~inside[0] & inside[1]).unsqueeze(1)

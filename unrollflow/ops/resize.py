@@ -36,6 +36,21 @@ def resize_image(image: Tensor, size: Size) -> Tensor:
     return image if image.shape[-2:] == size else F.interpolate(image, size, mode="area")
 
 
+@float32_island
+def shrink_image(image: Tensor, factor: int) -> Tensor:
+    """Shrink an image (B, C, H, W) by a whole factor, by the mean over factor x factor pixels.
+
+    The last ones, where they do not fill such a square, are repeated: (B, C, ceil(H / factor), ceil(W / factor)).
+
+    >>> import torch
+    >>> shrink_image(torch.tensor([1.0, 3.0, 5.0]).expand(1, 1, 2, 3), 2).flatten().tolist()
+    [2.0, 5.0]
+    """
+    height, width = image.shape[-2:]
+    filled = F.pad(image, [0, -width % factor, 0, -height % factor], mode="replicate")
+    return F.avg_pool2d(filled, factor)
+
+
 def crop_centre(field: Tensor, size: Size) -> Tensor:
     """The central (..., h, w) of a map (..., H, W), an equal border lost on both sides.
 
@@ -61,9 +76,3 @@ def pad_to_multiple(image: Tensor, stride: int) -> Tensor:
     height, width = -image.shape[-2] % stride, -image.shape[-1] % stride
     margins = [width // 2, width - width // 2, height // 2, height - height // 2]
     return F.pad(image, margins, mode="replicate")
-
-
-def crop_to_multiple(image: Tensor, stride: int) -> Tensor:
-    """The central part of images (B, C, H, W) whose height and width are multiples of `stride`."""
-    height, width = image.shape[-2:]
-    return crop_centre(image, (height - height % stride, width - width % stride))

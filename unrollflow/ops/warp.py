@@ -30,14 +30,21 @@ def coords_grid(
 
 
 @float32_island
-def target_coords(flow: Tensor) -> Tensor:
+def target_coords(flow: Tensor, *, origin: Tensor | None = None, size: tuple[int, int] | None = None) -> Tensor:
     """Positions p + F(p), (B, 2, H, W), with every non-finite or far position moved just outside the frame.
 
     torch's `grid_sample` ends the process on a NaN coordinate (backward, CPU), so none may reach it. Moved
     positions carry no gradient, and sample what any position outside samples.
+
+    Args:
+        flow: (B, 2, H, W), pixels.
+        origin: of the flow's grid in a larger frame, x and y (B, 2), pixels; None: the frame has no other grid.
+        size: (H, W) of that frame; None: the flow's.
     """
-    height, width = flow.shape[-2:]
-    coords = coords_grid(height, width, device=flow.device, dtype=flow.dtype) + flow
+    height, width = size or flow.shape[-2:]
+    coords = coords_grid(*flow.shape[-2:], device=flow.device, dtype=flow.dtype) + flow
+    if origin is not None:
+        coords = coords + origin.to(coords)[..., None, None]
     coords = coords.nan_to_num(nan=-OUTSIDE, posinf=-OUTSIDE, neginf=-OUTSIDE)
     x = coords[:, 0].clamp(-OUTSIDE, width - 1 + OUTSIDE)
     y = coords[:, 1].clamp(-OUTSIDE, height - 1 + OUTSIDE)
@@ -45,16 +52,17 @@ def target_coords(flow: Tensor) -> Tensor:
 
 
 @float32_island
-def warp(image: Tensor, flow: Tensor, *, padding: Padding = "border") -> Tensor:
+def warp(image: Tensor, flow: Tensor, *, padding: Padding = "border", origin: Tensor | None = None) -> Tensor:
     """Sample an image (or features, or a flow) of frame 2 at p + F(p), bilinearly.
 
     Convention: coordinates in pixels of the flow's grid, which is the image's; corner-aligned
     (`align_corners=True`): zero flow is the identity.
 
     Args:
-        image: (B, C, H, W).
+        image: (B, C, H, W), or of any size with `origin`.
         flow: (B, 2, H, W), pixels; non-finite and huge values are safe.
         padding: outside the frame, the nearest border pixel or zero.
+        origin: of a crop's flow in the whole image, x and y (B, 2), pixels, which need not be whole numbers.
 
     Returns:
         (B, C, H, W), differentiable in both; where `border` clamps, the flow's gradient is zero.
@@ -68,11 +76,13 @@ def warp(image: Tensor, flow: Tensor, *, padding: Padding = "border") -> Tensor:
     >>> warp(image, torch.tensor([0.5, 0.0]).view(1, 2, 1, 1).expand(1, 2, 1, 3)).flatten().tolist()
     [0.5, 1.5, 2.0]
     """
-    if flow.ndim != 4 or flow.shape[1] != 2 or image.shape[-2:] != flow.shape[-2:] or len(image) != len(flow):
+    one_grid = origin is not None or image.shape[-2:] == flow.shape[-2:]
+    if flow.ndim != 4 or flow.shape[1] != 2 or not one_grid or len(image) != len(flow):
         raise ValueError(
             f"image {tuple(image.shape)} and flow {tuple(flow.shape)} do not belong together: "
             "(B, C, H, W) and (B, 2, H, W) of one grid are needed; see unrollflow.ops.resize_flow."
         )
-    x, y = target_coords(flow).unbind(dim=1)  # each (B, H, W)
+    size = (image.shape[-2], image.shape[-1])
+    x, y = target_coords(flow, origin=origin, size=size).unbind(dim=1)  # each (B, H, W)
     warped: Tensor = remap(image, x, y, mode="bilinear", padding_mode=padding, align_corners=True)
     return warped

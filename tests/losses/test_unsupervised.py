@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from unrollflow.contracts import FlowEstimate
+from unrollflow.contracts import FlowEstimate, FlowSample
 from unrollflow.losses import (
     L1,
     SSIM,
@@ -38,6 +38,10 @@ def images(count: int = 2) -> tuple[Tensor, Tensor]:
     return tuple(torch.rand(count, 3, SIZE, SIZE, dtype=torch.float64, generator=generator) for _ in range(2))
 
 
+def sample(image1: Tensor, image2: Tensor) -> FlowSample:
+    return FlowSample(image1=image1, image2=image2, name="noise")
+
+
 def estimates(count: int = 2, seed: int = 1, scale: float = 1.0) -> list[FlowEstimate]:
     """A pyramid of two levels, coarse first."""
     generator = torch.Generator().manual_seed(seed)
@@ -58,13 +62,13 @@ def objective(**options: Any) -> UnsupervisedObjective:
 
 
 def cost(forward: list[FlowEstimate], backward: list[FlowEstimate], count: int = 2, **options: Any) -> LossTerms:
-    return objective(**options)(*images(count), forward, backward, step=0)
+    return objective(**options)(sample(*images(count)), forward, backward, step=0)
 
 
 def test_identical_frames_and_zero_flow_cost_nothing() -> None:
     image, _ = images()
     zero = estimates(scale=0.0)
-    terms = objective(photometric=SSIM())(image, image, zero, zero, step=0)
+    terms = objective(photometric=SSIM())(sample(image, image), zero, zero, step=0)
     assert terms.total.abs() < 1e-12
     assert terms.visible == 1
 
@@ -78,8 +82,8 @@ def test_total_is_photometric_plus_weighted_smoothness() -> None:
 def test_exchanging_the_frames_changes_nothing() -> None:
     image1, image2 = images()
     forward, backward = estimates(), estimates(seed=2)
-    there = objective()(image1, image2, forward, backward, step=0)
-    back = objective()(image2, image1, backward, forward, step=0)
+    there = objective()(sample(image1, image2), forward, backward, step=0)
+    back = objective()(sample(image2, image1), backward, forward, step=0)
     torch.testing.assert_close(there.total, back.total)
 
 
@@ -91,9 +95,9 @@ def test_a_batch_costs_the_mean_of_its_images(visibility: Visibility) -> None:
 
     def one(i: int) -> Tensor:
         parts = [[FlowEstimate(*(t[i : i + 1] for t in e)) for e in es] for es in (forward, backward)]
-        return objective(visibility=visibility)(image1[i : i + 1], image2[i : i + 1], *parts, step=0).total
+        return objective(visibility=visibility)(sample(image1[i : i + 1], image2[i : i + 1]), *parts, step=0).total
 
-    whole = objective(visibility=visibility)(image1, image2, forward, backward, step=0).total
+    whole = objective(visibility=visibility)(sample(image1, image2), forward, backward, step=0).total
     torch.testing.assert_close(whole, torch.stack([one(0), one(1)]).mean())
 
 
@@ -144,14 +148,14 @@ def test_where_smoothness_acts_and_in_which_unit() -> None:
 def test_staged_visibility_starts_masking_at_its_step() -> None:
     staged = Staged(tests=[AllVisible(), NothingVisible()], starts=[0, 10])
     forward, backward = estimates(), estimates(seed=2)
-    assert objective(visibility=staged)(*images(), forward, backward, step=9).visible == 1
-    assert objective(visibility=staged)(*images(), forward, backward, step=10).visible == 0
+    assert objective(visibility=staged)(sample(*images()), forward, backward, step=9).visible == 1
+    assert objective(visibility=staged)(sample(*images()), forward, backward, step=10).visible == 0
     assert staged(forward[-1].flow, backward[-1].flow).sum() == 0
 
 
 @pytest.mark.parametrize("starts", [[1, 2], [0], [0, 0], [0, 5, 3]])
 def test_stages_that_do_not_fit_are_named(starts: list[int]) -> None:
-    with pytest.raises(ValueError, match="one start for each test"):
+    with pytest.raises(ValueError, match="one start for each stage"):
         Staged(tests=[AllVisible(), RangeMap()], starts=starts)
 
 
@@ -162,7 +166,7 @@ def test_gradcheck_through_warping_and_both_terms() -> None:
 
     def total(raw: Tensor) -> Tensor:
         forward = [*estimates(1)[:-1], FlowEstimate(raw, resize_flow(raw, (SIZE, SIZE)))]
-        return objective(photometric=SSIM())(image1, image2, forward, backward, step=0).total
+        return objective(photometric=SSIM())(sample(image1, image2), forward, backward, step=0).total
 
     assert torch.autograd.gradcheck(total, raw, atol=1e-5)
 

@@ -1,0 +1,173 @@
+"""The unsupervised objective: photometric loss of what is visible, and smoothness, of a backbone's estimates."""
+
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from unrollflow.contracts import FlowEstimate, FlowSample
+from unrollflow.losses.masking import Levels, Masking, level_weights, photometric_loss
+from unrollflow.losses.objective import Objective
+from unrollflow.losses.photometric import Photometric
+from unrollflow.losses.smoothness import Smoothness
+from unrollflow.losses.visibility import Visibility
+from unrollflow.ops.choice import check_choice
+from unrollflow.ops.occlusion import beside_crop
+from unrollflow.ops.resize import resize_image, shrink_image
+from unrollflow.ops.warp import Padding, warp
+
+Field = Literal["raw", "flow"]
+Unit = Literal["pixels", "side"]
+
+
+class Direction(NamedTuple):
+    """One way of a pair: from an image to the other one, which may be a crop of a whole frame.
+
+    Attributes:
+        image, other: (B, 3, H, W).
+        estimates: from `image` to `other`.
+        whole: (B, 3, Hf, Wf), what `other` was cropped from, or None.
+        origin: (B, 2), x and y of the crop in it, or None.
+    """
+
+    image: Tensor
+    other: Tensor
+    estimates: list[FlowEstimate]
+    whole: Tensor | None
+    origin: Tensor | None
+
+
+class LossTerms(NamedTuple):
+    """What a training step costs; all scalars.
+
+    Attributes:
+        total: what is minimised.
+        photometric: sum over the levels, weighted.
+        smoothness: sum over the levels, weighted by level but not by the smoothness weight.
+        visible: share of the pixels that the photometric loss may compare, finest level.
+    """
+
+    total: Tensor
+    photometric: Tensor
+    smoothness: Tensor
+    visible: Tensor
+
+    @property
+    def log(self) -> dict[str, Tensor]:
+        """Detached, named for a logger."""
+        names = {"total": "loss/total", "photometric": "loss/photometric", "smoothness": "loss/smoothness"}
+        return {names.get(k, "visible_fraction"): v.detach() for k, v in self._asdict().items()}
+
+
+class UnsupervisedObjective(Objective):
+    """Photometric loss of the visible pixels plus weighted smoothness, over pyramid levels or iterates, both ways.
+
+    Args:
+        photometric: how images differ.
+        smoothness: how rough a flow is.
+        visibility: which pixels are compared; from the last estimate's flows, used for all.
+        smoothness_weight: weight of the smoothness term against the photometric one.
+        level_weights: photometric weights, see :func:`level_weights`; a level of weight 0 costs nothing.
+        smoothness_level_weights: the smoothness term's.
+        smoothness_field: where it acts: `raw`, the backbone's own resolution, or `flow`, as up-sampled.
+        smoothness_unit: of the flow it sees: `pixels` of its grid, or `side`: divided by min(H, W) of the last
+            flow, for every level (the released TV).
+        masking: see :func:`photometric_loss`.
+        padding: what the warped frame shows outside its border.
+
+    Where a sample has whole frames beside its crops, these are warped (full-image warping, SMURF): what leaves the
+    crop is still explained, and counts as visible if it stays within the frame.
+
+    Raises:
+        ValueError: for a negative smoothness weight, or a word that is not among the choices.
+    """
+
+    def __init__(
+        self,
+        photometric: Photometric,
+        smoothness: Smoothness,
+        *,
+        visibility: Visibility,
+        smoothness_weight: float,
+        level_weights: Levels,
+        smoothness_level_weights: Levels,
+        smoothness_field: Field = "raw",
+        smoothness_unit: Unit = "pixels",
+        masking: Masking = "image",
+        padding: Padding = "border",
+    ) -> None:
+        super().__init__(photometric, smoothness, masking=masking, padding=padding)
+        if smoothness_weight < 0:
+            raise ValueError(f"smoothness_weight={smoothness_weight}: a weight is at least 0.")
+        check_choice("smoothness_field", smoothness_field, Field)
+        check_choice("smoothness_unit", smoothness_unit, Unit)
+        self.visibility = visibility
+        self.smoothness_weight = smoothness_weight
+        self.level_weights, self.smoothness_level_weights = level_weights, smoothness_level_weights
+        self.smoothness_field: Field = smoothness_field
+        self.smoothness_unit: Unit = smoothness_unit
+
+    def forward(
+        self, sample: FlowSample, forward: list[FlowEstimate], backward: list[FlowEstimate], *, step: int
+    ) -> LossTerms:
+        """Cost of the two lists of estimates, each direction counting half; see :meth:`Objective.forward`."""
+        image1, image2, origin = sample["image1"], sample["image2"], sample.get("crop_origin")
+        ways = [
+            Direction(image1, image2, forward, sample.get("full_image2"), origin),
+            Direction(image2, image1, backward, sample.get("full_image1"), origin),
+        ]
+        visible = [self._visible(there, back, step) for there, back in (ways, ways[::-1])]
+        photometric = torch.stack([self._photometric(w, v, step) for w, v in zip(ways, visible, strict=True)]).mean()
+        smoothness = torch.stack([self._smoothness(way.image, way.estimates) for way in ways]).mean()
+        return LossTerms(
+            total=photometric + self.smoothness_weight * smoothness,
+            photometric=photometric,
+            smoothness=smoothness,
+            visible=torch.stack(visible).mean(),
+        )
+
+    def _visible(self, there: Direction, back: Direction, step: int) -> Tensor:
+        """(B, 1, H, W), 1 = visible: by the test in force, or beside the crop but within the frame."""
+        flow = there.estimates[-1].flow
+        visible: Tensor = self.visibility.at(step)(flow, back.estimates[-1].flow)
+        if there.whole is None or there.origin is None:
+            return visible
+        size = (there.whole.shape[-2], there.whole.shape[-1])
+        return visible.masked_fill(beside_crop(flow, origin=there.origin, size=size), 1)
+
+    def _photometric(self, way: Direction, visible: Tensor, step: int) -> Tensor:
+        total = way.image.new_zeros(())
+        weights = level_weights(self.level_weights, len(way.estimates))
+        for weight, (_, flow) in zip(weights, way.estimates, strict=True):
+            if weight == 0:
+                continue
+            size = (flow.shape[-2], flow.shape[-1])
+            loss = photometric_loss(
+                self.photometric.at(step),
+                resize_image(way.image, size),
+                self._reconstruct(way, flow),
+                F.interpolate(visible, size, mode="nearest"),
+                masking=self.masking,
+            )
+            total = total + weight * loss
+        return total
+
+    def _reconstruct(self, way: Direction, flow: Tensor) -> Tensor:
+        """The image, sampled from the other one or its whole frame, at the size of a flow."""
+        if way.whole is None or way.origin is None:
+            return warp(resize_image(way.other, (flow.shape[-2], flow.shape[-1])), flow, padding=self.padding)
+        factor = way.image.shape[-1] // flow.shape[-1]
+        return warp(shrink_image(way.whole, factor), flow, padding=self.padding, origin=way.origin / factor)
+
+    def _smoothness(self, image: Tensor, estimates: list[FlowEstimate]) -> Tensor:
+        total = image.new_zeros(())
+        side = min(estimates[-1].flow.shape[-2:]) if self.smoothness_unit == "side" else 1
+        for weight, estimate in zip(
+            level_weights(self.smoothness_level_weights, len(estimates)), estimates, strict=True
+        ):
+            if weight == 0:
+                continue
+            field = estimate.raw if self.smoothness_field == "raw" else estimate.flow
+            total = total + weight * self.smoothness(field / side, image)
+        return total

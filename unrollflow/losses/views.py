@@ -1,0 +1,166 @@
+"""Harder views of a pair of frames, and what the flow that is known of the pair is in them."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from unrollflow.ops.resize import crop_centre
+
+
+class Lesson(NamedTuple):
+    """What a student sees, and what it should find.
+
+    Attributes:
+        image1, image2: (B, 3, H, W), RGB in [0, 1].
+        flow: (B, 2, H, W), the teacher's, pixels.
+        weight: (B, 1, H, W) in [0, 1], how much the teacher is trusted at a pixel.
+        segments: (B, H, W) int64, superpixels of image2, or None.
+    """
+
+    image1: Tensor
+    image2: Tensor
+    flow: Tensor
+    weight: Tensor
+    segments: Tensor | None
+
+    def cut(self, function: Callable[[Tensor], Tensor]) -> "Lesson":
+        """The lesson of a part of the frames; no flow changes."""
+        segments = None if self.segments is None else function(self.segments)
+        return Lesson(*(function(field) for field in self[:4]), segments=segments)
+
+
+class View(nn.Module, ABC):
+    """Base of the views: a lesson to a harder one."""
+
+    @abstractmethod
+    def forward(self, lesson: Lesson, *, seeds: list[int]) -> Lesson:
+        """The lesson after the view's draws, which the seeds, one for each sample, alone decide."""
+
+
+class Appearance(View):
+    """Other colours, focus and noise; no pixel moves.
+
+    Args:
+        jitter: called with image1, image2 (B, 3, H, W) and `seed`, such as :class:`~unrollflow.data.AppearanceJitter`.
+    """
+
+    def __init__(self, *, jitter: nn.Module) -> None:
+        super().__init__()
+        self.jitter = jitter
+
+    def forward(self, lesson: Lesson, *, seeds: list[int]) -> Lesson:
+        """Jitter each pair by its own seed."""
+        image1, image2 = jittered(self.jitter, lesson.image1, lesson.image2, seeds=seeds)
+        return lesson._replace(image1=image1, image2=image2)
+
+
+class RandomWindow(View):
+    """A window at a random place: what the teacher saw around it explains what the student cannot see.
+
+    Args:
+        size: (H, W), pixels; multiples of the backbone's stride.
+    """
+
+    def __init__(self, *, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, lesson: Lesson, *, seeds: list[int]) -> Lesson:
+        """Cut each sample at its own place.
+
+        Raises:
+            ValueError: if the frames are smaller than the window.
+        """
+        height, width = lesson.flow.shape[-2:]
+        if height < self.size[0] or width < self.size[1]:
+            raise ValueError(
+                f"frames are {height}x{width}, smaller than the student's window of {self.size[0]}x{self.size[1]}; "
+                "choose a smaller size."
+            )
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        slack = torch.tensor([height - self.size[0] + 1, width - self.size[1] + 1])
+        places = [(torch.rand(2, generator=g) * slack).long().tolist() for g in generators]
+
+        def _cut(field: Tensor) -> Tensor:
+            return torch.stack([f[..., top : top + self.size[0], left : left + self.size[1]]
+                                for f, (top, left) in zip(field, places, strict=True)])  # fmt: skip
+
+        return lesson.cut(_cut)
+
+
+class Margin(View):
+    """The frame without a margin, as UFlow's and SMURF's students see it (theirs is enlarged again, ours is not).
+
+    Args:
+        width: of the margin on each side, pixels.
+    """
+
+    def __init__(self, *, width: int) -> None:
+        super().__init__()
+        self.width = width
+
+    def forward(self, lesson: Lesson, *, seeds: list[int]) -> Lesson:
+        """Cut the margin off; nothing is drawn.
+
+        Raises:
+            ValueError: if nothing is left.
+        """
+        height, width = (side - 2 * self.width for side in lesson.flow.shape[-2:])
+        if min(height, width) < 1:
+            raise ValueError(
+                f"frames are {lesson.flow.shape[-2]}x{lesson.flow.shape[-1]}; a margin of {self.width} leaves nothing."
+            )
+        return lesson.cut(lambda field: crop_centre(field, (height, width)))
+
+
+class HallucinatedOcclusion(View):
+    """Random superpixels of the second frame replaced by noise: what they showed is occluded, its flow still known.
+
+    Args:
+        count: fewest and most superpixels.
+        superpixels: how many there are in a frame, numbered from 0; a number that is missing hides nothing.
+
+    Raises:
+        ValueError: unless 0 < fewest <= most <= superpixels.
+
+    Source: ARFlow, Liu et al., CVPR 2020, and its released code (oc_transforms.py).
+    """
+
+    def __init__(self, *, count: tuple[int, int] = (8, 16), superpixels: int = 200) -> None:
+        super().__init__()
+        if not 0 < count[0] <= count[1] <= superpixels:
+            raise ValueError(f"count is {count} of {superpixels}; it must be (fewest, most) superpixels, at least 1.")
+        self.count, self.superpixels = count, superpixels
+
+    def forward(self, lesson: Lesson, *, seeds: list[int]) -> Lesson:
+        """Choose superpixels for each sample, and hide them.
+
+        Raises:
+            ValueError: if the samples have no superpixels.
+        """
+        if lesson.segments is None:
+            raise ValueError(
+                "samples have no segments: end the data's transform with unrollflow.data.Superpixels, and put "
+                "HallucinatedOcclusion before RandomAffine, which drops them."
+            )
+        images = [self._hide(*sample) for sample in zip(lesson.image2, lesson.segments, seeds, strict=True)]
+        return lesson._replace(image2=torch.stack(images))
+
+    def _hide(self, image: Tensor, segments: Tensor, seed: int) -> Tensor:
+        generator = torch.Generator().manual_seed(seed)
+        count = int(torch.randint(self.count[0], self.count[1] + 1, (), generator=generator))
+        hidden = torch.zeros(self.superpixels, dtype=torch.bool)
+        hidden[torch.randperm(self.superpixels, generator=generator)[:count]] = True
+        noise = torch.rand(image.shape, generator=generator, dtype=image.dtype)
+        where = hidden.to(image.device)[segments.clamp(0, self.superpixels - 1)]
+        return torch.where(where, noise.to(image.device), image)
+
+
+def jittered(jitter: nn.Module, image1: Tensor, image2: Tensor, *, seeds: list[int]) -> tuple[Tensor, Tensor]:
+    """Frames (B, 3, H, W) after a jitter whose draws for a pair depend on the pair's seed alone, not on the batch."""
+    pairs = [jitter(image1[i : i + 1], image2[i : i + 1], seed=seed) for i, seed in enumerate(seeds)]
+    first, second = (torch.cat(frames) for frames in zip(*pairs, strict=True))
+    return first, second
