@@ -108,11 +108,10 @@ class UnsupervisedFlow(pl.LightningModule):
         lessons = [(i, part) for i, part in enumerate(self.distillation) if part.weight_at(self.global_step)]
         if not lessons:
             return sample["image1"].new_zeros(())
-        flows = (forward[-1].flow.detach(), backward[-1].flow.detach())
         if self.jitter is not None:
             with torch.no_grad():
                 forward, backward = self.backbone.both(sample["image1"], sample["image2"])
-            flows = (forward[-1].flow, backward[-1].flow)
+        flows = (forward[-1].flow, backward[-1].flow)
         losses = []
         for i, part in lessons:
             own = [derived_seed(seed, i) for seed in seeds]

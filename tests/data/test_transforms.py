@@ -12,9 +12,11 @@ from unrollflow.data import (
     RandomHorizontalFlip,
     RandomTemporalSwap,
     RandomVerticalFlip,
+    Resize,
     Transform,
 )
-from unrollflow.data.transforms import crop
+from unrollflow.data.datamodule import collate
+from unrollflow.data.transforms import crop, crop_to_multiple
 from unrollflow.ops import warp
 
 GEOMETRIC: dict[str, Transform] = {
@@ -182,3 +184,51 @@ def test_the_same_draws_give_the_same_sample(sample: FlowSample) -> None:
     drawn = [transform(sample, generator(seed))["image1"] for seed in (5, 5, 6)]
     assert torch.equal(drawn[0], drawn[1])
     assert not torch.equal(drawn[0], drawn[2])
+
+
+WHOLE = RandomCrop(size=(40, 56), keep_whole=True)
+
+
+def place(sample: FlowSample) -> tuple[int, int]:
+    left, top = (int(v) for v in sample["crop_origin"])
+    return top, left
+
+
+@pytest.mark.parametrize(
+    "transforms",
+    [
+        [WHOLE],
+        [WHOLE, RandomHorizontalFlip(probability=1)],
+        [WHOLE, RandomVerticalFlip(probability=1)],
+        [WHOLE, RandomTemporalSwap(probability=1), RandomHorizontalFlip(probability=1)],
+        [WHOLE, RandomCrop(size=(20, 30))],
+    ],
+)
+@pytest.mark.parametrize("seed", range(3))
+def test_the_crop_lies_in_its_whole_frames_where_it_says(
+    transforms: list[Transform], seed: int, sample: FlowSample
+) -> None:
+    changed = Compose(transforms=transforms)(sample, generator(seed))
+    top, left = place(changed)
+    height, width = changed["image1"].shape[-2:]
+    for part, whole in (("image1", "full_image1"), ("image2", "full_image2")):
+        frame = changed[whole]  # type: ignore[literal-required]
+        assert frame.shape == sample["image1"].shape
+        assert torch.equal(frame[:, top : top + height, left : left + width], changed[part])  # type: ignore[literal-required]
+
+
+def test_a_crop_with_its_whole_frames_is_not_resized(sample: FlowSample) -> None:
+    with pytest.raises(ValueError, match="resize before RandomCrop keeps them"):
+        Resize(size=(20, 28))(WHOLE(sample, generator()), generator())
+
+
+@pytest.mark.parametrize("batched", [False, True])
+def test_sides_are_cut_to_multiples_in_the_middle(batched: bool, sample: FlowSample) -> None:
+    whole = RandomCrop(size=(45, 61), keep_whole=True)(sample, generator())
+    if batched:
+        whole = collate([whole, whole])
+    cut = crop_to_multiple(whole, 16)
+    assert cut["image1"].shape[-2:] == cut["flow"].shape[-2:] == (32, 48)
+    assert torch.equal(cut["image1"], whole["image1"][..., 6:38, 6:54])
+    assert torch.equal(cut["crop_origin"], whole["crop_origin"] + 6)
+    assert cut["full_image1"].shape[-2:] == (64, 80)

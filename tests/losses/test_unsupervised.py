@@ -1,4 +1,4 @@
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -14,6 +14,7 @@ from unrollflow.losses import (
     NoSmoothness,
     RangeMap,
     Staged,
+    StagedPhotometric,
     TotalVariation,
     UnrolledTotalVariation,
     UnsupervisedObjective,
@@ -196,3 +197,75 @@ def test_negative_weight_is_refused() -> None:
 def test_misspelt_choices_are_named(name: str) -> None:
     with pytest.raises(ValueError, match=f"{name}='nonsense'; choose one of"):
         objective(**{name: "nonsense"})
+
+
+def crops(origin: tuple[int, int] = (5, 3)) -> FlowSample:
+    """Crops of whole frames of 28x32, of which the second is the first moved right by 8 px: a smooth wave."""
+    x = torch.arange(32.0, dtype=torch.float64).expand(28, 32)
+    wave = torch.stack([torch.sin(0.3 * (x + shift)) for shift in (0, -8)])  # (2, 28, 32)
+    whole1, whole2 = (wave[i].expand(2, 3, 28, 32) / 2 + 0.5 for i in (0, 1))
+    window = (..., slice(origin[1], origin[1] + SIZE), slice(origin[0], origin[0] + SIZE))
+    return {
+        "image1": whole1[window],
+        "image2": whole2[window],
+        "full_image1": whole1,
+        "full_image2": whole2,
+        "crop_origin": torch.tensor([origin, origin]).double(),
+        "name": "wave",
+    }
+
+
+def moved(shift: float) -> list[FlowEstimate]:
+    """Two levels of a flow to the right by a number of pixels of the crop."""
+    levels = []
+    for n in (2, 4):
+        raw = torch.zeros(2, 2, n, n, dtype=torch.float64)
+        raw[:, 0] = shift * n / SIZE
+        levels.append(FlowEstimate(raw, resize_flow(raw, (4 * n, 4 * n))))
+    return levels
+
+
+def test_whole_frames_explain_what_leaves_the_crop() -> None:
+    pair = crops()
+    flows = (moved(8.0), moved(-8.0))
+    without: FlowSample = {"image1": pair["image1"], "image2": pair["image2"], "name": "wave"}
+    options: dict[str, Any] = {"smoothness_weight": 0.0, "level_weights": 0.0}
+    whole = objective(**options)(pair, *flows, step=0).total
+    cropped = objective(**options)(without, *flows, step=0).total
+    assert whole < 0.05  # forwards nothing leaves the frame; backwards 3 of 16 columns do
+    assert cropped > 0.1
+
+
+def test_levels_of_whole_frames_agree_with_the_crops_where_all_is_inside() -> None:
+    pair = crops(origin=(8, 4))  # multiples of both levels' factors: then the shrunken frames share their pixels
+    without: FlowSample = {"image1": pair["image1"], "image2": pair["image2"], "name": "wave"}
+    still = (moved(0.0), moved(0.0))
+    whole, cropped = (objective(smoothness_weight=0.0)(s, *still, step=0).total for s in (pair, without))
+    torch.testing.assert_close(whole, cropped)
+
+
+def test_what_leaves_the_crop_but_not_the_frame_counts_as_visible() -> None:
+    pair, flows = crops(), (moved(8.0), moved(-8.0))
+    without: FlowSample = {"image1": pair["image1"], "image2": pair["image2"], "name": "wave"}
+    test = ForwardBackward()
+    inside = objective(visibility=test)(without, *flows, step=0).visible
+    beside = objective(visibility=test)(pair, *flows, step=0).visible
+    assert inside == pytest.approx(0.5)  # 8 of 16 columns leave the crop, both ways
+    assert beside == pytest.approx((16 + 13) / 32)  # to the left, 3 of them leave the frame, too
+
+
+def test_each_crop_of_a_batch_has_its_own_origin() -> None:
+    one, other = crops(origin=(5, 3)), crops(origin=(9, 2))
+    mixed = {k: torch.stack([one[k][0], other[k][0]]) for k in one if k != "name"}  # type: ignore[literal-required]
+    flows = (moved(3.0), moved(-3.0))
+    joint = objective()(cast(FlowSample, mixed), *flows, step=0).total
+    separate = [objective()(pair, *flows, step=0).total for pair in (one, other)]
+    torch.testing.assert_close(joint, torch.stack(separate).mean())
+
+
+def test_photometric_stages_change_at_their_step() -> None:
+    staged = StagedPhotometric(stages=[L1(), SSIM()], starts=[0, 10])
+    flows = (estimates(), estimates(seed=2))
+    for step, term in ((9, L1()), (10, SSIM())):
+        there = objective(photometric=staged)(sample(*images()), *flows, step=step)
+        assert there.photometric == objective(photometric=term)(sample(*images()), *flows, step=step).photometric

@@ -165,7 +165,7 @@ class Distillation(nn.Module):
         """
         with torch.no_grad():
             visible = self.visibility(flow, flow_backward)
-            pair = Lesson(sample["image1"], sample["image2"], flow, visible, sample.get("segments"))
+            pair = Lesson(sample["image1"], sample["image2"], flow.detach(), visible, sample.get("segments"))
             image1, image2, target, weight, _ = self.lesson(pair, seeds=seeds, step=step)
         if self.pixels == "visible":
             estimates = network(image1, image2)
