@@ -117,6 +117,7 @@ def test_what_is_left_out_is_reported_with_its_reason(tmp_path: Path) -> None:
     theirs, _ = released("cost_unrolling")
     report = import_weights(saved(tmp_path / "x.tar", "cost", theirs), PWCLite(), source="cost_unrolling")
     assert report.skipped == ADMM_CONSTANTS
+    assert "without aligned corners" in str(report).splitlines()[-1]
     assert str(report).splitlines()[0] == "60 tensors taken over, 2,236,660 parameters; 2 left out"
     theirs, _ = released("princeton_raft")
     path = saved(tmp_path / "raft.pth", "princeton_raft", theirs)
@@ -167,6 +168,8 @@ def test_another_source_or_another_network_is_refused(tmp_path: Path) -> None:
             import_weights(path, network, source="princeton_raft")
     with pytest.raises(ValueError, match="the network is a RAFT"):
         import_weights(path, RAFT(), source="arflow")
+    with pytest.raises(ValueError, match="without normalise_features"):
+        import_weights(path, PWCLite(normalise_features=True), source="arflow")
     with pytest.raises(ValueError, match="source"):
         import_weights(path, RAFT(), source="smurf")  # type: ignore[arg-type]
     assert "which that source's network has not" in refusal(path, PWCLite(pyramid_channels=[8] * 7))

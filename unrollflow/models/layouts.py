@@ -19,6 +19,11 @@ ADMM_CONSTANTS = {
     "mask_gen.sobel.D": "Sobel kernels of the edge weights, a constant",
 }
 
+UNALIGNED = (
+    "With the torch 2.0.1 that Cost Unrolling's environment names, its network warps features without aligned corners; "
+    "ours aligns them, so its flow is not quite the released one."
+)
+
 PRINCETON_ENCODER = {"stem": "conv1", "norm": "norm1", "project": "conv2"}
 PRINCETON_BLOCK = {"conv1": "conv1", "norm1": "norm1", "conv2": "conv2", "norm2": "norm2"}
 PRINCETON_UPDATE = {
@@ -73,11 +78,13 @@ class Layout(NamedTuple):
         names: of each part with tensors, ours -> theirs.
         twins: second names of parts that a file holds twice, theirs -> theirs.
         skipped: tensors that are left out, theirs -> why.
+        remark: how the released network differs from ours, or nothing.
     """
 
     names: dict[str, str]
     twins: dict[str, str]
     skipped: dict[str, str]
+    remark: str = ""
 
 
 def arflow_layout(network: nn.Module) -> Layout:
@@ -86,6 +93,8 @@ def arflow_layout(network: nn.Module) -> Layout:
         raise ValueError(
             f"ARFlow's and Cost Unrolling's weights are of PWCLite; the network is a {type(network).__name__}."
         )
+    if network.normalise_features:
+        raise ValueError("the released PWCLite was trained without normalise_features; the network has it.")
     head = "conv_last" if isinstance(network.estimator, DenseEstimator) else "predict_flow"
     names = {
         **{f"pyramid.levels.{i}.{k}.0": f"feature_pyramid_extractor.convs.{i}.{k}.0" for i in range(6) for k in (0, 1)},
@@ -100,7 +109,7 @@ def arflow_layout(network: nn.Module) -> Layout:
 
 def cost_unrolling_layout(network: nn.Module) -> Layout:
     """As ARFlow's; a network trained with the unrolled cost holds that block's constants as well."""
-    return arflow_layout(network)._replace(skipped=ADMM_CONSTANTS)
+    return arflow_layout(network)._replace(skipped=ADMM_CONSTANTS, remark=UNALIGNED)
 
 
 def princeton_layout(network: nn.Module) -> Layout:

@@ -25,25 +25,30 @@ class ImportReport(NamedTuple):
         tensors: how many, parameters and batch norm's statistics.
         parameters: numbers that training changes.
         skipped: names of the file that were left out on purpose, and why.
+        remark: how the released network differs from ours, or nothing.
     """
 
     tensors: int
     parameters: int
     skipped: dict[str, str]
+    remark: str
 
     def __str__(self) -> str:
         lines = [f"{self.tensors} tensors taken over, {self.parameters:,} parameters; {len(self.skipped)} left out"]
-        return "\n".join(lines + [f"  {name}: {why}" for name, why in self.skipped.items()])
+        lines += [f"  {name}: {why}" for name, why in self.skipped.items()]
+        return "\n".join(lines + [self.remark] * bool(self.remark))
 
 
 def import_weights(path: str | Path, network: nn.Module, *, source: Source) -> ImportReport:
     """Fill a network with the weights that another project released.
 
-    In each case our network computes what theirs does, and no channel is reordered:
+    No channel is reordered, and but for one warp our networks compute what theirs do:
 
-    - "arflow", "cost_unrolling": PWC-Lite for two frames, reduced or dense, RGB in [0, 1]. Channels of the cost volume
-      run over dy, then dx, and are means over the features; flow is warped and enlarged with aligned corners. (Of the
-      released codes, newer versions of torch warp without; torch 1.1, which ARFlow asks for, knew nothing else.)
+    - "arflow": PWC-Lite for two frames, reduced or dense, RGB in [0, 1]. Channels of the cost volume run over dy, then
+      dx, and are means over the features. Flow is warped and enlarged with aligned corners, as torch 1.1 does, with
+      which ARFlow was developed; in newer versions ARFlow's own code warps without.
+    - "cost_unrolling": the same network, but its environment pins torch 2.0.1, where the warp between its levels
+      samples up to half a pixel beside ours at the frame's edges. Its flow is therefore not quite ours.
     - "princeton_raft": RAFT with `upsampling="convex"`; the small RAFT is another network. Theirs takes 0..255 and
       brings it to [-1, 1], ours takes [0, 1] and does the same. The lookup's channels run over levels, x offsets, then
       y offsets, as ours: their window's first axis is added to x, though its variable is called dy. Also equal: the
@@ -64,8 +69,8 @@ def import_weights(path: str | Path, network: nn.Module, *, source: Source) -> I
         ValueError: if it is damaged or holds more than data, or names or shapes differ; the network is then unchanged.
 
     Source: lliuz/ARFlow (models/pwclite.py, models/correlation_native.py), gallif/CostFunctionUnrolling
-        (models/pwc_admm.py, models/admm.py), princeton-vl/RAFT (core/raft.py, core/corr.py, core/update.py),
-        pytorch/vision (torchvision/models/optical_flow/raft.py).
+        (models/pwc_admm.py, models/admm.py, environment.yaml), princeton-vl/RAFT (core/raft.py, core/corr.py,
+        core/update.py, core/utils/utils.py), pytorch/vision (torchvision/models/optical_flow/raft.py).
     """
     check_choice("source", source, Source)
     layout = LAYOUTS[source](network)
@@ -77,7 +82,7 @@ def import_weights(path: str | Path, network: nn.Module, *, source: Source) -> I
     taken = {name: weights[name] for name in weights if name not in left_out}
     check_fits(taken, {name: ours[theirs[name]] for name in theirs}, file)
     network.load_state_dict({theirs[name]: tensor for name, tensor in taken.items()})
-    return ImportReport(len(taken), sum(p.numel() for p in network.parameters()), left_out)
+    return ImportReport(len(taken), sum(p.numel() for p in network.parameters()), left_out, layout.remark)
 
 
 def released_tensors(path: str | Path, file: str) -> dict[str, Tensor]:
