@@ -31,6 +31,16 @@ def test_damaged_files_are_named(tmp_path: Path, content: bytes) -> None:
         read_checkpoint(tmp_path / "last.ckpt")
 
 
+@pytest.mark.parametrize("zipped", [True, False])  # torch's format, and the one before 1.6
+def test_a_file_cut_anywhere_is_refused(zipped: bool, tmp_path: Path) -> None:
+    torch.save({"state_dict": {"a": torch.rand(3)}}, tmp_path / "a.ckpt", _use_new_zipfile_serialization=zipped)
+    whole = (tmp_path / "a.ckpt").read_bytes()
+    for length in range(0, len(whole), 3):
+        (tmp_path / "cut.ckpt").write_bytes(whole[:length])
+        with pytest.raises(ValueError, match=r"cut\.ckpt cannot be read"):
+            read_checkpoint(tmp_path / "cut.ckpt")
+
+
 def test_missing_and_foreign_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no checkpoint at"):
         read_checkpoint(tmp_path / "none.ckpt")

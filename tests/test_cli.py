@@ -12,6 +12,8 @@ from tests.command import run_one_step
 from unrollflow.cli import main, shipped_config
 from unrollflow.data import read_flo, write_image
 from unrollflow.measures import HEADLINE
+from unrollflow.models import PWCLite
+from unrollflow.models.layouts import LAYOUTS
 from unrollflow.module import UnsupervisedFlow
 
 QUICKSTART = "configs/experiment/quickstart.yaml"
@@ -137,6 +139,23 @@ def test_next_stage_starts_from_the_weights(checkpoint: str, tmp_path: Path) -> 
     assert after["hyper_parameters"]["init_weights"] is None  # the new checkpoint stands alone
     for name, value in before["state_dict"].items():
         assert value.equal(after["state_dict"][name])
+
+
+def test_released_weights_are_imported_and_start_a_training(tmp_path: Path) -> None:
+    network = PWCLite()
+    names = LAYOUTS["arflow"](network).names
+    weights = {name.rpartition("."): tensor for name, tensor in network.state_dict().items()}
+    theirs = {f"{names[part]}.{leaf}": tensor for (part, _, leaf), tensor in weights.items()}
+    torch.save({"epoch": 1, "state_dict": theirs}, tmp_path / "pwclite_ar.tar")
+    backbone = ["--backbone", "configs/backbone/pwclite.yaml"]
+    ours = str(tmp_path / "weights.ckpt")
+    arguments = ["import", str(tmp_path / "pwclite_ar.tar"), "--source", "arflow", *backbone, "--output", ours]
+    main(arguments)
+    run_one_step(tmp_path, QUICKSTART, "--model.backbone", "configs/backbone/pwclite.yaml",
+                 "--model.init_weights", ours, "--model.optimizer.lr", "0.0")  # fmt: skip
+    after = torch.load(tmp_path / "flow" / "version_0" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert all(after["state_dict"][f"backbone.{name}"].equal(t) for name, t in network.state_dict().items())
+    assert "is there already" in refusal(*arguments)
 
 
 def test_a_setting_that_differs_from_the_checkpoints_is_an_error_that_names_both(checkpoint: str) -> None:

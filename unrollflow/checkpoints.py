@@ -1,6 +1,7 @@
 """Reading checkpoints as data: primitives and tensors only, class names checked before anything is built."""
 
 import re
+import struct
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -16,13 +17,39 @@ TRUSTED = ("unrollflow.", "torch.optim.")
 MOST_WORDS = 120
 """Characters of another library's error that ours repeats."""
 
+UNREADABLE = (
+    UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, OSError,
+    AssertionError, AttributeError, TypeError, struct.error,
+)  # fmt: skip
+"""What torch raises of contents that it cannot or may not load; the second line, of damage to its older format."""
+
 PLAIN_WORD = re.compile(r"[\w -]*")
 
 INSTANTIATOR = "pytorch_lightning.cli.instantiate_module"
 """The one function by which Lightning may build a module whose checkpoint holds class paths."""
 
+MOST_NAMES = 3
+"""Names of each kind that an error lists."""
+
 MODEL_KEY = "hyper_parameters"
 """Where Lightning keeps what the command line built the module of."""
+
+
+def read_data(path: str | Path) -> object:
+    """What a file of torch.save holds, on the CPU, without running any code from it.
+
+    Raises:
+        OSError: if the file cannot be opened.
+        ValueError: if it is damaged, or holds anything but primitives and tensors.
+    """
+    with Path(path).open("rb") as file:  # so that an OSError of the reading is one of the contents
+        try:
+            return torch.load(file, map_location="cpu", weights_only=True)
+        except UNREADABLE as error:
+            raise ValueError(
+                f"{path} cannot be read as a checkpoint of tensors and primitives: it is damaged, or holds other "
+                f"objects, which are never loaded ({' '.join(str(error).split())[:MOST_WORDS]})"
+            ) from error
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -35,13 +62,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint at {path}; a run prints the paths of its checkpoints when it ends.")
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise ValueError(
-            f"{path} cannot be read as a checkpoint of tensors and primitives: it is damaged, or holds other objects, "
-            f"which are never loaded ({' '.join(str(error).split())[:MOST_WORDS]})"
-        ) from error
+    checkpoint = read_data(path)
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("state_dict"), dict):
         raise ValueError(f"{path} is no Lightning checkpoint: it holds no 'state_dict'.")
     if not all(isinstance(value, Tensor) for value in checkpoint["state_dict"].values()):
@@ -118,8 +139,8 @@ def check_fits(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor], so
     reshaped = [k for k in expected if k in weights and weights[k].shape != expected[k].shape]
     if not (missing or unknown or reshaped):
         return
-    examples = [f"missing {k}" for k in missing[:1]] + [f"unknown {k}" for k in unknown[:1]]
-    examples += [f"{k}: {tuple(weights[k].shape)}, expected {tuple(expected[k].shape)}" for k in reshaped[:1]]
+    examples = [f"missing {k}" for k in missing[:MOST_NAMES]] + [f"unknown {k}" for k in unknown[:MOST_NAMES]]
+    examples += [f"{k}: {tuple(weights[k].shape)}, expected {tuple(expected[k].shape)}" for k in reshaped[:MOST_NAMES]]
     raise ValueError(
         f"{source} holds another network: {len(missing)} names missing, {len(unknown)} unknown, "
         f"{len(reshaped)} of another shape ({'; '.join(examples)})."

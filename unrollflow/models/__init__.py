@@ -3,5 +3,6 @@
 from unrollflow.models.correlation import cost_volume
 from unrollflow.models.pwclite import PWCLite
 from unrollflow.models.raft import RAFT
+from unrollflow.models.weights import ImportReport, import_weights
 
-__all__ = ["RAFT", "PWCLite", "cost_volume"]
+__all__ = ["RAFT", "ImportReport", "PWCLite", "cost_volume", "import_weights"]
