@@ -19,10 +19,14 @@ from unrollflow.losses import Smoothness
 
 FILES = sorted(CONFIGS.rglob("*.yaml"))
 QUICKSTART = CONFIGS / "experiment" / "quickstart.yaml"
-PARTS = ("backbone", "photometric", "smoothness", "objective", "jitter")
+PARTS = ("backbone", "photometric", "smoothness", "objective", "distillation", "jitter")
 ATOMS = [path for part in PARTS for path in sorted((CONFIGS / part).glob("*.yaml"))]
 FIVE_LEVELS = CONFIGS / "backbone" / "pwclite.yaml"
 EXPERIMENTS = sorted((CONFIGS / "experiment").glob("*.yaml"))
+RECIPES = [path for path in EXPERIMENTS if path.stem.startswith(("arflow_", "raft_"))]
+LARGE_FRAMES = (384, 832)
+"""Frames of the trees that the recipes step on: as large as their largest crop."""
+
 VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)  # nn.Module's own
 ON_A_CPU = ("--trainer.accelerator", "cpu", "--trainer.devices", "1")
 DATA = sorted((CONFIGS / "data").glob("*.yaml"))
@@ -40,9 +44,13 @@ VALIDATION: dict[str, Callable[[Path], Path]] = {
 
 TRAINING: dict[str, tuple[Callable[[Path], Path], Callable[[Path], Path]]] = {
     "chairs": (trees.chairs, trees.chairs),
+    "chairs_raft": (trees.chairs, trees.chairs),
     "kitti2015_multiview": (trees.kitti_multiview, trees.kitti),
+    "kitti_large": (trees.kitti_multiview, trees.kitti),
+    "kitti_raft": (trees.kitti_multiview, trees.kitti),
     "kitti_raw": (trees.kitti_raw, trees.kitti),
     "sintel": (trees.sintel, trees.sintel),
+    "sintel_raft": (trees.sintel, trees.sintel),
     "sintel_raw": (trees.sintel_raw, trees.sintel),
     "things": (trees.things, trees.things),
     "video": (trees.footage, trees.footage),
@@ -101,26 +109,73 @@ def test_every_smoothness_term_has_an_atom() -> None:
     assert ours == shipped
 
 
-@pytest.mark.parametrize("path", [p for p in EXPERIMENTS if p.stem != "video"], ids=identify)
+@pytest.mark.parametrize("path", [p for p in EXPERIMENTS if p.stem != "video" and p not in RECIPES], ids=identify)
 def test_experiment_trains_and_validates_one_step(path: Path, tmp_path: Path) -> None:
     run_one_step(tmp_path, path, *ON_A_CPU)
 
 
+def beside(path: Path) -> dict[str, Path]:
+    """What an atom needs beside it in the quickstart's model."""
+    if path.parent.name == "objective" and path.stem.startswith(("pwclite", "released_pwclite", "arflow")):
+        return {"backbone": FIVE_LEVELS}
+    if path.parent.name == "distillation" and path.stem.startswith(("raft", "smurf")):  # for iterates of one size
+        return {
+            name: CONFIGS / name / f"{atom}.yaml"
+            for name, atom in (("backbone", "raft_small"), ("objective", "iterates"))
+        }
+    return {}
+
+
+def side(path: Path) -> int:
+    """Of the frames on which an atom is tried."""
+    if path.parent.name == "distillation":
+        return 384
+    return 128 if path.stem in ("raft", "raft_convex") else 64
+
+
 @pytest.mark.parametrize("path", ATOMS, ids=identify)
 def test_each_atom_takes_the_place_of_the_quickstarts(path: Path) -> None:
-    beside = {"backbone": FIVE_LEVELS} if path.stem in ("pwclite", "released_pwclite") else {}
-    model = build_model(QUICKSTART, **(beside | {path.parent.name: path}))
-    step(model, frames(side=128 if path.stem in ("raft", "raft_convex") else 64))
+    model = build_model(QUICKSTART, **(beside(path) | {path.parent.name: path}))
+    step(model, frames(side=side(path)))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", ATOMS, ids=identify)
+@pytest.mark.parametrize("path", [path for path in ATOMS if path.parent.name != "distillation"], ids=identify)
 def test_each_atom_takes_the_place_of_the_quickstarts_on_the_command_line(path: Path, tmp_path: Path) -> None:
-    # an objective for the five levels of the released network needs it
-    five = path.parent.name == "objective" and path.stem in ("pwclite", "released_pwclite")
-    beside = ["--model.backbone", str(FIVE_LEVELS)] if five else []
-    side = 128 if path.stem in ("raft", "raft_convex") else 64
-    run_one_step(tmp_path, QUICKSTART, *beside, f"--model.{path.parent.name}", str(path), side=side)
+    others = [word for name, atom in beside(path).items() for word in (f"--model.{name}", str(atom))]
+    run_one_step(tmp_path, QUICKSTART, *others, f"--model.{path.parent.name}", str(path), side=side(path))
+
+
+def tree_options(name: str, folder: Path) -> list[str]:
+    """Trees for a data atom's training and validation, as the command line takes them."""
+    train, validation = (write(folder / f"data{i}") for i, write in enumerate(TRAINING[name]))
+    pairs = ["--data.train.pairs", str(train / "pairs.txt")] if name == "kitti_raw" else []
+    return ["--data.train.root", str(train), "--data.validation.root", str(validation), *pairs]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", RECIPES, ids=identify)
+def test_each_recipe_trains_and_validates_on_trees(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trees, "SIZE", LARGE_FRAMES)
+    data = Path(yaml.safe_load(path.read_text())["data"]).stem
+    overlay = ["--config", str(CONFIGS / "debug" / "tiny.yaml")]
+    logger = ["--trainer.logger", csv_logger(tmp_path)]
+    main(["fit", "--config", str(path), *overlay, *tree_options(data, tmp_path), *logger])
+    figures = json.loads((tmp_path / "flow" / "version_0" / "metrics.json").read_text())
+    assert figures["steps"] == 2
+    assert figures["epe"] > 0
+
+
+def test_a_recipe_differs_from_its_sibling_in_its_smoothness_alone_where_the_papers_agree() -> None:
+    """The unrolled and the Charbonnier recipes follow one paper: all but the term and where it acts is equal."""
+    for stage in ("sintel_raw", "sintel", "kitti_raw", "kitti"):
+        one, other = (
+            yaml.safe_load((CONFIGS / "experiment" / f"arflow_{stage}_{term}.yaml").read_text())
+            for term in ("charbonnier", "unrolled")
+        )
+        for config in (one, other):
+            del config["model"]["smoothness"], config["model"]["objective"]
+        assert one == other
 
 
 def test_own_footage_trains_and_validates_by_its_experiment(tmp_path: Path) -> None:
@@ -188,9 +243,7 @@ def test_each_benchmark_validates_on_the_command_line(name: str, tmp_path: Path)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(TRAINING))
 def test_each_benchmark_trains_on_the_command_line(name: str, tmp_path: Path) -> None:
-    train, validation = (write(tmp_path / f"data{i}") for i, write in enumerate(TRAINING[name]))
-    roots = ["--data.train.root", str(train), "--data.validation.root", str(validation)]
-    roots += ["--data.train.pairs", str(train / "pairs.txt")] if name == "kitti_raw" else []
+    roots = tree_options(name, tmp_path)
     copy = tmp_path / "small.yaml"
     copy.write_text(yaml.safe_dump(small(CONFIGS / "data" / f"{name}.yaml", cache=tmp_path / "cache")))
     limits = {"--trainer.max_epochs": "1", "--trainer.limit_train_batches": "2", "--trainer.limit_val_batches": "2"}

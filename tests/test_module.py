@@ -10,7 +10,15 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from unrollflow.data import FlowDataModule, MovingLayers
-from unrollflow.losses import L1, AllVisible, TotalVariation, UnrolledTotalVariation, UnsupervisedObjective
+from unrollflow.losses import (
+    L1,
+    AllVisible,
+    Distillation,
+    RandomAffine,
+    TotalVariation,
+    UnrolledTotalVariation,
+    UnsupervisedObjective,
+)
 from unrollflow.models import PWCLite
 from unrollflow.module import UnsupervisedFlow
 from unrollflow.ops import crop_centre, pad_to_multiple
@@ -204,3 +212,48 @@ def test_every_step_has_its_own_draws_and_the_same_ones_again(tmp_path: Path) ->
         seeds.append(jitter.seeds)
     assert seeds[0] == seeds[1]
     assert not set(seeds[1]) & set(seeds[2])
+
+
+def lessons(**options: Any) -> Distillation:
+    return Distillation(**({"views": [RandomAffine()], "visibility": AllVisible(), "weight": 0.5} | options))
+
+
+def logged(tmp_path: Path, **options: Any) -> dict[str, float]:
+    runner = trainer(tmp_path)
+    runner.fit(UnsupervisedFlow(**parts(**options)), data())
+    return {name: value.item() for name, value in runner.callback_metrics.items()}
+
+
+def test_the_student_costs_what_its_weight_says(tmp_path: Path) -> None:
+    without, taught = logged(tmp_path), logged(tmp_path, distillation=[lessons()])
+    assert taught["loss/photometric"] == without["loss/photometric"]
+    student = taught["loss/distillation_0"]
+    assert student > 0
+    assert taught["loss/total"] == pytest.approx(without["loss/total"] + 0.5 * student, rel=1e-6)
+
+
+def test_a_lesson_that_does_not_count_yet_costs_nothing(tmp_path: Path) -> None:
+    class Never(RandomAffine):
+        def forward(self, lesson: Any, *, seeds: list[int]) -> Any:
+            raise AssertionError
+
+    assert logged(tmp_path, distillation=[lessons(views=[Never()], start=1)]) == logged(tmp_path)
+
+
+def test_two_lessons_have_their_own_draws(tmp_path: Path) -> None:
+    both = logged(tmp_path, distillation=[lessons(), lessons()])
+    assert both["loss/distillation_0"] != both["loss/distillation_1"]
+
+
+def test_the_teacher_sees_the_frames_as_they_are(tmp_path: Path) -> None:
+    """With a jitter, the flow of the frames as the objective sees them comes from a pass of its own, in no graph."""
+
+    class Sees(PWCLite):
+        def both(self, image1: Tensor, image2: Tensor) -> Any:
+            seen.append((image1.eq(0.5).all().item(), torch.is_grad_enabled()))
+            return super().both(image1, image2)
+
+    seen: list[Any] = []
+    module = UnsupervisedFlow(**parts(backbone=Sees(**NETWORK), jitter=Watches(), distillation=[lessons()]))
+    trainer(tmp_path, limit_val_batches=0).fit(module, data())
+    assert seen[:2] == [(True, True), (False, False)]

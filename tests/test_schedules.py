@@ -54,7 +54,9 @@ def test_decay_by_hand() -> None:
     assert rates == pytest.approx([1.0] * 4 + [0.25 ** (k / 4) for k in range(1, 9)])
 
 
-@pytest.mark.parametrize("arguments", [{"start": -1, "every": 1}, {"start": 0, "every": 0}, {"start": 0, "every": 1, "factor": 0.0}])  # fmt: skip
+@pytest.mark.parametrize(
+    "arguments", [{"start": -1, "every": 1}, {"start": 0, "every": 0}, {"start": 0, "every": 1, "factor": 0.0}]
+)
 def test_bad_arguments_are_named(arguments: dict[str, Any]) -> None:
     optimizer = torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=1.0)
     with pytest.raises(ValueError, match="start="):

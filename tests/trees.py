@@ -14,6 +14,7 @@ from unrollflow.data import write_flo, write_image, write_kitti_flow
 from unrollflow.data.flo5 import write_flo5
 
 SIZE = (64, 96)
+"""(H, W) of all frames; a test that needs larger ones replaces it."""
 
 
 def generator(path: Path) -> torch.Generator:
@@ -21,9 +22,9 @@ def generator(path: Path) -> torch.Generator:
     return torch.Generator().manual_seed(crc32("/".join(path.parts[-3:]).encode()))
 
 
-def frames(paths: Iterable[Path], size: tuple[int, int] = SIZE) -> None:
+def frames(paths: Iterable[Path], size: tuple[int, int] | None = None) -> None:
     for path in paths:
-        image = torch.rand(3, *size, generator=generator(path))
+        image = torch.rand(3, *(size or SIZE), generator=generator(path))
         if path.suffix == ".png":
             write_image(path, image)
         else:  # .ppm
@@ -31,19 +32,19 @@ def frames(paths: Iterable[Path], size: tuple[int, int] = SIZE) -> None:
             cv2.imwrite(str(path), (255 * image).byte().permute(1, 2, 0).numpy())
 
 
-def noise_flow(path: Path, size: tuple[int, int] = SIZE) -> Tensor:
+def noise_flow(path: Path, size: tuple[int, int] | None = None) -> Tensor:
     """Of KITTI's precision, 1/64 px, to about 2 px."""
-    return (64 * torch.randn(2, *size, generator=generator(path))).round() / 64
+    return (64 * torch.randn(2, *(size or SIZE), generator=generator(path))).round() / 64
 
 
-def flows(paths: Iterable[Path], size: tuple[int, int] = SIZE) -> None:
+def flows(paths: Iterable[Path], size: tuple[int, int] | None = None) -> None:
     for path in paths:
         {".flo": write_flo, ".flo5": write_flo5, ".png": write_kitti_flow}[path.suffix](path, noise_flow(path, size))
 
 
-def mask(path: Path, rows: int, size: tuple[int, int] = SIZE, value: int = 255) -> None:
+def mask(path: Path, rows: int, size: tuple[int, int] | None = None, value: int = 255) -> None:
     """A grey picture whose first rows hold a value, the others 0."""
-    picture = np.zeros(size, np.uint8)
+    picture = np.zeros(size or SIZE, np.uint8)
     picture[:rows] = value
     path.parent.mkdir(parents=True, exist_ok=True)
     cv2.imwrite(str(path), picture)

@@ -82,7 +82,9 @@ def test_map_is_lifted_to_full_precision() -> None:
 
 def test_the_weight_starts_and_ramps() -> None:
     ramped = distillation(weight=0.3, start=100, ramp=50)
-    assert [ramped.weight_at(step) for step in (0, 99, 100, 125, 150, 10**6)] == pytest.approx([0, 0, 0, 0.15, 0.3, 0.3])
+    assert [ramped.weight_at(step) for step in (0, 99, 100, 125, 150, 10**6)] == pytest.approx(
+        [0, 0, 0, 0.15, 0.3, 0.3]
+    )
     assert distillation(weight=0.3, start=5).weight_at(5) == 0.3
 
 

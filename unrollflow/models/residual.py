@@ -12,6 +12,10 @@ Norm = Literal["batch", "instance", "frozen"]
 class FrozenBatchNorm(nn.BatchNorm2d):
     """Batch norm that keeps its statistics in training, too: each image by itself, however a batch is split."""
 
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels)
+        self.eval()
+
     def train(self, mode: bool = True) -> "FrozenBatchNorm":
         """Stay in evaluation; weight and bias are trained."""
         return super().train(False)
