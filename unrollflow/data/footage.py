@@ -10,7 +10,8 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from unrollflow.contracts import FlowSample
-from unrollflow.data.clip_cache import Clip, ClipCache, shrunk
+from unrollflow.data.clip_cache import Clip, ClipCache
+from unrollflow.data.clip_decoder import shrunk
 from unrollflow.data.codecs import IMAGE_SUFFIXES, read_image
 from unrollflow.data.frames import list_frames, read_pair
 from unrollflow.data.pair_filter import kept_pairs, thumbnail
@@ -77,6 +78,7 @@ class Footage(Dataset[FlowSample]):
             found = [path for path in self.sources(root) if store.folder.resolve() not in path.resolve().parents]
             chosen = drawn(found, root, split, validation_share)
             clips = [clip_of(path, root, store, shorter_side) for path in chosen]
+        self.lease = store.lease
         self.clips = [clip for clip in clips if clip is not None]
         self.pairs: list[tuple[Clip, int, int]] = []
         cuts = motionless = 0
