@@ -1,6 +1,7 @@
 """One's own footage: videos, folders of frames, or both, as pairs worth learning from."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
@@ -138,8 +139,8 @@ def find_videos(root: Path) -> list[Path]:
 
 def find_frame_folders(root: Path) -> list[Path]:
     """Folders of at least two images at or below a folder, by name."""
-    folders = [p.parent for p in visible(root) if p.is_file() and p.suffix.lower() in IMAGE_SUFFIXES]
-    return sorted({folder for folder in folders if folders.count(folder) > 1})
+    images = Counter(p.parent for p in visible(root) if p.is_file() and p.suffix.lower() in IMAGE_SUFFIXES)
+    return sorted(folder for folder, count in images.items() if count > 1)
 
 
 def visible(root: Path) -> Iterator[Path]:

@@ -1,6 +1,7 @@
 """One's own frames: a folder of images in natural order, or two images."""
 
 import re
+from collections import Counter
 from pathlib import Path
 
 from torch import Tensor
@@ -58,8 +59,7 @@ def list_frames(folder: Path) -> list[Path]:
             f"{folder} holds {len(frames)} image(s), but a pair needs two; files that end in "
             f"{', '.join(sorted(IMAGE_SUFFIXES))} count."
         )
-    stems = [frame.stem for frame in frames]
-    twice = sorted({stem for stem in stems if stems.count(stem) > 1})
+    twice = sorted(stem for stem, count in Counter(frame.stem for frame in frames).items() if count > 1)
     if twice:
         raise ValueError(
             f"{folder} holds several images named {twice[0]}, so their results would overwrite each other."
