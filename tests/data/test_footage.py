@@ -62,6 +62,11 @@ def test_decoded_frames_are_the_videos(root: Path) -> None:
     assert (sample["image1"] - frame).abs().mean() < 0.02  # H.264 loses a little
 
 
+def test_hidden_files_among_frames_are_left_out(root: Path) -> None:
+    (root / "frames" / "._frame_0.png").write_bytes(b"what macOS notes of a file")
+    assert len(footage(root / "frames")) == 11
+
+
 def test_stride_and_both_directions(root: Path) -> None:
     samples = footage(root / "frames", stride=3, both_directions=True)
     assert len(samples) == 2 * 9

@@ -50,10 +50,12 @@ def natural_key(path: Path) -> list[tuple[bool, int, str]]:
 
 
 def list_frames(folder: Path) -> list[Path]:
-    """Images of a folder in natural order; at least two, with different stems."""
+    """Images of a folder in natural order, without hidden ones; at least two, with different stems."""
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder {folder}; give a folder of frames, or two images.")
-    frames = sorted((p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES), key=natural_key)
+    # macOS puts a hidden "._a.png", which is no image, beside an "a.png" that it copies to other disks
+    images = (p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith("."))
+    frames = sorted(images, key=natural_key)
     if len(frames) < 2:
         raise ValueError(
             f"{folder} holds {len(frames)} image(s), but a pair needs two; files that end in "
