@@ -69,7 +69,7 @@ def gigabytes_of_one(path: Path, cache: Path) -> float:
 
 @pytest.mark.filterwarnings("ignore::unrollflow.data.clip_cache.CacheFullWarning")
 def test_a_second_data_set_leaves_the_first_ones_clips(videos: list[Path], cache: Path) -> None:
-    bound = 3.2 * gigabytes_of_one(videos[0], cache.parent)
+    bound = 3.7 * gigabytes_of_one(videos[0], cache.parent)
     root = videos[0].parent
     first = Video(root=root, split="train", validation_share=0.5, cache=cache, cache_gigabytes=bound)
     second = Video(root=root, split="validation", validation_share=0.5, cache=cache, cache_gigabytes=bound)

@@ -37,9 +37,11 @@ class Footage(Dataset[FlowSample]):
 
     Args:
         root: folder that holds clips, at any depth, or one video.
-        split: "all" clips, or those for "train" or "validation". Clips are drawn by a hash of their names, never
-            divided: neighbouring frames are nearly alike, so a validation on them would measure memory.
-        validation_share: of the clips, for "validation"; at least one, and at least one is left for "train".
+        split: "all" clips, or those for "train" or "validation". Clips are drawn by a hash of their path below the
+            root, never divided: neighbouring frames are nearly alike, so a validation on them would measure memory.
+            The two share no clip if both have the same root and validation_share.
+        validation_share: chance of a clip to be for "validation", whatever others there are; only where that leaves
+            "train" or "validation" without any, the clip nearest to it changes sides.
         stride: frames from the first to the second of a pair; more makes larger motion.
         both_directions: yield each pair backwards, too.
         shorter_side: pixels to which larger frames are shrunk, None: not at all.
@@ -89,9 +91,12 @@ class Footage(Dataset[FlowSample]):
             for first in kept.firsts:
                 forward, backward = (clip, first, first + stride), (clip, first + stride, first)
                 self.pairs += [forward, backward] if both_directions else [forward]
+        side = split if split == "all" else f"{split}, validation_share {validation_share}"
+        cut_short = sum(clip.cut_short for clip in self.clips)
         self.told = (
-            f"{root} ({split}): {len(self.pairs)} pairs of {len(self.clips)} clips; left out: {cuts} across scene "
-            f"cuts, {motionless} motionless or duplicate, {len(clips) - len(self.clips)} clips that did not fit."
+            f"{root} ({side}): {len(self.pairs)} pairs of {len(self.clips)} clips; left out: {cuts} across scene "
+            f"cuts, {motionless} motionless or duplicate, {len(clips) - len(self.clips)} clips that did not fit, "
+            f"the ends of {cut_short}."
         )
         if not self.pairs:
             raise ValueError(f"no pair is left. {self.told}")
@@ -167,10 +172,19 @@ def drawn(sources: Iterable[Path], root: Path, split: Split, share: float) -> li
             f"{root.absolute()} holds one clip, which is not divided into training and validation; add another one, "
             "or take split: all and no validation."
         )
-    count = min(max(1, round(share * len(sources))), len(sources) - 1)
-    hashed = sorted(sources, key=lambda p: hashlib.sha256(str(p.relative_to(root)).encode()).hexdigest())
-    chosen = set(hashed[:count] if split == "validation" else hashed[count:])
-    return [path for path in sources if path in chosen]
+    lots = sorted(lot(path, root) for path in sources)
+    limit = min(max(share, lots[1]), lots[-1])  # the lowest is for validation, the highest for training in any case
+    return [path for path in sources if (lot(path, root) < limit) == (split == "validation")]
+
+
+def lot(path: Path, root: Path) -> float:
+    """A number from 0 to 1 that a clip draws by its path below the root.
+
+    >>> round(lot(Path("videos/deep/a.mp4"), Path("videos")), 3)
+    0.188
+    """
+    digest = hashlib.sha256(path.relative_to(root).as_posix().encode()).digest()
+    return int.from_bytes(digest) / 2**256
 
 
 def clip_of(path: Path, root: Path, store: ClipCache, shorter_side: int | None) -> Clip | None:
