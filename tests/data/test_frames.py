@@ -22,6 +22,13 @@ def test_neighbours_of_a_folder_come_in_natural_order(tmp_path: Path) -> None:
     assert torch.equal(pairs[1]["image2"], read_image(tmp_path / "frame_10.png"))
 
 
+def test_hidden_files_are_no_frames(tmp_path: Path) -> None:
+    for number in (1, 2):
+        frame(tmp_path / f"{number}.png")
+        (tmp_path / f"._{number}.png").write_bytes(b"what macOS notes of a file")
+    assert [sample["name"] for sample in FramePairs(tmp_path)] == ["1"]
+
+
 @pytest.mark.parametrize("container", [tuple, list])
 def test_two_images_are_one_pair_in_the_order_given(tmp_path: Path, container: type) -> None:
     pairs = FramePairs(container([frame(tmp_path / "b.png", value=0.2), frame(tmp_path / "a.png", value=0.8)]))

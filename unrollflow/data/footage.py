@@ -1,6 +1,7 @@
 """One's own footage: videos, folders of frames, or both, as pairs worth learning from."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
@@ -10,7 +11,8 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from unrollflow.contracts import FlowSample
-from unrollflow.data.clip_cache import Clip, ClipCache, shrunk
+from unrollflow.data.clip_cache import Clip, ClipCache
+from unrollflow.data.clip_decoder import shrunk
 from unrollflow.data.codecs import IMAGE_SUFFIXES, read_image
 from unrollflow.data.frames import list_frames, read_pair
 from unrollflow.data.pair_filter import kept_pairs, thumbnail
@@ -35,9 +37,11 @@ class Footage(Dataset[FlowSample]):
 
     Args:
         root: folder that holds clips, at any depth, or one video.
-        split: "all" clips, or those for "train" or "validation". Clips are drawn by a hash of their names, never
-            divided: neighbouring frames are nearly alike, so a validation on them would measure memory.
-        validation_share: of the clips, for "validation"; at least one, and at least one is left for "train".
+        split: "all" clips, or those for "train" or "validation". Clips are drawn by a hash of their path below the
+            root, never divided: neighbouring frames are nearly alike, so a validation on them would measure memory.
+            The two share no clip if both have the same root and validation_share.
+        validation_share: chance of a clip to be for "validation", whatever others there are; only where that leaves
+            "train" or "validation" without any, the clip nearest to it changes sides.
         stride: frames from the first to the second of a pair; more makes larger motion.
         both_directions: yield each pair backwards, too.
         shorter_side: pixels to which larger frames are shrunk, None: not at all.
@@ -77,6 +81,7 @@ class Footage(Dataset[FlowSample]):
             found = [path for path in self.sources(root) if store.folder.resolve() not in path.resolve().parents]
             chosen = drawn(found, root, split, validation_share)
             clips = [clip_of(path, root, store, shorter_side) for path in chosen]
+        self.lease = store.lease
         self.clips = [clip for clip in clips if clip is not None]
         self.pairs: list[tuple[Clip, int, int]] = []
         cuts = motionless = 0
@@ -86,9 +91,12 @@ class Footage(Dataset[FlowSample]):
             for first in kept.firsts:
                 forward, backward = (clip, first, first + stride), (clip, first + stride, first)
                 self.pairs += [forward, backward] if both_directions else [forward]
+        side = split if split == "all" else f"{split}, validation_share {validation_share}"
+        cut_short = sum(clip.cut_short for clip in self.clips)
         self.told = (
-            f"{root} ({split}): {len(self.pairs)} pairs of {len(self.clips)} clips; left out: {cuts} across scene "
-            f"cuts, {motionless} motionless or duplicate, {len(clips) - len(self.clips)} clips that did not fit."
+            f"{root} ({side}): {len(self.pairs)} pairs of {len(self.clips)} clips; left out: {cuts} across scene "
+            f"cuts, {motionless} motionless or duplicate, {len(clips) - len(self.clips)} clips that did not fit, "
+            f"the ends of {cut_short}."
         )
         if not self.pairs:
             raise ValueError(f"no pair is left. {self.told}")
@@ -136,8 +144,8 @@ def find_videos(root: Path) -> list[Path]:
 
 def find_frame_folders(root: Path) -> list[Path]:
     """Folders of at least two images at or below a folder, by name."""
-    folders = [p.parent for p in visible(root) if p.is_file() and p.suffix.lower() in IMAGE_SUFFIXES]
-    return sorted({folder for folder in folders if folders.count(folder) > 1})
+    images = Counter(p.parent for p in visible(root) if p.is_file() and p.suffix.lower() in IMAGE_SUFFIXES)
+    return sorted(folder for folder, count in images.items() if count > 1)
 
 
 def visible(root: Path) -> Iterator[Path]:
@@ -164,10 +172,19 @@ def drawn(sources: Iterable[Path], root: Path, split: Split, share: float) -> li
             f"{root.absolute()} holds one clip, which is not divided into training and validation; add another one, "
             "or take split: all and no validation."
         )
-    count = min(max(1, round(share * len(sources))), len(sources) - 1)
-    hashed = sorted(sources, key=lambda p: hashlib.sha256(str(p.relative_to(root)).encode()).hexdigest())
-    chosen = set(hashed[:count] if split == "validation" else hashed[count:])
-    return [path for path in sources if path in chosen]
+    lots = sorted(lot(path, root) for path in sources)
+    limit = min(max(share, lots[1]), lots[-1])  # the lowest is for validation, the highest for training in any case
+    return [path for path in sources if (lot(path, root) < limit) == (split == "validation")]
+
+
+def lot(path: Path, root: Path) -> float:
+    """A number from 0 to 1 that a clip draws by its path below the root.
+
+    >>> round(lot(Path("videos/deep/a.mp4"), Path("videos")), 3)
+    0.188
+    """
+    digest = hashlib.sha256(path.relative_to(root).as_posix().encode()).digest()
+    return int.from_bytes(digest) / 2**256
 
 
 def clip_of(path: Path, root: Path, store: ClipCache, shorter_side: int | None) -> Clip | None:

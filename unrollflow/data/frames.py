@@ -1,6 +1,7 @@
 """One's own frames: a folder of images in natural order, or two images."""
 
 import re
+from collections import Counter
 from pathlib import Path
 
 from torch import Tensor
@@ -49,17 +50,18 @@ def natural_key(path: Path) -> list[tuple[bool, int, str]]:
 
 
 def list_frames(folder: Path) -> list[Path]:
-    """Images of a folder in natural order; at least two, with different stems."""
+    """Images of a folder in natural order, without hidden ones; at least two, with different stems."""
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder {folder}; give a folder of frames, or two images.")
-    frames = sorted((p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES), key=natural_key)
+    # macOS puts a hidden "._a.png", which is no image, beside an "a.png" that it copies to other disks
+    images = (p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith("."))
+    frames = sorted(images, key=natural_key)
     if len(frames) < 2:
         raise ValueError(
             f"{folder} holds {len(frames)} image(s), but a pair needs two; files that end in "
             f"{', '.join(sorted(IMAGE_SUFFIXES))} count."
         )
-    stems = [frame.stem for frame in frames]
-    twice = sorted({stem for stem in stems if stems.count(stem) > 1})
+    twice = sorted(stem for stem, count in Counter(frame.stem for frame in frames).items() if count > 1)
     if twice:
         raise ValueError(
             f"{folder} holds several images named {twice[0]}, so their results would overwrite each other."
