@@ -15,12 +15,12 @@ LAYERS = {
     "losses": 1, "models": 1, "data": 1, "metrics": 1, "viz": 1, "report": 1, "schedules": 1,
     "module": 2, "importing": 2,
     "callbacks": 3,
-    "writers": 3, "evaluation": 4, "prediction": 4,
+    "writers": 3, "evaluation": 4, "prediction": 4, "labelling": 5,
     "flow_cli": 5, "cli": 6, "__main__": 7, "__init__": 7,
 }  # fmt: skip
 LIGHTNING = {
-    "module.py", "callbacks.py", "writers.py", "evaluation.py", "prediction.py", "flow_cli.py", "cli.py",
-    "data/datamodule.py",
+    "module.py", "callbacks.py", "writers.py", "evaluation.py", "prediction.py", "labelling.py", "flow_cli.py",
+    "cli.py", "data/datamodule.py",
 }  # fmt: skip
 LONGEST_FUNCTION, LONGEST_FILE = 40, 250
 

@@ -1,4 +1,4 @@
-"""The command line: `unrollflow fit | validate | test` (LightningCLI), `predict` and `import` on plain files."""
+"""The command line: `unrollflow fit | validate | test` (LightningCLI), `predict`, `label` and `import` on plain files."""
 
 import re
 import sys
@@ -14,6 +14,7 @@ from unrollflow.checkpoints import check_trusted, read_checkpoint
 from unrollflow.data import FlowDataModule
 from unrollflow.flow_cli import FlowCLI, SaveRunConfig
 from unrollflow.importing import import_from_arguments
+from unrollflow.labelling import label_from_arguments
 from unrollflow.module import UnsupervisedFlow
 from unrollflow.prediction import predict_from_arguments
 
@@ -30,6 +31,8 @@ def main(args: Sequence[str] | None = None) -> None:
     try:
         if arguments[:1] == ["predict"]:
             predict_from_arguments(arguments[1:], trusted)
+        elif arguments[:1] == ["label"]:
+            label_from_arguments(arguments[1:], trusted)
         elif arguments[:1] == ["import"]:
             import_from_arguments([shipped_config(argument) for argument in arguments[1:]])
         else:

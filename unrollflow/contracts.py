@@ -66,6 +66,7 @@ class FlowSample(TypedDict):
         segments: (H, W) int64, number of the superpixel of image2 that a pixel belongs to, from 0 up.
         full_image1, full_image2: (3, Hf, Wf), the frames that image1 and image2 were cropped from.
         crop_origin: (2,), x and y in pixels of image1's top left corner in full_image1.
+        previous: (3, H, W), the frame before image1.
     """
 
     image1: Tensor
@@ -80,3 +81,4 @@ class FlowSample(TypedDict):
     full_image1: NotRequired[Tensor]
     full_image2: NotRequired[Tensor]
     crop_origin: NotRequired[Tensor]
+    previous: NotRequired[Tensor]

@@ -11,7 +11,8 @@ from tests.data.clips import moving, write_frames, write_truncated, write_video
 from unrollflow.data import Footage, FrameFolder, Video
 from unrollflow.data.clip_cache import UNFINISHED, ClipCache, key
 from unrollflow.data.clip_decoder import FACTS
-from unrollflow.data.footage import Split, drawn, find_frame_folders
+from unrollflow.data.footage import Split, drawn
+from unrollflow.data.frames import find_frame_folders
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ from unrollflow.data.frames import FramePairs
 from unrollflow.data.hd1k import Hd1k
 from unrollflow.data.jitter import AppearanceJitter
 from unrollflow.data.kitti import Kitti, KittiMultiview, KittiRaw
+from unrollflow.data.labelled import LabelledFrames
 from unrollflow.data.middlebury import Middlebury
 from unrollflow.data.mixture import Mixture
 from unrollflow.data.motorcycle import StereoMotorcycle
@@ -61,6 +62,7 @@ __all__ = [
     "Kitti",
     "KittiMultiview",
     "KittiRaw",
+    "LabelledFrames",
     "Middlebury",
     "Mixture",
     "MovingLayers",

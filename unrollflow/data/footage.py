@@ -1,8 +1,7 @@
 """One's own footage: videos, folders of frames, or both, as pairs worth learning from."""
 
 import hashlib
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -13,8 +12,8 @@ from tqdm import tqdm
 from unrollflow.contracts import FlowSample
 from unrollflow.data.clip_cache import Clip, ClipCache
 from unrollflow.data.clip_decoder import shrunk
-from unrollflow.data.codecs import IMAGE_SUFFIXES, read_image
-from unrollflow.data.frames import list_frames, read_pair
+from unrollflow.data.codecs import read_image
+from unrollflow.data.frames import find_frame_folders, list_frames, read_pair, visible
 from unrollflow.data.pair_filter import kept_pairs, thumbnail
 from unrollflow.ops.choice import check_choice
 
@@ -140,17 +139,6 @@ def find_videos(root: Path) -> list[Path]:
     if root.is_file():
         return [root]
     return sorted(p for p in visible(root) if p.is_file() and p.suffix.lower() in VIDEO_SUFFIXES)
-
-
-def find_frame_folders(root: Path) -> list[Path]:
-    """Folders of at least two images at or below a folder, by name."""
-    images = Counter(p.parent for p in visible(root) if p.is_file() and p.suffix.lower() in IMAGE_SUFFIXES)
-    return sorted(folder for folder, count in images.items() if count > 1)
-
-
-def visible(root: Path) -> Iterator[Path]:
-    """Everything below a folder whose name, and folders' names, do not begin with a dot."""
-    return (p for p in root.rglob("*") if not any(part.startswith(".") for part in p.relative_to(root).parts))
 
 
 def drawn(sources: Iterable[Path], root: Path, split: Split, share: float) -> list[Path]:

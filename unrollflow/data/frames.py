@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 from torch import Tensor
@@ -80,3 +81,14 @@ def read_pair(path1: Path, path2: Path) -> tuple[Tensor, Tensor]:
         sizes = [f"{path} is {image.shape[-2]}x{image.shape[-1]}" for path, image in ((path1, image1), (path2, image2))]
         raise ValueError(f"{sizes[0]}, but {sizes[1]}: the frames of a pair must have one size.")
     return image1, image2
+
+
+def find_frame_folders(root: Path) -> list[Path]:
+    """Folders of at least two images at or below a folder, by name."""
+    images = Counter(p.parent for p in visible(root) if p.is_file() and p.suffix.lower() in IMAGE_SUFFIXES)
+    return sorted(folder for folder, count in images.items() if count > 1)
+
+
+def visible(root: Path) -> Iterator[Path]:
+    """Everything below a folder whose name, and folders' names, do not begin with a dot."""
+    return (p for p in root.rglob("*") if not any(part.startswith(".") for part in p.relative_to(root).parts))

@@ -24,6 +24,7 @@ from unrollflow.losses.smoothness import (
     hard_penalty,
 )
 from unrollflow.losses.staged import Staged, StagedPhotometric
+from unrollflow.losses.supervised import SupervisedEndpointError, endpoint_loss
 from unrollflow.losses.unsupervised import LossTerms, UnsupervisedObjective
 from unrollflow.losses.views import Appearance, HallucinatedOcclusion, Lesson, Margin, RandomWindow, View
 from unrollflow.losses.visibility import AllVisible, ForwardBackward, RangeMap, Visibility
@@ -51,6 +52,7 @@ __all__ = [
     "Smoothness",
     "Staged",
     "StagedPhotometric",
+    "SupervisedEndpointError",
     "TotalVariation",
     "UnrolledTotalVariation",
     "UnsupervisedObjective",
@@ -61,6 +63,7 @@ __all__ = [
     "charbonnier",
     "consistency_loss",
     "edge_aware_mean",
+    "endpoint_loss",
     "hard_penalty",
     "level_weights",
     "photometric_loss",

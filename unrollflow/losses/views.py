@@ -29,7 +29,9 @@ class Lesson(NamedTuple):
     def cut(self, function: Callable[[Tensor], Tensor]) -> "Lesson":
         """The lesson of a part of the frames; no flow changes."""
         segments = None if self.segments is None else function(self.segments)
-        return Lesson(*(function(field) for field in self[:4]), segments=segments)
+        return Lesson(
+            function(self.image1), function(self.image2), function(self.flow), function(self.weight), segments
+        )
 
 
 class View(nn.Module, ABC):

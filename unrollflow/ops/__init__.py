@@ -1,6 +1,7 @@
 """Pure tensor functions: no parameters, no state."""
 
 from unrollflow.ops.affine import affine_flow, affine_map, affine_warp, compose_affine, leaves_frame
+from unrollflow.ops.fusion import fuse_flow
 from unrollflow.ops.gradient import edge_weights, image_gradient
 from unrollflow.ops.occlusion import beside_crop, forward_backward_visibility, range_map, range_map_visibility
 from unrollflow.ops.precision import float32_island
@@ -19,6 +20,7 @@ __all__ = [
     "edge_weights",
     "float32_island",
     "forward_backward_visibility",
+    "fuse_flow",
     "image_gradient",
     "leaves_frame",
     "pad_to_multiple",

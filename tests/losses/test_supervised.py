@@ -1,0 +1,67 @@
+import pytest
+import torch
+from torch import Tensor
+
+from unrollflow.contracts import FlowEstimate, FlowSample
+from unrollflow.losses import L1, NoSmoothness, SupervisedEndpointError, endpoint_loss
+from unrollflow.ops import resize_flow
+
+SIZE = (8, 12)
+
+
+def sample(flow: Tensor, valid: Tensor | None = None) -> FlowSample:
+    frames = torch.rand(len(flow), 3, *SIZE, dtype=torch.float64)
+    pair = FlowSample(image1=frames, image2=frames, name="noise", flow=flow)
+    return pair if valid is None else pair | {"valid": valid}
+
+
+def constant(u: float, v: float, size: tuple[int, int] = SIZE) -> Tensor:
+    return torch.tensor([u, v]).double().view(1, 2, 1, 1).expand(1, 2, *size)
+
+
+def estimates(*flows: Tensor) -> list[FlowEstimate]:
+    return [FlowEstimate(flow, flow) for flow in flows]
+
+
+def objective(epsilon: float = 1e-6, gamma: float = 0.5) -> SupervisedEndpointError:
+    return SupervisedEndpointError(L1(), NoSmoothness(), level_weights=gamma, epsilon=epsilon)
+
+
+def test_iterates_by_hand() -> None:
+    terms = objective()(sample(constant(3.0, 4.0)), estimates(constant(0, 0), constant(3, 0)), [], step=0)
+    assert terms.last.item() == pytest.approx(4)
+    assert terms.total.item() == pytest.approx(0.5 * 5 + 4)
+    assert set(terms.log) == {"loss/total", "loss/endpoint_error"}
+
+
+def test_levels_see_the_flow_in_their_own_pixels() -> None:
+    truth = constant(4.0, -2.0)
+    exact = estimates(resize_flow(truth, (2, 3)), resize_flow(truth, (4, 6)), truth)
+    assert objective()(sample(truth), exact, [], step=0).total.item() < 1e-4
+
+
+def test_unknown_flow_does_not_count() -> None:
+    flow = constant(1.0, 0.0).clone()
+    flow[..., 6:] = 1e6
+    valid = torch.ones(1, *SIZE, dtype=torch.bool)
+    valid[..., 6:] = False
+    terms = objective()(sample(flow, valid), estimates(constant(0.25, 0, (4, 6)), constant(0, 0)), [], step=0)
+    assert terms.total.item() == pytest.approx(0.5 * 0.25 + 1)
+    nowhere = objective()(sample(flow, ~valid & valid), estimates(constant(0, 0)), [], step=0)
+    assert nowhere.total == 0
+
+
+def test_gradcheck() -> None:
+    target = torch.randn(1, 2, 6, 6, dtype=torch.float64)
+    valid = (torch.rand(1, 1, 6, 6) > 0.3).double()
+    flow = torch.randn(1, 2, 3, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda f: endpoint_loss(f, target, valid, epsilon=0.01), flow)
+
+
+def test_samples_without_flow_are_named() -> None:
+    pair = sample(constant(0, 0))
+    del pair["flow"]
+    with pytest.raises(ValueError, match=r"samples have no flow to learn from.*RandomTemporalSwap"):
+        objective()(pair, estimates(constant(0, 0)), [], step=0)
+    with pytest.raises(ValueError, match="epsilon is 0"):
+        objective(epsilon=0.0)

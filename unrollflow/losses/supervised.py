@@ -1,0 +1,102 @@
+"""Training on given flow: ground truth as an upper bound, or labels that an earlier stage has made."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+from unrollflow.contracts import FlowEstimate, FlowSample
+from unrollflow.losses.masking import Levels, level_weights, visible_mean
+from unrollflow.losses.objective import Objective
+from unrollflow.losses.photometric import Photometric
+from unrollflow.losses.smoothness import Smoothness
+from unrollflow.ops.precision import float32_island
+from unrollflow.ops.resize import resize_image
+
+
+class EndpointTerms(NamedTuple):
+    """What a step of supervised training costs.
+
+    Attributes:
+        total: weighted end-point errors of all levels, a scalar, pixels of each level.
+        last: end-point error of the last estimate, pixels.
+    """
+
+    total: Tensor
+    last: Tensor
+
+    @property
+    def log(self) -> dict[str, Tensor]:
+        """Detached, named for a logger."""
+        return {"loss/total": self.total.detach(), "loss/endpoint_error": self.last.detach()}
+
+
+class SupervisedEndpointError(Objective):
+    """End-point error where the flow is known, over pyramid levels or iterates, forwards alone.
+
+    Args:
+        photometric: scores flow without ground truth in validation, nothing else.
+        smoothness: not used: every objective is built with a photometric and a smoothness term.
+        level_weights: see :func:`~unrollflow.losses.level_weights`; errors are in pixels of each level's own grid.
+        epsilon: rounds the error, sqrt(|d|^2 + epsilon^2), pixels.
+
+    Raises:
+        ValueError: if epsilon is not positive.
+
+    Source: Dosovitskiy et al., FlowNet, ICCV 2015 (several levels); Teed and Deng, RAFT, ECCV 2020 (iterates).
+    """
+
+    def __init__(
+        self, photometric: Photometric, smoothness: Smoothness, *, level_weights: Levels = 0.8, epsilon: float = 0.01
+    ) -> None:
+        super().__init__(photometric, smoothness)
+        if epsilon <= 0:
+            raise ValueError(f"epsilon is {epsilon}; it must be above 0, where the error's gradient is undefined.")
+        self.level_weights, self.epsilon = level_weights, epsilon
+
+    def forward(
+        self, sample: FlowSample, forward: list[FlowEstimate], backward: list[FlowEstimate], *, step: int
+    ) -> EndpointTerms:
+        """Cost of the forward estimates; see :meth:`Objective.forward`.
+
+        Raises:
+            ValueError: if the samples have no flow.
+        """
+        if "flow" not in sample:
+            raise ValueError(
+                "samples have no flow to learn from: take a data set with labels (labels: true), and no "
+                "RandomTemporalSwap, which drops them."
+            )
+        flow = sample["flow"]
+        valid = sample["valid"].unsqueeze(1).to(flow) if "valid" in sample else flow.new_ones(flow[:, :1].shape)
+        weights = level_weights(self.level_weights, len(forward))
+        errors = [
+            endpoint_loss(estimate.flow, flow, valid, epsilon=self.epsilon)
+            for estimate, weight in zip(forward, weights, strict=True)
+            if weight != 0
+        ]
+        total = flow.new_zeros(())
+        for weight, error in zip([w for w in weights if w != 0], errors, strict=True):
+            total = total + weight * error
+        return EndpointTerms(total, errors[-1] if weights[-1] else total.new_tensor(float("nan")))
+
+
+@float32_island
+def endpoint_loss(flow: Tensor, target: Tensor, valid: Tensor, *, epsilon: float) -> Tensor:
+    """Mean end-point error of each image's known pixels, then of the images, a scalar in the estimate's pixels.
+
+    Args:
+        flow: an estimate, (B, 2, h, w), pixels of its own grid.
+        target: (B, 2, H, W), pixels; of at least the estimate's size. It is brought there by the mean of what is known.
+        valid: (B, 1, H, W), 1 = known.
+        epsilon: see :class:`SupervisedEndpointError`.
+
+    >>> import torch
+    >>> endpoint_loss(torch.zeros(1, 2, 1, 1), torch.full((1, 2, 2, 2), 6.0), torch.ones(1, 1, 2, 2), epsilon=1e-3)
+    tensor(4.2426)
+    """
+    size = (flow.shape[-2], flow.shape[-1])
+    known = resize_image(valid, size)
+    scale = target.new_tensor([size[1] / target.shape[-1], size[0] / target.shape[-2]]).view(1, 2, 1, 1)
+    mean = scale * resize_image(target * valid, size) / known.clamp_min(1 / valid[0].numel())
+    error = ((flow - mean).square().sum(dim=1, keepdim=True) + epsilon**2).sqrt()
+    return visible_mean(error, known)
