@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from unrollflow.cli import main as unrollflow
-from unrollflow.data import StereoMotorcycle, write_image
+from unrollflow.data import Middlebury, StereoMotorcycle, write_image
 
 RUNS = Path("runs/flow")
 CLOSING = """
@@ -40,8 +40,7 @@ def real_frames(folder: Path) -> tuple[list[str], dict[str, list[Path]]]:
     """Arguments that validate on real photographs, and the pairs to predict, by name."""
     middlebury = Path(os.environ.get("UNROLLFLOW_DATA_DIR", "")) / "middlebury"
     if os.environ.get("UNROLLFLOW_DATA_DIR") and middlebury.is_dir():
-        sequences = sorted(path.parent for path in middlebury.glob("*/frame10.png"))
-        pairs = {s.name: [s / "frame10.png", s / "frame11.png"] for s in sequences}
+        pairs = {pair.name: [pair.image1, pair.image2] for pair in Middlebury(root=middlebury).pairs}
         return ["--data", "configs/data/middlebury.yaml", "--data.validation.root", str(middlebury)], pairs
     sample = StereoMotorcycle()[0]
     views = [folder / "left.png", folder / "right.png"]

@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "unrollflow"
 FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = {
-    "averages": 0, "checkpoints": 0, "contracts": 0, "measures": 0, "ops": 0, "tables": 0,
+    "averages": 0, "checkpoints": 0, "contracts": 0, "geometric_median": 0, "measures": 0, "ops": 0, "tables": 0,
     "losses": 1, "models": 1, "data": 1, "metrics": 1, "viz": 1, "report": 1, "schedules": 1,
     "module": 2, "importing": 2,
     "callbacks": 3,

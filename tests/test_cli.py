@@ -121,6 +121,15 @@ def test_predict_two_images(checkpoint: str, tmp_path: Path) -> None:
     assert (tmp_path / "out" / "a.flo").is_file()
 
 
+def test_predict_leaves_its_own_frames_alone(checkpoint: str, tmp_path: Path) -> None:
+    for name in "ab":
+        write_image(tmp_path / f"{name}.png", torch.rand(3, 32, 32))
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    message = refusal("predict", str(tmp_path), "--ckpt_path", checkpoint, "--output", str(tmp_path))
+    assert "a.png, which is read; choose another --output" in message
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
 def test_resume_goes_on_where_it_stopped(run: Path, tmp_path: Path) -> None:
     last = str(run / "checkpoints" / "last.ckpt")
     run_one_step(tmp_path, QUICKSTART, "--ckpt_path", last, epochs=2)

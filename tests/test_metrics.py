@@ -3,11 +3,20 @@ import math
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
 from unrollflow.averages import bootstrap_interval, image_mean, pooled_mean
 from unrollflow.measures import MEASURES
-from unrollflow.metrics import FlowMetrics, angular_error, best_constant_flow, fl_outliers, image_measures
+from unrollflow.metrics import (
+    FlowMetrics,
+    angular_error,
+    best_constant_flow,
+    endpoint_error,
+    fl_outliers,
+    image_measures,
+)
 
 
 def vector(u: float, v: float) -> Tensor:
@@ -57,6 +66,41 @@ def test_no_constant_beats_the_best_one() -> None:
     for rival in rivals:
         epe = image_measures(rival.expand_as(target), target, valid=valid).mean["epe"]
         assert (best <= epe + 1e-4).all()
+
+
+@pytest.mark.parametrize(("moving", "least"), [(0.45, 9.0), (0.49, 9.8), (0.5, 10.0), (0.505, 9.9), (0.55, 9.0)])
+def test_best_constant_of_two_motions_is_the_one_of_more_pixels(moving: float, least: float) -> None:
+    target = torch.zeros(1, 2, 100, 100)
+    target[0, 0].view(-1)[: round(10000 * moving)] = 20
+    measures = image_measures(torch.zeros_like(target), target).mean
+    assert measures["epe_best_constant"].item() == pytest.approx(least, rel=1e-6)
+    assert measures["epe_best_constant"] <= measures["epe_zero_flow"]
+
+
+COMPONENT = st.floats(-400, 400, width=32) | st.integers(-3, 3).map(float)
+"""Of a flow, pixels: anything, and often what another pixel has, too."""
+
+
+@given(st.lists(st.tuples(COMPONENT, COMPONENT), min_size=1, max_size=12), st.integers(1, 30))
+def test_no_vector_of_the_image_beats_the_best_constant(vectors: list[tuple[float, float]], plateau: int) -> None:
+    points = torch.tensor([*vectors, *plateau * vectors[:1]]).T  # (2, N)
+    target = points.reshape(1, 2, 1, -1)
+    constant = best_constant_flow(target, torch.ones_like(target[:, 0], dtype=torch.bool))
+
+    def error(flow: Tensor) -> float:
+        return endpoint_error(flow.double(), target.double()).mean().item()
+
+    median = points.median(dim=1).values
+    rivals = [points.mean(dim=1), *points.T]
+    ours = error(constant)
+    assert all(ours <= 1.001 * error(rival.view(1, 2, 1, 1)) + 1e-6 for rival in rivals)
+    assert ours <= error(torch.zeros_like(constant)) * (1 + 1e-6)
+    assert ours <= error(median.view(1, 2, 1, 1)) * (1 + 1e-6)
+
+
+def test_best_constant_of_no_valid_pixel_is_zero() -> None:
+    target = vector(float("nan"), 2)
+    assert best_constant_flow(target, torch.zeros(1, 1, 1, dtype=torch.bool)).flatten().tolist() == [0, 0]
 
 
 def test_best_constant_ignores_what_is_not_valid() -> None:

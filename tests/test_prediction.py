@@ -8,13 +8,16 @@ import numpy as np
 import pytest
 import torch
 
+from tests import trees
+from tests.data.clips import moving, write_video
 from tests.test_callbacks import Still
 from tests.test_module import trainer
 from unrollflow.contracts import Prediction
 from unrollflow.data import read_flo, read_kitti_flow
+from unrollflow.data.pairs import BenchmarkPairs
 from unrollflow.data.video import VideoPairs, read_video
-from unrollflow.prediction import is_video
-from unrollflow.writers import FlowVideo, FlowWriter, KittiSubmission, SintelSubmission, bright_length
+from unrollflow.prediction import Submission, is_video, task
+from unrollflow.writers import FlowVideo, FlowWriter, SintelSubmission, bright_length
 
 
 def write(writer: FlowWriter | FlowVideo, name: str, flow: torch.Tensor) -> None:
@@ -46,16 +49,82 @@ def test_sintels_server_gets_a_tree_of_flo_files_and_nothing_else(tmp_path: Path
     assert read_flo(tmp_path / written[0]).equal(flow[0])
 
 
-def test_kittis_server_gets_sixteen_bit_pictures_valid_everywhere(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("submission", "frames", "file"),
+    [
+        ("kitti2012", ("colored_0", "image_0"), "000000_10.png"),
+        ("kitti2012", ("colored_0",), "000000_10.png"),
+        ("kitti2012", ("image_0",), "000000_10.png"),
+        ("kitti2015", ("image_2",), "flow/000000_10.png"),
+    ],
+)
+def test_kittis_servers_get_sixteen_bit_pictures_valid_everywhere(
+    tmp_path: Path, submission: Submission, frames: tuple[str, ...], file: str
+) -> None:
+    for folder in frames:
+        trees.kitti(tmp_path / "data", folder)
+    pairs, writer = task([tmp_path / "data"], tmp_path / "out", submission=submission, arrows=False)
+    assert isinstance(pairs, BenchmarkPairs)
+    assert [(pair.name, pair.image1.parent.name) for pair in pairs.pairs] == [("000000_10", frames[0])]
     flow = torch.tensor([1.5, -300.25]).view(1, 2, 1, 1).repeat(1, 1, 4, 6)
-    write(KittiSubmission(tmp_path), "000000_10", flow)
-    (path,) = (path for path in tmp_path.rglob("*") if path.is_file())
-    assert path == tmp_path / "flow" / "000000_10.png"
+    write(writer, "000000_10", flow)
+    (path,) = (path for path in (tmp_path / "out").rglob("*") if path.is_file())
+    assert path == tmp_path / "out" / file
     stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     assert stored.dtype == np.uint16
     values, valid = read_kitti_flow(path)
     assert values.equal(flow[0])
     assert valid.all()
+
+
+def test_an_edition_of_kitti_without_its_frames_is_told(tmp_path: Path) -> None:
+    trees.kitti(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"no folder .*testing/colored_0; expected is .*image_0 \(2012, grey\)"):
+        task([tmp_path], tmp_path / "out", submission="kitti2012", arrows=False)
+
+
+def refused(frames: list[Path], output: Path, submission: Submission | None = None) -> str:
+    """The message with which a prediction is refused that would overwrite what it reads."""
+    with pytest.raises(ValueError, match=r"would overwrite .*choose another --output") as error:
+        task(frames, output, submission=submission, arrows=False)
+    return str(error.value)
+
+
+def test_a_video_is_not_overwritten_by_its_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clip = tmp_path / "clip.mp4"
+    write_video(clip, moving(3))
+    monkeypatch.chdir(tmp_path)
+    assert "overwrite clip.mp4" in refused([Path("clip.mp4")], Path())
+    assert str(clip) in refused([clip], tmp_path)
+    (tmp_path / "link").symlink_to(tmp_path)
+    assert str(clip) in refused([clip], tmp_path / "link")
+    assert isinstance(task([clip], tmp_path / "out", submission=None, arrows=False)[1], FlowVideo)
+
+
+def test_frames_are_not_overwritten_by_their_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, other = tmp_path / "frames", tmp_path / "other"
+    trees.frames(folder / f"{name}.png" for name in ("f8", "f9", "f10"))
+    monkeypatch.chdir(folder)
+    assert "overwrite" in refused([folder], folder)
+    assert "overwrite f8.png" in refused([Path("f8.png"), Path("f9.png")], Path())
+    trees.frames([folder / "f8_visible.png"])  # the last of two images is written to, too
+    assert "f8_visible.png" in refused([folder / "f8.jpg", folder / "f8_visible.png"], folder)
+    task([folder], folder / "flow", submission=None, arrows=False)
+    trees.frames(other / f"{i}.png" for i in range(2))
+    for frame in other.glob("*.png"):
+        frame.rename(frame.with_suffix(".jpg"))
+    task([other], other, submission=None, arrows=False)  # results are no .jpg
+
+
+def test_a_test_set_is_not_overwritten_by_its_submission(tmp_path: Path) -> None:
+    for submission, frames in (("kitti2012", "image_0"), ("kitti2015", "image_2")):
+        trees.kitti(tmp_path / submission, frames)
+    assert "000000_10.png" in refused(
+        [tmp_path / "kitti2012"], tmp_path / "kitti2012" / "testing" / "image_0", "kitti2012"
+    )
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "flow").symlink_to(tmp_path / "kitti2015" / "testing" / "image_2")
+    assert "000000_10.png" in refused([tmp_path / "kitti2015"], tmp_path / "out", "kitti2015")
 
 
 @pytest.mark.parametrize("arrows", [False, True])

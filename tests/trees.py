@@ -145,11 +145,23 @@ def hd1k(root: Path) -> Path:
 def middlebury(root: Path) -> Path:
     """Two sequences, one pixel of each unknown."""
     for name in ("Alpha", "Beta"):
-        frames(root / name / f"frame{i}.png" for i in (10, 11))
-        flow = noise_flow(root / name / "flow10.flo")
-        flow[:, 3, 4] = 1.7e9
-        write_flo(root / name / "flow10.flo", flow)
+        middlebury_sequence(root / name, root / name)
     return root
+
+
+def middlebury_published(root: Path) -> Path:
+    """What two archives unpack to: the same two sequences, and one without ground truth."""
+    for name in ("Alpha", "Beta"):
+        middlebury_sequence(root / "other-data" / name, root / "other-gt-flow" / name)
+    frames(root / "other-data" / "Gamma" / f"frame{i}.png" for i in (10, 11))
+    return root
+
+
+def middlebury_sequence(images: Path, truth: Path) -> None:
+    frames(images / f"frame{i}.png" for i in (10, 11))
+    flow = noise_flow(truth / "flow10.flo")
+    flow[:, 3, 4] = 1.7e9
+    write_flo(truth / "flow10.flo", flow)
 
 
 def footage(root: Path) -> Path:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from unrollflow.geometric_median import geometric_median
 from unrollflow.measures import MEASURES
 from unrollflow.ops import float32_island
 
@@ -22,8 +23,6 @@ SPEEDS = {"s0_10": (0, 10), "s10_40": (10, 40), "s40": (40, math.inf)}
 
 DISTANCES = {"d0_5": (0, 5), "d0_10": (0, 10), "d10_60": (10, 60), "d60_140": (60, 140)}
 """Pixels to the nearest motion boundary, as Sintel divides them, and closer: from, and under."""
-
-CONSTANT_FLOW_ITERATIONS = 50
 
 
 def endpoint_error(flow: Tensor, target: Tensor) -> Tensor:
@@ -83,27 +82,14 @@ def masked_image_mean(values: Tensor, chosen: Tensor) -> Tensor:
 def best_constant_flow(target: Tensor, valid: Tensor) -> Tensor:
     """The one flow vector an image that has the least mean end-point error: an oracle that needs the truth.
 
-    It is the geometric median of the valid target vectors, found by Weiszfeld's iteration (no maintained library
-    has it for tensors).
-
-    Args: target: (B, 2, H, W), pixels.   valid: (B, H, W) bool.   Returns: (B, 2, 1, 1), pixels.
-    Source: Weiszfeld, Sur le point pour lequel la somme des distances de n points donnes est minimum, 1937.
+    Args: target: (B, 2, H, W), pixels.   valid: (B, H, W) bool.   Returns: (B, 2, 1, 1), pixels; 0 without any.
 
     >>> target = torch.tensor([1.0, 1.0, 9.0]).view(1, 1, 1, 3).repeat(1, 2, 1, 1)
-    >>> best_constant_flow(target, torch.ones(1, 1, 3, dtype=torch.bool)).flatten().round(decimals=2).tolist()
+    >>> best_constant_flow(target, torch.ones(1, 1, 3, dtype=torch.bool)).flatten().tolist()
     [1.0, 1.0]
     """
-    chosen = valid.unsqueeze(1).to(target.dtype)
-    count = chosen.sum(dim=(2, 3), keepdim=True).clamp_min(1)
-    constant = (target * chosen).sum(dim=(2, 3), keepdim=True) / count
-    smallest = torch.finfo(target.dtype).eps
-    for _ in range(CONSTANT_FLOW_ITERATIONS):
-        distance = torch.linalg.vector_norm(target - constant, dim=1, keepdim=True).clamp_min(smallest)
-        weight = chosen / distance
-        constant = (target * weight).sum(dim=(2, 3), keepdim=True) / weight.sum(dim=(2, 3), keepdim=True).clamp_min(
-            smallest
-        )
-    return constant
+    medians = [geometric_median(flow[:, known]) for flow, known in zip(target, valid, strict=True)]
+    return torch.stack(medians).view(-1, 2, 1, 1)
 
 
 class ImageMeasures(NamedTuple):

@@ -1,6 +1,7 @@
 """`unrollflow predict`: flow of frames, videos and benchmarks' test sets, as files."""
 
 from argparse import ArgumentParser
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -10,14 +11,18 @@ from torch.utils.data import DataLoader, Dataset
 from unrollflow.contracts import FlowSample
 from unrollflow.data.codecs import IMAGE_SUFFIXES
 from unrollflow.data.frames import FramePairs
-from unrollflow.data.kitti import Kitti
+from unrollflow.data.kitti import FOLDERS, Frames, Kitti
+from unrollflow.data.pairs import BenchmarkPairs
 from unrollflow.data.sintel import Sintel
 from unrollflow.data.video import VideoPairs
 from unrollflow.module import UnsupervisedFlow
 from unrollflow.writers import FlowVideo, FlowWriter, KittiSubmission, SintelSubmission
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
-Submission = Literal["sintel", "kitti"]
+Submission = Literal["sintel", "kitti2012", "kitti2015"]
+
+KITTI_2012: tuple[Frames, ...] = ("colored_0", "image_0")
+"""Folders of KITTI 2012's frames; those in colour are taken where both are there."""
 
 
 def predict_from_arguments(arguments: list[str], trusted: list[str]) -> None:
@@ -64,7 +69,8 @@ def predict(
         trusted: beginnings of names that the checkpoint may ask for, besides ours.
 
     Raises:
-        FileNotFoundError, ValueError: if the checkpoint or a frame cannot be read, naming it.
+        FileNotFoundError, ValueError: if the checkpoint or a frame cannot be read, or a result would overwrite a frame,
+            naming it.
     """
     pairs, writer = task(frames, output, submission=submission, arrows=arrows)
     module = UnsupervisedFlow.load_from_checkpoint(ckpt_path, trusted=trusted)
@@ -87,18 +93,45 @@ def task(
     """The pairs to predict, and what writes their flow.
 
     Raises:
-        FileNotFoundError, ValueError: if the frames are not what they should be.
+        FileNotFoundError, ValueError: if the frames are not what they should be, or a result would overwrite one.
     """
     if submission is not None:
         if len(frames) != 1:
             raise ValueError(f"{len(frames)} paths given; --submission {submission} needs one, the benchmark's root.")
-        if submission == "sintel":
-            return Sintel(root=frames[0], split="test"), SintelSubmission(output)
-        return Kitti(root=frames[0], split="test"), KittiSubmission(output)
+        benchmark, packed = submission_task(frames[0], output, submission)
+        inputs = [image for pair in benchmark.pairs for image in (pair.image1, pair.image2)]
+        refuse_overwriting(inputs, (file for pair in benchmark.pairs for file in packed.files(pair.name)))
+        return benchmark, packed
     if len(frames) == 1 and is_video(frames[0]):
+        path = output / f"{frames[0].stem}.mp4"
+        refuse_overwriting(frames, [path])
         video = VideoPairs(frames[0])
-        return video, FlowVideo(output / f"{frames[0].stem}.mp4", rate=video.rate, arrows=arrows)
-    return FramePairs(frames[0] if len(frames) == 1 else tuple(frames)), FlowWriter(output)
+        return video, FlowVideo(path, rate=video.rate, arrows=arrows)
+    pairs, writer = FramePairs(frames[0] if len(frames) == 1 else tuple(frames)), FlowWriter(output)
+    refuse_overwriting(pairs.frames, (file for frame in pairs.frames[:-1] for file in writer.files(frame.stem)))
+    return pairs, writer
+
+
+def submission_task(root: Path, output: Path, submission: Submission) -> tuple[BenchmarkPairs, FlowWriter]:
+    """The pairs of a benchmark's test set, and what writes their flow as its server takes it."""
+    if submission == "sintel":
+        return Sintel(root=root, split="test"), SintelSubmission(output)
+    if submission == "kitti2015":
+        return Kitti(root=root, frames="image_2", split="test"), KittiSubmission(output, folder="flow")
+    there = [frames for frames in KITTI_2012 if (root / FOLDERS["test"] / frames).is_dir()]
+    return Kitti(root=root, frames=(*there, *KITTI_2012)[0], split="test"), KittiSubmission(output, folder=".")
+
+
+def refuse_overwriting(inputs: Iterable[Path], results: Iterable[Path]) -> None:
+    """Raise ValueError if a file to write is one of the files to read, by whatever name.
+
+    Args: inputs: those that are not there are left to their reader.   results: there or not.
+    """
+    # identities, not names: links, and file systems that do not tell A.png from a.png
+    read = {(status.st_dev, status.st_ino): path for path in inputs if path.exists() and (status := path.stat())}
+    for result in results:
+        if result.exists() and (path := read.get(((status := result.stat()).st_dev, status.st_ino))):
+            raise ValueError(f"the result {result} would overwrite {path}, which is read; choose another --output.")
 
 
 def is_video(path: Path) -> bool:

@@ -32,6 +32,8 @@ class FlowWriter(BasePredictionWriter):
         ValueError: if a sample's name leads out of the folder.
     """
 
+    endings: tuple[str, ...] = (".flo", ".png", "_visible.png")
+
     def __init__(self, output: Path) -> None:
         super().__init__(write_interval="batch")
         self.output = Path(output)
@@ -49,18 +51,23 @@ class FlowWriter(BasePredictionWriter):
     ) -> None:
         """Write the files of every sample of a batch."""
         for i, name in enumerate(batch["name"]):
-            target = (self.output / name).resolve()
-            if self.output.resolve() not in target.parents:
-                raise ValueError(f"sample {name!r} would be written outside {self.output}.")
             flow, visible = (field[i].float().cpu() for field in (prediction.flow, prediction.visible))
-            self.write(target, flow, visible)
+            self.write(self.files(name), flow, visible)
             self.written += 1
 
-    def write(self, target: Path, flow: Tensor, visible: Tensor) -> None:
-        """Write flow (2, H, W), pixels, and visibility (1, H, W) of a sample; `target` lacks its ending."""
-        write_flo(target.with_name(f"{target.name}.flo"), flow)
-        write_image(target.with_name(f"{target.name}.png"), flow_to_rgb(flow))
-        write_image(target.with_name(f"{target.name}_visible.png"), visible)
+    def files(self, name: str) -> list[Path]:
+        """The files that a sample becomes."""
+        target = (self.output / name).resolve()
+        if self.output.resolve() not in target.parents:
+            raise ValueError(f"sample {name!r} would be written outside {self.output}.")
+        return [target.with_name(f"{target.name}{ending}") for ending in self.endings]
+
+    def write(self, files: list[Path], flow: Tensor, visible: Tensor) -> None:
+        """Write flow (2, H, W), pixels, and visibility (1, H, W) of a sample."""
+        flo, colours, seen = files
+        write_flo(flo, flow)
+        write_image(colours, flow_to_rgb(flow))
+        write_image(seen, visible)
 
 
 class SintelSubmission(FlowWriter):
@@ -69,20 +76,31 @@ class SintelSubmission(FlowWriter):
     Source: Butler et al., A Naturalistic Open Source Movie for Optical Flow Evaluation, ECCV 2012, and its website.
     """
 
-    def write(self, target: Path, flow: Tensor, visible: Tensor) -> None:
+    endings = (".flo",)
+
+    def write(self, files: list[Path], flow: Tensor, visible: Tensor) -> None:
         """Write one flow."""
-        write_flo(target.with_name(f"{target.name}.flo"), flow)
+        write_flo(files[0], flow)
 
 
 class KittiSubmission(FlowWriter):
-    """Writes flow/NNNNNN_10.png, 16 bits and valid everywhere: the folder whose zip KITTI 2012 and 2015 take.
+    """Writes NNNNNN_10.png, 16 bits and valid everywhere: what KITTI takes, packed as a zip.
+
+    Args:
+        output: folder to pack; KITTI 2012 wants the pictures in it, KITTI 2015 in its folder flow/.
+        folder: where below it the pictures are.
 
     Source: development kits of KITTI 2012 and 2015.
     """
 
-    def write(self, target: Path, flow: Tensor, visible: Tensor) -> None:
+    endings = (".png",)
+
+    def __init__(self, output: Path, *, folder: str) -> None:
+        super().__init__(Path(output) / folder)
+
+    def write(self, files: list[Path], flow: Tensor, visible: Tensor) -> None:
         """Write one flow."""
-        write_kitti_flow(target.parent / "flow" / f"{target.name}.png", flow)
+        write_kitti_flow(files[0], flow)
 
 
 class FlowVideo(BasePredictionWriter):

@@ -36,6 +36,29 @@ def test_a_sequence_without_flow_or_a_frame_is_left_out_and_counted(tmp_path: Pa
         Middlebury(root=tmp_path)
 
 
+def test_what_the_published_archives_unpack_to_is_read(tmp_path: Path) -> None:
+    trees.middlebury_published(tmp_path)
+    alpha, beta = Middlebury(root=tmp_path)
+    assert (alpha["name"], beta["name"]) == ("Alpha", "Beta")
+    assert torch.equal(beta["image1"], read_image(tmp_path / "other-data" / "Beta" / "frame10.png"))
+    assert torch.equal(beta["image2"], read_image(tmp_path / "other-data" / "Beta" / "frame11.png"))
+    flow = read_flo(tmp_path / "other-gt-flow" / "Beta" / "flow10.flo")
+    assert torch.equal(beta["flow"][:, beta["valid"]], flow[:, beta["valid"]])
+    assert beta["valid"].sum() == 64 * 96 - 1
+    # a sequence that was published without ground truth is not missing any
+    assert Middlebury(root=tmp_path).skipped == 0
+    assert [sample["name"] for sample in Middlebury(root=tmp_path, labels=False)] == ["Alpha", "Beta", "Gamma"]
+
+
+def test_of_the_published_archives_what_is_missing_is_told(tmp_path: Path) -> None:
+    trees.middlebury_published(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"flow10\.flo; expected is other-data/.* with other-gt-flow/"):
+        Middlebury(root=tmp_path / "other-data")  # the one archive's folder alone
+    (tmp_path / "other-data" / "Alpha" / "frame11.png").unlink()
+    with pytest.warns(UserWarning, match=r"1 of 2 pairs lack a file .*other-data/Alpha/frame11\.png"):
+        assert [s["name"] for s in Middlebury(root=tmp_path)] == ["Beta"]
+
+
 def test_a_folder_without_sequences_says_how_it_must_look(tmp_path: Path) -> None:
     for root in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(FileNotFoundError, match=rf"{root}.*frame10\.png, frame11\.png"):

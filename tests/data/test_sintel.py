@@ -25,7 +25,7 @@ def test_splits_hold_their_scenes_pass_by_pass(tmp_path: Path, split: str, scene
 
 def test_a_sample_has_its_frames_its_flow_and_its_maps(tmp_path: Path) -> None:
     folder = trees.sintel(tmp_path) / "training"
-    sample = Sintel(root=tmp_path, passes=("final",))[1]
+    sample = Sintel(root=tmp_path, passes=("final",), invalid="exclude")[1]
     assert sample["name"] == "final/alley_1/frame_0002"
     assert torch.equal(sample["image1"], read_image(folder / "final" / "alley_1" / "frame_0002.png"))
     assert torch.equal(sample["image2"], read_image(folder / "final" / "alley_1" / "frame_0003.png"))
@@ -34,6 +34,28 @@ def test_a_sample_has_its_frames_its_flow_and_its_maps(tmp_path: Path) -> None:
     assert not sample["flow"][:, :12].any()  # the rows that the invalid map marks
     assert torch.equal(sample["valid"], (torch.arange(64) >= 12).view(-1, 1).expand(64, 96))
     assert torch.equal(sample["occluded"], (torch.arange(64) < 2).view(-1, 1).expand(64, 96))
+
+
+def test_pixels_marked_invalid_count_as_in_the_fields_figures(tmp_path: Path) -> None:
+    path = trees.sintel(tmp_path) / "training" / "flow" / "alley_1" / "frame_0002.flo"
+    flow = read_flo(path)
+    flow[0, 3, 4] = 1.7e9
+    write_flo(path, flow)
+    counted, excluded = (Sintel(root=tmp_path, invalid=i)[1] for i in ("count", "exclude"))  # type: ignore[arg-type]
+    known = torch.ones(64, 96, dtype=torch.bool)
+    known[3, 4] = False  # unknown flow counts in no case
+    assert torch.equal(Sintel(root=tmp_path)[1]["valid"], known)
+    assert torch.equal(counted["valid"], known)
+    assert torch.equal(counted["flow"][:, known], flow[:, known])
+    assert torch.equal(excluded["valid"], (torch.arange(64) >= 12).view(-1, 1).expand(64, 96))
+    assert torch.equal(counted["occluded"], excluded["occluded"])
+
+
+def test_maps_that_are_not_read_need_not_be_there(tmp_path: Path) -> None:
+    (trees.sintel(tmp_path) / "training" / "invalid").rename(tmp_path / "elsewhere")
+    assert Sintel(root=tmp_path).partial == 0
+    with pytest.warns(UserWarning, match="8 lack a map"):
+        assert Sintel(root=tmp_path, invalid="exclude")[0]["valid"].all()
 
 
 def test_the_test_scenes_have_no_ground_truth(tmp_path: Path) -> None:
@@ -59,7 +81,7 @@ def test_an_incomplete_scene_is_used_as_far_as_it_goes_and_counted(tmp_path: Pat
     (folder / "occlusions" / "alley_1" / "frame_0002.png").unlink()
     (folder / "invalid" / "alley_2" / "frame_0001.png").unlink()
     with pytest.warns(UserWarning, match=r"2 of 4 pairs lack a file .*alley_1/frame_0001\.flo.*; 2 lack a map") as told:
-        dataset = Sintel(root=tmp_path, passes=("clean",))
+        dataset = Sintel(root=tmp_path, passes=("clean",), invalid="exclude")
     assert (len(told), told[0].filename) == (1, __file__)
     assert names(dataset) == ["clean/alley_1/frame_0002", "clean/alley_2/frame_0001"]
     assert (dataset.skipped, dataset.partial) == (2, 2)
@@ -87,7 +109,7 @@ def test_ground_truth_of_another_size_is_named(tmp_path: Path, kind: str) -> Non
     else:
         trees.mask(folder / kind / "alley_1" / "frame_0001.png", rows=1, size=(64, 95))
     with pytest.raises(ValueError, match=rf"{kind}/alley_1/frame_0001.* is 64x95 pixels, but its frames are 64x96"):
-        Sintel(root=tmp_path)[0]
+        Sintel(root=tmp_path, invalid="exclude")[0]
 
 
 @pytest.mark.parametrize("missing", ["training", "training/final", "training/flow"])
@@ -105,6 +127,8 @@ def test_a_misspelt_choice_is_told(tmp_path: Path) -> None:
         Sintel(root=tmp_path, passes=("clean", "albedo"))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="passes is empty"):
         Sintel(root=tmp_path, passes=())
+    with pytest.raises(ValueError, match="invalid is 'drop'; expected is count or exclude"):
+        Sintel(root=tmp_path, invalid="drop")  # type: ignore[arg-type]
 
 
 def test_the_split_parts_the_23_scenes_into_12_and_11(tmp_path: Path) -> None:
@@ -140,7 +164,7 @@ def test_raw_shots_are_paired_in_natural_order_and_not_across(tmp_path: Path) ->
 @pytest.mark.filterwarnings("ignore:.*is incomplete")
 def test_the_real_flow_is_what_its_bytes_say(real_data: Callable[[str], Path]) -> None:
     root = real_data("sintel")
-    dataset = Sintel(root=root)
+    dataset = Sintel(root=root, invalid="exclude")
     assert len(dataset) >= 1
     for sample in dataset:
         path = root / "training" / "flow" / f"{sample['name'].partition('/')[2]}.flo"

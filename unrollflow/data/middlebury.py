@@ -5,15 +5,24 @@ from pathlib import Path
 from unrollflow.data.pairs import BenchmarkPairs, Pair, require_folder
 
 FRAMES = ("frame10.png", "frame11.png")
-LAYOUT = "folders with frame10.png, frame11.png and flow10.flo, such as RubberWhale/frame10.png"
+FLOW = "flow10.flo"
+IMAGES_FOLDER, FLOW_FOLDER = "other-data", "other-gt-flow"
+"""What the published archives unpack to, side by side."""
+
+LAYOUT = (
+    "other-data/RubberWhale/frame10.png and frame11.png with other-gt-flow/RubberWhale/flow10.flo, as published, or a "
+    "folder for each sequence, such as RubberWhale, with frame10.png, frame11.png and flow10.flo"
+)
 
 
 class Middlebury(BenchmarkPairs):
     """Sequences of a folder, by name, such as "RubberWhale"; unknown flow is not valid, occlusions are not known.
 
     Args:
-        root: folder of the sequences' folders.
-        labels: False: ground truth is neither needed nor read.
+        root: folder that holds other-data/ and other-gt-flow/, as published, or the sequences' folders, each with its
+            frames and its flow.
+        labels: False: ground truth is neither needed nor read. As published, four of the twelve sequences have none;
+            they are no samples otherwise.
 
     Raises:
         FileNotFoundError: if there is no such folder, or no sequence is complete.
@@ -23,14 +32,18 @@ class Middlebury(BenchmarkPairs):
 
     def __init__(self, *, root: Path, labels: bool = True) -> None:
         require_folder(Path(root), layout=LAYOUT)
-        folders = sorted({frame.parent for name in FRAMES for frame in Path(root).glob(f"*/{name}")})
+        published = (Path(root) / IMAGES_FOLDER).is_dir()
+        images, flows = (Path(root) / f if published else Path(root) for f in (IMAGES_FOLDER, FLOW_FOLDER))
+        # as published, the folders of flow tell which sequences should be complete
+        there, files = (flows, [FLOW]) if published and labels else (images, FRAMES)
+        names = sorted({file.parent.name for name in files for file in there.glob(f"*/{name}")})
         candidates = [
             Pair(
-                folder.name,
-                folder / FRAMES[0],
-                folder / FRAMES[1],
-                {"flow": folder / "flow10.flo"} if labels else {},
+                name,
+                images / name / FRAMES[0],
+                images / name / FRAMES[1],
+                {"flow": flows / name / FLOW} if labels else {},
             )
-            for folder in folders
+            for name in names
         ]
         super().__init__(candidates, root=Path(root), layout=LAYOUT)

@@ -102,7 +102,7 @@ class BenchmarkPairs(Dataset[FlowSample]):
         Args: files: that are there.   size: (H, W) of the frames, which the files must have.
         """
         flow = fitting(read_flo(files["flow"]), files["flow"], size)
-        valid = flow.abs().amax(dim=0) <= UNKNOWN_FLOW  # False for NaN
+        valid = below_unknown(flow)
         if "invalid" in files:
             valid &= ~fitting(read_mask(files["invalid"]), files["invalid"], size)
         truth = known(flow, valid)
@@ -130,7 +130,7 @@ def below_unknown(flow: Tensor) -> Tensor:
     smallest, largest = flow.aminmax()  # one pass tells what most files are: known everywhere
     if smallest >= -UNKNOWN_FLOW and largest <= UNKNOWN_FLOW:
         return torch.ones(flow.shape[-2:], dtype=torch.bool)
-    return (flow.abs() <= UNKNOWN_FLOW).all(dim=0)
+    return flow.abs().amax(dim=0) <= UNKNOWN_FLOW  # False for NaN
 
 
 def flow_file(pair: Pair) -> list[Path]:

@@ -20,6 +20,7 @@ from unrollflow.data.pairs import (
 
 Pass = Literal["clean", "final"]
 SintelSplit = Literal["all", "train", "validation", "test"]
+Invalid = Literal["count", "exclude"]
 
 LAYOUT = (
     "training/{clean,final}/<scene>/frame_0001.png with training/flow/<scene>/frame_0001.flo "
@@ -42,8 +43,9 @@ Source: Liu et al., Learning by Analogy, CVPR 2020 (the released code of ARFlow,
 class Sintel(BenchmarkPairs):
     """Neighbouring frames of MPI Sintel; a sample is named pass/scene/frame, such as "clean/alley_1/frame_0001".
 
-    Pixels that the invalid map marks are not valid. A pair without an invalid map is valid everywhere, one without an
-    occlusion map has no `occluded`; both count as partial.
+    The field's figures count every pixel whose flow is known, also those that the invalid map marks (RAFT, ARFlow and
+    SMURF read no such map); so does this set, unless told otherwise. A pair without a map that is read counts as
+    partial: without an invalid map it is valid everywhere, without an occlusion map it has no `occluded`.
 
     Args:
         root: folder that holds training/ and test/.
@@ -51,6 +53,7 @@ class Sintel(BenchmarkPairs):
             (see :data:`TRAIN_SCENES`), or the "test" scenes, which have no ground truth.
         passes: "clean", "final", or both, one after the other.
         labels: False: ground truth is neither needed nor read, which is all that unsupervised training wants.
+        invalid: "count" pixels that the invalid map marks, or "exclude" them from what is valid.
 
     Raises:
         FileNotFoundError: if a folder is missing, or no pair is complete.
@@ -65,14 +68,17 @@ class Sintel(BenchmarkPairs):
         split: SintelSplit = "all",
         passes: tuple[Pass, ...] = ("clean", "final"),
         labels: bool = True,
+        invalid: Invalid = "count",
     ) -> None:
         check_choices("split", [split], SintelSplit)
         check_choices("passes", passes, Pass)
+        check_choices("invalid", [invalid], Invalid)
         folder = Path(root) / ("test" if split == "test" else "training")
         labels = labels and split != "test"
         for needed in (*passes, "flow") if labels else passes:
             require_folder(folder / needed, layout=LAYOUT)
-        candidates = (pair for name in passes for pair in scene_pairs(folder, name, split, labels))
+        pairs = (pair for name in passes for pair in scene_pairs(folder, name, split, labels))
+        candidates = pairs if invalid == "exclude" else map(counting_invalid, pairs)
         super().__init__(candidates, root=Path(root), layout=LAYOUT)
 
 
@@ -126,6 +132,11 @@ def truth_files(folder: Path, scene: str, stem: str) -> dict[str, Path]:
         "occluded": folder / "occlusions" / scene / f"{stem}.png",
         "invalid": folder / "invalid" / scene / f"{stem}.png",
     }
+
+
+def counting_invalid(pair: Pair) -> Pair:
+    """A pair whose map of invalid pixels is not read."""
+    return pair._replace(truth={kind: file for kind, file in pair.truth.items() if kind != "invalid"})
 
 
 def chosen(scene: str, split: SintelSplit) -> bool:
