@@ -81,6 +81,7 @@ def test_validate_by_checkpoint_alone(
     output = said(capsys)
     assert "Alpha" in output
     assert "Beta" in output
+    assert output.index("EPE of zero flow") < output.index("every sample") < output.index("figures  ")
     (average,) = (line.split() for line in output.splitlines() if line.startswith("EPE of zero flow"))
     # mean of images, of all pixels, interval, images
     assert average[-5:] == ["1.000", "1.000", "1.000", "1.000", "2"]

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -81,6 +81,9 @@ COMPONENT = st.floats(-400, 400, width=32) | st.integers(-3, 3).map(float)
 """Of a flow, pixels: anything, and often what another pixel has, too."""
 
 
+@example([(0.0, 0.0), (0.0, 2.2420775429197073e-44)], 1)
+@example([(1e-22, 0.0), (0.0, 1e-22), (1e-22, 3e-22)], 2)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(st.tuples(COMPONENT, COMPONENT), min_size=1, max_size=12), st.integers(1, 30))
 def test_no_vector_of_the_image_beats_the_best_constant(vectors: list[tuple[float, float]], plateau: int) -> None:
     points = torch.tensor([*vectors, *plateau * vectors[:1]]).T  # (2, N)

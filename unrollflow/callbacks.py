@@ -109,12 +109,10 @@ class RunReport(CountsSteps):
         self._report(trainer)
 
     @rank_zero_only
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Report a validation that is not part of a fit."""
-        if trainer.state.fn != "fit":
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Report a validation or a test that is not part of a fit, after the table that its end prints."""
+        if stage in ("validate", "test"):
             self._report(trainer)
-
-    on_test_end = on_validation_end
 
     def _report(self, trainer: pl.Trainer) -> None:
         directory = run_directory(trainer)

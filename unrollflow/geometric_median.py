@@ -36,15 +36,14 @@ def geometric_median(points: Tensor) -> Tensor:
         return origin
     median = points.median(dim=1).values
     spread = mean_distance(median, points)
-    if not 0 < spread < math.inf:  # all points are one, or one of them is no number
+    if not torch.finfo(points.dtype).tiny < spread < math.inf:  # all points are one, or one of them is no number
         return median
-    centre = median.double().cpu().numpy()
-    for share in ROUNDINGS:
-        radius = share * spread
+    scaled, centre = (points - median.view(2, 1)) / spread, np.zeros(2)
+    for radius in ROUNDINGS:
         options = {"gtol": SLOPE, "initial_trust_radius": 10 * radius}  # the rounding before was ten times as wide
         search = partial(minimize, rounded_distance, jac=True, hess=rounded_curvature, method="trust-exact")
-        centre = search(x0=centre, args=(points, radius), options=options).x
-    found = points.new_tensor(centre)
+        centre = search(x0=centre, args=(scaled, radius), options=options).x
+    found = median + spread * points.new_tensor(centre)
     nearest = points[:, distance(found, points).argmin()]
     return min((origin, median, nearest, found), key=lambda candidate: mean_distance(candidate, points))
 

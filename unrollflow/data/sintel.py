@@ -43,9 +43,9 @@ Source: Liu et al., Learning by Analogy, CVPR 2020 (the released code of ARFlow,
 class Sintel(BenchmarkPairs):
     """Neighbouring frames of MPI Sintel; a sample is named pass/scene/frame, such as "clean/alley_1/frame_0001".
 
-    The field's figures count every pixel whose flow is known, also those that the invalid map marks (RAFT, ARFlow and
-    SMURF read no such map); so does this set, unless told otherwise. A pair without a map that is read counts as
-    partial: without an invalid map it is valid everywhere, without an occlusion map it has no `occluded`.
+    The field's figures count every pixel whose flow is known, also those that the invalid map marks (the evaluations of
+    RAFT, ARFlow and SMURF read no such map); so does this set, unless told otherwise. A pair without a map that is read
+    counts as partial: without an invalid map it is valid everywhere, without an occlusion map it has no `occluded`.
 
     Args:
         root: folder that holds training/ and test/.
