@@ -44,10 +44,13 @@ def step(model: UnsupervisedFlow, batch: FlowSample) -> None:
 
 
 def frames(side: int) -> FlowSample:
-    """A batch of noise, with square superpixels."""
+    """A batch of noise, with square superpixels, and a flow to learn."""
     image1, image2 = (torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(s)) for s in (0, 1))
     rows = 10 * torch.arange(side) // side
     segments = 10 * rows.unsqueeze(1) + rows
     return collate(
-        [FlowSample(image1=image1[i], image2=image2[i], name=f"noise {i}", segments=segments) for i in range(2)]
+        [
+            FlowSample(image1=image1[i], image2=image2[i], name=f"noise {i}", segments=segments, flow=image1[i, :2])
+            for i in range(2)
+        ]
     )

@@ -9,13 +9,14 @@ from typing import Any, cast
 
 import pytest
 import yaml
+from torch.optim.lr_scheduler import LRScheduler
 
 from tests import trees
 from tests.assembly import CONFIGS, build, build_model, frames, step
 from tests.command import BRIEF, csv_logger, run_one_step, words
 from unrollflow.cli import main
 from unrollflow.data import FlowDataModule
-from unrollflow.losses import Smoothness
+from unrollflow.losses import Objective, Smoothness
 
 FILES = sorted(CONFIGS.rglob("*.yaml"))
 QUICKSTART = CONFIGS / "experiment" / "quickstart.yaml"
@@ -23,9 +24,13 @@ PARTS = ("backbone", "photometric", "smoothness", "objective", "distillation", "
 ATOMS = [path for part in PARTS for path in sorted((CONFIGS / part).glob("*.yaml"))]
 FIVE_LEVELS = CONFIGS / "backbone" / "pwclite.yaml"
 EXPERIMENTS = sorted((CONFIGS / "experiment").glob("*.yaml"))
-RECIPES = [path for path in EXPERIMENTS if path.stem.startswith(("arflow_", "raft_"))]
+EMBEDDED = ("quickstart", "moving_layers_gpu", "raft_moving_layers")
+RECIPES = [path for path in EXPERIMENTS if path.stem not in (*EMBEDDED, "video")]
 LARGE_FRAMES = (384, 832)
 """Frames of the trees that the recipes step on: as large as their largest crop."""
+
+INJECTED = {Objective: ("photometric", "smoothness"), LRScheduler: ("optimizer",)}
+"""Arguments that the module gives, not the file."""
 
 VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)  # nn.Module's own
 ON_A_CPU = ("--trainer.accelerator", "cpu", "--trainer.devices", "1")
@@ -50,6 +55,7 @@ TRAINING: dict[str, tuple[Callable[[Path], Path], Callable[[Path], Path]]] = {
     "kitti_raft": (trees.kitti_multiview, trees.kitti),
     "kitti_raw": (trees.kitti_raw, trees.kitti),
     "sintel": (trees.sintel, trees.sintel),
+    "labels": (trees.labelled, trees.sintel),
     "sintel_raft": (trees.sintel, trees.sintel),
     "sintel_raw": (trees.sintel_raw, trees.sintel),
     "things": (trees.things, trees.things),
@@ -82,7 +88,7 @@ def test_every_argument_of_our_classes_is_stated(path: Path) -> None:
         cls = getattr(import_module(module), name)
         if not module.startswith("unrollflow"):
             continue
-        injected = {"photometric", "smoothness"} if name.endswith("Objective") else set()
+        injected = {name for parent, names in INJECTED.items() if issubclass(cls, parent) for name in names}
         parameters = inspect.signature(cls).parameters.values()
         expected = {p.name for p in parameters if p.kind not in VARIADIC} - injected
         assert set(node.get("init_args", {})) == expected, node["class_path"]
@@ -109,7 +115,7 @@ def test_every_smoothness_term_has_an_atom() -> None:
     assert ours == shipped
 
 
-@pytest.mark.parametrize("path", [p for p in EXPERIMENTS if p.stem != "video" and p not in RECIPES], ids=identify)
+@pytest.mark.parametrize("path", [CONFIGS / "experiment" / f"{name}.yaml" for name in EMBEDDED], ids=identify)
 def test_experiment_trains_and_validates_one_step(path: Path, tmp_path: Path) -> None:
     run_one_step(tmp_path, path, *ON_A_CPU)
 
@@ -154,8 +160,15 @@ def tree_options(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch | None
     if monkeypatch is not None:
         monkeypatch.setattr(trees, "SIZE", (128, 128))
     validation = TRAINING[name][1](folder / "validation")
-    pairs = ["--data.train.pairs", str(train / "pairs.txt")] if name == "kitti_raw" else []
-    return ["--data.train.root", str(train), "--data.validation.root", str(validation), *pairs]
+    arguments = train_arguments(name, train) | {"validation.root": validation}
+    return [word for key, path in arguments.items() for word in (f"--data.{key}", str(path))]
+
+
+def train_arguments(name: str, root: Path) -> dict[str, Path]:
+    """Paths of a data atom's training set in its tree."""
+    if name == "labels":
+        return {"train.root": root / "frames", "train.labels": root / "labels"}
+    return {"train.root": root} | ({"train.pairs": root / "pairs.txt"} if name == "kitti_raw" else {})
 
 
 @pytest.mark.slow
@@ -220,11 +233,11 @@ def test_each_benchmark_evaluates_a_tree_of_its_layout(name: str, tmp_path: Path
 @pytest.mark.parametrize("name", sorted(TRAINING))
 def test_each_benchmark_trains_on_a_tree_of_its_layout(name: str, tmp_path: Path) -> None:
     atom = small(CONFIGS / "data" / f"{name}.yaml", cache=tmp_path / "cache")
-    for i, part in enumerate(("train", "validation")):
-        root = TRAINING[name][i](tmp_path / f"data{i}")
-        atom[part]["init_args"]["root"] = str(root)
-        atom[part]["init_args"] |= {"pairs": str(root / "pairs.txt")} if "pairs" in atom[part]["init_args"] else {}
-    check_training(atom)
+    train, validation = (write(tmp_path / f"data{i}") for i, write in enumerate(TRAINING[name]))
+    atom["validation"]["init_args"]["root"] = str(validation)
+    for key, path in train_arguments(name, train).items():
+        atom["train"]["init_args"][key.removeprefix("train.")] = str(path)
+    check_training(atom, labelled=name == "labels")
 
 
 def test_the_mixture_trains_on_trees_of_their_layouts(tmp_path: Path) -> None:
@@ -266,12 +279,12 @@ def small(path: Path, cache: Path | None = None) -> dict[str, Any]:
     return cast(dict[str, Any], atom | {"workers": 0, "batch_size": 2})
 
 
-def check_training(atom: dict[str, Any]) -> None:
-    """A batch of 64x64 crops without ground truth makes a step, and the validation yields something."""
+def check_training(atom: dict[str, Any], *, labelled: bool = False) -> None:
+    """A batch of 64x64 crops, without ground truth unless labelled, makes a step; the validation yields something."""
     module = build(FlowDataModule, atom)
     batch = next(iter(module.train_dataloader()))
     assert tuple(batch["image1"].shape) == (2, 3, 64, 64)
-    assert "flow" not in batch
+    assert ("flow" in batch) == labelled
     step(build_model(QUICKSTART), batch)
     assert next(iter(module.val_dataloader()))["image1"].isfinite().all()
 

@@ -164,6 +164,18 @@ def middlebury_sequence(images: Path, truth: Path) -> None:
     write_flo(truth / "flow10.flo", flow)
 
 
+def labelled(root: Path) -> Path:
+    """Two clips of three frames, and below labels/ the flow of the first two of each, unknown in its first row."""
+    for clip in ("one", "two"):
+        frames(root / "frames" / clip / f"{i}.png" for i in range(3))
+        for i in range(2):
+            path = root / "labels" / clip / f"{i}.flo"
+            flow = noise_flow(path)
+            flow[:, 0] = 1e10
+            write_flo(path, flow)
+    return root
+
+
 def footage(root: Path) -> Path:
     """A video and two folders of frames."""
     write_video(root / "a.mp4", moving(4, seed=0, size=(104, 136)))

@@ -1,4 +1,4 @@
-"""The command line: `unrollflow fit | validate | test` (LightningCLI), `predict`, `label` and `import` on plain files."""
+"""The command line: `unrollflow fit | validate | test` (LightningCLI); `predict`, `label`, `import` on plain files."""
 
 import re
 import sys

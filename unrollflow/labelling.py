@@ -144,7 +144,8 @@ class Labeller(pl.LightningModule):
 class LabelWriter(FlowWriter):
     """Writes NAME.flo, with flow of 1e10 px where it is not known, as Middlebury does."""
 
-    def write(self, target: Path, flow: Tensor, visible: Tensor) -> None:
+    endings = (".flo",)
+
+    def write(self, files: list[Path], flow: Tensor, visible: Tensor) -> None:
         """Write one label."""
-        unknown = torch.full_like(flow, UNKNOWN)
-        write_flo(target.with_name(f"{target.name}.flo"), torch.where(visible > 0, flow, unknown))
+        write_flo(files[0], torch.where(visible > 0, flow, torch.full_like(flow, UNKNOWN)))
