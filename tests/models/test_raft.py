@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from unrollflow.contracts import FlowNetwork
 from unrollflow.models import RAFT
@@ -136,3 +136,16 @@ def test_sizes_that_do_not_fit_are_named() -> None:
         tiny()(torch.rand(1, 3, 36, 48), torch.rand(1, 3, 36, 48))
     with pytest.raises(ValueError, match="two of one shape"):
         tiny()(torch.rand(1, 3, 32, 48), torch.rand(1, 3, 32, 40))
+
+
+def test_frozen_norm_keeps_its_statistics_and_trains_its_weight() -> None:
+    model, (image1, image2) = tiny(context_norm="frozen").train(), images()
+    norm = model.context.norm
+    assert isinstance(norm, nn.BatchNorm2d)
+    forward, _ = model.both(image1, image2)
+    forward[-1].flow.sum().backward()  # type: ignore[no-untyped-call]
+    assert norm.running_mean is not None
+    assert not norm.running_mean.any(), "as at the start"
+    assert norm.weight.grad is not None
+    alone = model.both(image1[:1], image2[:1])[0][-1].flow
+    torch.testing.assert_close(forward[-1].flow[:1], alone, atol=1e-4, rtol=1e-4)
