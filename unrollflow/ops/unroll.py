@@ -5,11 +5,10 @@ arXiv 2011.14814) and its released code: c is the weighted gradient, q its spars
 of the constraint q = c, rho the weight of that constraint, lam the weight of |q|, eta the multiplier's step.
 """
 
-from contextlib import nullcontext
-
 import torch
 from torch import Tensor
 
+from unrollflow.ops.fused_cost import Constants, FusedCost
 from unrollflow.ops.precision import float32_island
 
 
@@ -78,15 +77,20 @@ def unrolled_cost(
             them, as the released code does.
         initial_term: True (released) counts t = 0, where q = beta = 0, a plain quadratic; False averages t = 1..T.
 
+    Raises:
+        ValueError: as :func:`unroll`.
+        RuntimeError: in a backward pass that is itself to be differentiated: the slope is computed with the value, in
+            one pass (:mod:`~unrollflow.ops.fused_cost`), and has no derivative of its own.
+
     Source: algorithm of the released code (models/admm.py, losses/flow_loss.py).
 
     >>> unrolled_cost(torch.tensor([0.5, 4.0]), lam=1.0, rho=1.0).tolist()
     [0.3125, 5.0]
     """
-    with torch.no_grad() if detach else nullcontext():
-        iterates = unroll(c, lam=lam, rho=rho, eta=eta, steps=steps)
-    costs = [rho / 2 * (q - c + beta).square() for q, beta in iterates[0 if initial_term else 1 :]]
-    return torch.stack(costs).mean(dim=0)
+    check(lam=lam, rho=rho, steps=steps)
+    constants = Constants(lam, rho, eta, steps, detach, initial_term)
+    cost: Tensor = FusedCost.apply(c, constants)  # type: ignore[no-untyped-call]  # torch's has no annotations
+    return cost
 
 
 def check(*, lam: float, rho: float, steps: int) -> None:
