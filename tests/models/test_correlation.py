@@ -3,15 +3,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tests.references import shifted_products
 from unrollflow.models.correlation import BLOCK, cost_volume, unit_features
-
-
-def shifted_products(features1: Tensor, features2: Tensor, r: int) -> Tensor:
-    """The cost volume as its definition reads: the reference of the blocked products."""
-    height, width = features1.shape[-2:]
-    padded = F.pad(features2, [r] * 4)
-    shifts = [(y, x) for y in range(2 * r + 1) for x in range(2 * r + 1)]
-    return torch.stack([(features1 * padded[..., y : y + height, x : x + width]).mean(1) for y, x in shifts], dim=1)
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -22,7 +15,7 @@ def random(*shape: int, seed: int = 0) -> Tensor:
 @pytest.mark.parametrize("search_range", [1, 4])
 def test_equals_the_loop_over_shifts_with_its_gradients(width: int, search_range: int) -> None:
     f1, f2 = random(2, 6, 4, width), random(2, 6, 4, width, seed=1)
-    ours, reference = cost_volume(f1, f2, search_range=search_range), shifted_products(f1, f2, search_range)
+    ours, reference = (f(f1, f2, search_range=search_range) for f in (cost_volume, shifted_products))
     torch.testing.assert_close(ours, reference)
     weight = random(*ours.shape, seed=2).detach()
     for mine, theirs in zip(

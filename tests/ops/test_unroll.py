@@ -1,10 +1,9 @@
-from contextlib import nullcontext
-
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.references import composed_cost
 from unrollflow.ops import soft_threshold, unroll, unrolled_cost
 from unrollflow.ops.fused_cost import BLOCK
 
@@ -54,15 +53,6 @@ def test_threshold_passes_the_gradient_at_the_threshold_itself() -> None:
     assert gradient.tolist() == [1.0, 1.0, 0.0]
 
 
-def composed(
-    c: torch.Tensor, *, lam: float, rho: float, eta: float, steps: int, detach: bool, initial_term: bool
-) -> torch.Tensor:
-    """The cost as its definition reads, with autograd's slope: the reference of the fused pass."""
-    with torch.no_grad() if detach else nullcontext():
-        iterates = unroll(c, lam=lam, rho=rho, eta=eta, steps=steps)[0 if initial_term else 1 :]
-    return torch.stack([rho / 2 * (q - c + beta).square() for q, beta in iterates]).mean(dim=0)
-
-
 @given(
     st.floats(0, 2),
     st.floats(0.01, 2),
@@ -79,7 +69,7 @@ def test_fused_pass_is_its_definition(
     c = (2 * torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(steps))).requires_grad_()
     weight = torch.rand(shape, dtype=torch.float64)
     options = {"lam": lam, "rho": rho, "eta": eta, "steps": steps, "detach": detach, "initial_term": initial_term}
-    costs = [function(c, **options) for function in (unrolled_cost, composed)]
+    costs = [function(c, **options) for function in (unrolled_cost, composed_cost)]
     torch.testing.assert_close(*costs)
     torch.testing.assert_close(*(torch.autograd.grad((weight * cost).sum(), c)[0] for cost in costs))
 

@@ -1,0 +1,114 @@
+"""A training step of PWC-Lite: both directions, ternary loss, unrolled term, backward, Adam.
+
+The reference is the same step arranged as the released code arranges it: one direction decoded after the other, the
+cost volume by a loop over shifts, the unrolled cost by plain autograd. (The released code itself is not run here.)
+"""
+
+from collections.abc import Callable
+from functools import partial
+from unittest import mock
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.measuring import Row, in_turn, matrix_rate, peak_rise
+from tests.assembly import CONFIGS, build_model
+from tests.references import OneAfterTheOther, composed_cost, shifted_products
+from unrollflow import PWCLite
+from unrollflow.contracts import FlowSample
+from unrollflow.losses import smoothness
+from unrollflow.models import pwclite
+
+RECIPE = CONFIGS / "experiment" / "arflow_sintel_raw_unrolled.yaml"
+SIZES = {"4 x 128x192": (4, 128, 192), "1 x 384x832": (1, 384, 832)}
+LATE_STEP = 10**6
+"""At which the recipe has come to its ternary loss."""
+
+TARGET = 0.6
+Step = Callable[[], None]
+
+
+def training_step(kind: str, size: str) -> Step:
+    """A step of "ours" or of the "reference" on noise."""
+    batch, height, width = SIZES[size]
+    torch.manual_seed(0)
+    model = build_model(RECIPE)
+    if kind == "reference":
+        model.backbone = OneAfterTheOther()
+    optimizer = torch.optim.Adam(model.backbone.parameters(), lr=1e-4)
+    sample = FlowSample(image1=torch.rand(batch, 3, height, width), image2=torch.rand(batch, 3, height, width), name="")
+
+    def run() -> None:
+        optimizer.zero_grad()
+        forward, backward = model.backbone.both(sample["image1"], sample["image2"])
+        model.objective(sample, forward, backward, step=LATE_STEP).total.backward()
+        optimizer.step()
+
+    return run if kind == "ours" else partial(as_released, run)
+
+
+def as_released(run: Step) -> None:
+    """Run a step with the plain forms in the place of ours."""
+    with (
+        mock.patch.object(pwclite, "cost_volume", shifted_products),
+        mock.patch.object(smoothness, "unrolled_cost", composed_cost),
+    ):
+        run()
+
+
+def convolutions(size: str) -> tuple[Step, float]:
+    """The forward and backward passes of a step's convolutions, one by one on their own; and their GFLOP."""
+    batch, height, width = SIZES[size]
+    network = PWCLite()
+    calls: list[tuple[nn.Conv2d, Tensor]] = []
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(lambda module, inputs, _: calls.append((module, inputs[0].detach())))
+    images = torch.rand(2, batch, 3, height, width)
+    network.both(*images)
+
+    def run() -> None:
+        for module, features in calls:
+            output = nn.Conv2d.forward(module, features.requires_grad_(features.shape[1] > images.shape[2]))
+            output.backward(torch.ones_like(output))  # type: ignore[no-untyped-call]
+            features.grad = module.weight.grad = None
+
+    with FlopCounterMode(display=False) as counter:
+        run()
+    return run, counter.get_total_flops() / 1e9
+
+
+def smoothness_share(size: str) -> list[float]:
+    """Milliseconds of the recipe's unrolled term, both ways, and of the whole step."""
+    batch, height, width = SIZES[size]
+    term = build_model(RECIPE).objective.smoothness
+    flow = torch.randn(2 * batch, 2, height // 4, width // 4).requires_grad_()
+    image = torch.rand(2 * batch, 3, height, width)
+    return in_turn([lambda: term(flow, image).backward(), training_step("ours", size)], repeats=5)
+
+
+def rows(*, short: bool) -> list[Row]:
+    """Times and memory at both sizes, and the distance from the convolutions' floor."""
+    repeats = 1 if short else 5
+    found = []
+    for size in list(SIZES)[:1] if short else SIZES:
+        alone, operations = convolutions(size)
+        pair = [training_step(kind, size) for kind in ("ours", "reference")]
+        ours, reference, floor = in_turn([*pair, alone], repeats=repeats)
+        found += [
+            Row(f"training step {size} / as released arranges it", "ms", ours, reference, TARGET),
+            Row(f"training step {size} / its convolutions alone", "ms", ours, floor),
+            Row(
+                f"training step {size} / {operations:.0f} GFLOP at the matrix rate",
+                "ms",
+                ours,
+                1000 * operations / matrix_rate(),
+            ),
+        ]
+        if short:
+            continue
+        memory = [peak_rise(training_step, kind, size) for kind in ("ours", "reference")]
+        found.append(Row(f"training step {size} / as released arranges it, peak memory", "MB", *memory, TARGET))
+        found.append(Row(f"unrolled term / training step {size}", "ms", *smoothness_share(size), 0.01))
+    return found

@@ -1,0 +1,38 @@
+"""Plain forms of what the package computes in a faster way: for the tests' comparisons and the benchmarks'."""
+
+from contextlib import nullcontext
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from unrollflow.contracts import FlowEstimate
+from unrollflow.models.pwclite import PWCLite
+from unrollflow.ops import unroll
+
+
+def composed_cost(
+    c: Tensor, *, lam: float, rho: float, eta: float, steps: int, detach: bool, initial_term: bool
+) -> Tensor:
+    """The unrolled cost as its definition reads, with autograd's slope."""
+    with torch.no_grad() if detach else nullcontext():
+        iterates = unroll(c, lam=lam, rho=rho, eta=eta, steps=steps)[0 if initial_term else 1 :]
+    return torch.stack([rho / 2 * (q - c + beta).square() for q, beta in iterates]).mean(dim=0)
+
+
+def shifted_products(features1: Tensor, features2: Tensor, *, search_range: int) -> Tensor:
+    """The cost volume as its definition reads: a product for each shift."""
+    height, width = features1.shape[-2:]
+    padded = F.pad(features2, [search_range] * 4)
+    shifts = [(y, x) for y in range(2 * search_range + 1) for x in range(2 * search_range + 1)]
+    return torch.stack([(features1 * padded[..., y : y + height, x : x + width]).mean(1) for y, x in shifts], dim=1)
+
+
+class OneAfterTheOther(PWCLite):
+    """PWC-Lite that decodes forward and then backward flow, as the released code does."""
+
+    def both(self, image1: Tensor, image2: Tensor) -> tuple[list[FlowEstimate], list[FlowEstimate]]:
+        """As PWCLite's, in two batches."""
+        pairs = [features.chunk(2) for features in self._features(image1, image2)]
+        first, second = ([pair[i] for pair in pairs] for i in (0, 1))
+        return self._decode(first, second), self._decode(second, first)
