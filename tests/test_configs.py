@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import re
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
@@ -195,6 +196,15 @@ def test_a_recipe_differs_from_its_sibling_in_its_smoothness_alone_where_the_pap
         for config in (one, other):
             del config["model"]["smoothness"], config["model"]["objective"]
         assert one == other
+
+
+@pytest.mark.parametrize("path", [path for path in RECIPES if path.stem != "raft_labels"], ids=identify)
+def test_a_recipes_step_takes_the_batch_that_its_header_states_on_any_machine(path: Path) -> None:
+    config = yaml.safe_load(path.read_text())
+    trainer, data = (yaml.safe_load((path.parent / config[part]).read_text()) for part in ("trainer", "data"))
+    stated = re.search(r"batches of\W+(\d+)", path.read_text())
+    assert trainer["devices"] == 1
+    assert data["batch_size"] * trainer["accumulate_grad_batches"] == (int(stated[1]) if stated else 1)
 
 
 def test_own_footage_trains_and_validates_by_its_experiment(tmp_path: Path) -> None:

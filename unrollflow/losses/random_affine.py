@@ -28,7 +28,8 @@ class RandomAffine(View):
     Raises:
         ValueError: if a range is empty or not positive.
 
-    Source: ARFlow, Liu et al., CVPR 2020, and its released code (sp_transfroms.py), whose angle is not random: it is
+    Source: ARFlow, Liu et al., CVPR 2020, and its released code (sp_transfroms.py), whose relative angle is not random:
+    it is always the lowest of its range. In Cost Unrolling's copy of it the angle of both frames is constant, too:
     always the largest. Its `trans` is halved inside, so 0.2 there is 0.1 here.
     """
 
