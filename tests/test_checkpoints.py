@@ -68,6 +68,11 @@ def test_classes_from_elsewhere_are_refused(name: str) -> None:
     check_trusted({"backbone": {"class_path": name}}, "x.ckpt", trusted=[name.split(".")[0] + "."])
 
 
+def test_a_class_that_this_version_does_not_have_is_told_as_such() -> None:
+    with pytest.raises(ValueError, match=r"asks for unrollflow.callbacks.Gone, which this version .* does not define"):
+        check_trusted({"class_path": "unrollflow.callbacks.Gone"}, "x.ckpt")
+
+
 def test_only_what_a_trusted_package_defines_itself_is_trusted() -> None:
     with pytest.raises(ValueError, match=r"asks for unrollflow\.data\.codecs\.os\.system"):
         check_trusted({"backbone": "unrollflow.data.codecs.os.system"}, "x.ckpt")

@@ -141,6 +141,18 @@ def test_resume_goes_on_where_it_stopped(run: Path, tmp_path: Path) -> None:
     assert (before["global_step"], after["global_step"]) == (1, 2)
 
 
+def test_a_file_beside_the_command_is_no_class(
+    checkpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its name without a folder looks like one; such a run can be validated, and gone on with."""
+    monkeypatch.chdir(tmp_path)
+    Path("first.ckpt").write_bytes(Path(checkpoint).read_bytes())
+    run_one_step(tmp_path, QUICKSTART, "--model.init_weights", "first.ckpt")
+    last = str(tmp_path / "flow" / "version_0" / "checkpoints" / "last.ckpt")
+    main(["validate", "--ckpt_path", last])
+    run_one_step(tmp_path, QUICKSTART, "--model.init_weights", "first.ckpt", "--ckpt_path", last, epochs=2)
+
+
 def test_next_stage_starts_from_the_weights(checkpoint: str, tmp_path: Path) -> None:
     run_one_step(tmp_path, QUICKSTART, "--model.init_weights", checkpoint, "--model.optimizer.lr", "0.0",
                  "--model.smoothness", "configs/smoothness/tv_l1.yaml")  # fmt: skip
@@ -166,6 +178,10 @@ def test_released_weights_are_imported_and_start_a_training(tmp_path: Path) -> N
     after = torch.load(tmp_path / "flow" / "version_0" / "checkpoints" / "last.ckpt", weights_only=True)
     assert all(after["state_dict"][f"backbone.{name}"].equal(t) for name, t in network.state_dict().items())
     assert "is there already" in refusal(*arguments)
+    main([*arguments[:-1], str(tmp_path / "new" / "folder" / "weights.ckpt")])
+    for name in "ab":
+        write_image(tmp_path / f"{name}.png", torch.rand(3, 64, 64))
+    assert "--model.init_weights" in refusal("predict", str(tmp_path), "--ckpt_path", ours)
 
 
 def test_a_setting_that_differs_from_the_checkpoints_is_an_error_that_names_both(checkpoint: str) -> None:
@@ -214,9 +230,14 @@ def test_a_configuration_found_beside_a_checkpoint_may_not_name_classes_from_els
 ) -> None:
     copied = tmp_path / "copied.ckpt"
     copied.write_bytes(Path(checkpoint).read_bytes())
-    (tmp_path / "config.yaml").write_text("model: {smoothness: {class_path: tests.outside.Mine}}\n")
-    message = refusal("validate", "--ckpt_path", str(copied))
-    assert "asks for tests.outside.Mine" in message
+    for config, name in (
+        ("model: {smoothness: {class_path: tests.outside.Mine}}", "tests.outside.Mine"),
+        ("model: {optimizer: os.system, init_weights: last.ckpt}", "os.system"),
+        ("trainer: {callbacks: [{class_path: __main__.Mine}]}", "__main__.Mine"),
+    ):
+        (tmp_path / "config.yaml").write_text(config)
+        message = refusal("validate", "--ckpt_path", str(copied))
+        assert f"asks for {name}; a checkpoint may only build" in message
 
 
 def test_anyones_smoothness_trains_resumes_and_predicts_once_it_is_trusted(tmp_path: Path) -> None:

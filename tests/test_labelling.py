@@ -63,6 +63,11 @@ def test_the_command_writes_labels_that_a_training_reads(tmp_path: Path, capsys:
     main(command)
     assert "1 label(s) written" in capsys.readouterr().out
     assert kept.stat().st_mtime_ns == before, "what is there stays"
+    other = tmp_path / "other.ckpt"
+    run_one_step(tmp_path, QUICKSTART, "--seed_everything", "1")
+    other.write_bytes((tmp_path / "flow" / "version_1" / "checkpoints" / "last.ckpt").read_bytes())
+    with pytest.raises(SystemExit, match="holds labels of another checkpoint"):
+        main([*command[:3], str(other), *command[4:]])
     assert read_flo(kept).shape == (2, *trees.SIZE)
     sample = LabelledFrames(root=root, labels=tmp_path / "labels")[1]
     assert sample["flow"][:, sample["valid"]].isfinite().all()

@@ -15,6 +15,7 @@ from unrollflow.losses import (
     AllVisible,
     Distillation,
     RandomAffine,
+    RandomWindow,
     TotalVariation,
     UnrolledTotalVariation,
     UnsupervisedObjective,
@@ -152,7 +153,7 @@ def test_a_module_built_in_python_keeps_its_parts_out_of_the_checkpoint(tmp_path
     path = tmp_path / "python.ckpt"
     runner.save_checkpoint(path)
     assert not torch.load(path, weights_only=True).get("hyper_parameters")
-    with pytest.raises(ValueError, match="give its parts"):
+    with pytest.raises(ValueError, match="give that one's parts"):
         UnsupervisedFlow.load_from_checkpoint(path)
     again = UnsupervisedFlow.load_from_checkpoint(path, **parts(smoothness=TotalVariation()))
     assert all(value.equal(module.state_dict()[name]) for name, value in again.state_dict().items())
@@ -233,11 +234,12 @@ def test_the_student_costs_what_its_weight_says(tmp_path: Path) -> None:
 
 
 def test_a_lesson_that_does_not_count_yet_costs_nothing(tmp_path: Path) -> None:
-    class Never(RandomAffine):
-        def forward(self, lesson: Any, *, seeds: list[int]) -> Any:
-            raise AssertionError
+    assert logged(tmp_path, distillation=[lessons(start=1)]) == logged(tmp_path)
 
-    assert logged(tmp_path, distillation=[lessons(views=[Never()], start=1)]) == logged(tmp_path)
+
+def test_a_lesson_that_will_not_fit_is_told_at_the_first_step(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="smaller than the student's window"):
+        logged(tmp_path, distillation=[lessons(views=[RandomWindow(size=(512, 512))], start=10**4)])
 
 
 def test_two_lessons_have_their_own_draws(tmp_path: Path) -> None:

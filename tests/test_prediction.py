@@ -16,7 +16,7 @@ from unrollflow.contracts import Prediction
 from unrollflow.data import read_flo, read_kitti_flow
 from unrollflow.data.pairs import BenchmarkPairs
 from unrollflow.data.video import VideoPairs, read_video
-from unrollflow.prediction import Submission, is_video, task
+from unrollflow.prediction import Submission, is_video, refuse_replacing, task
 from unrollflow.writers import FlowVideo, FlowWriter, SintelSubmission, bright_length
 
 
@@ -63,7 +63,7 @@ def test_kittis_servers_get_sixteen_bit_pictures_valid_everywhere(
 ) -> None:
     for folder in frames:
         trees.kitti(tmp_path / "data", folder)
-    pairs, writer = task([tmp_path / "data"], tmp_path / "out", submission=submission, arrows=False)
+    pairs, writer, _ = task([tmp_path / "data"], tmp_path / "out", submission=submission, arrows=False)
     assert isinstance(pairs, BenchmarkPairs)
     assert [(pair.name, pair.image1.parent.name) for pair in pairs.pairs] == [("000000_10", frames[0])]
     flow = torch.tensor([1.5, -300.25]).view(1, 2, 1, 1).repeat(1, 1, 4, 6)
@@ -109,11 +109,32 @@ def test_frames_are_not_overwritten_by_their_results(tmp_path: Path, monkeypatch
     assert "overwrite f8.png" in refused([Path("f8.png"), Path("f9.png")], Path())
     trees.frames([folder / "f8_visible.png"])  # the last of two images is written to, too
     assert "f8_visible.png" in refused([folder / "f8.jpg", folder / "f8_visible.png"], folder)
+    (folder / "f8_visible.png").unlink()
     task([folder], folder / "flow", submission=None, arrows=False)
     trees.frames(other / f"{i}.png" for i in range(2))
     for frame in other.glob("*.png"):
         frame.rename(frame.with_suffix(".jpg"))
     task([other], other, submission=None, arrows=False)  # results are no .jpg
+
+
+def test_results_do_not_overwrite_each_other(tmp_path: Path) -> None:
+    trees.frames(tmp_path / f"{name}.png" for name in ("a", "a_visible", "b"))
+    with pytest.raises(ValueError, match=r"two results would be written to .*a_visible.png; rename one"):
+        task([tmp_path], tmp_path / "out", submission=None, arrows=False)
+
+
+def test_results_that_are_there_stay_unless_told_otherwise(tmp_path: Path) -> None:
+    results = [tmp_path / "a.flo", tmp_path / "b.flo"]
+    refuse_replacing(results)
+    results[1].touch()
+    with pytest.raises(FileExistsError, match=r"b.flo is there already, as 1 of 2 results are; .*--overwrite"):
+        refuse_replacing(results)
+
+
+def test_one_image_is_no_pair(tmp_path: Path) -> None:
+    trees.frames([tmp_path / "a.png"])
+    with pytest.raises(ValueError, match=r"a.png is one image, but a pair needs two"):
+        task([tmp_path / "a.png"], tmp_path / "out", submission=None, arrows=False)
 
 
 def test_a_test_set_is_not_overwritten_by_its_submission(tmp_path: Path) -> None:

@@ -120,6 +120,13 @@ def check_trusted(config: Mapping[str, object], path: str | Path, *, trusted: Se
     foreign = [name for name in names_to_import(arguments) if not (name.startswith(tuple(trusted)) or is_ours(name))]
     instantiator = config.get("_instantiator", INSTANTIATOR)
     foreign += [] if instantiator == INSTANTIATOR else [str(instantiator)]  # Lightning would import and call it
+    unknown = [name for name in foreign if name.startswith(TRUSTED)]
+    if unknown:
+        raise ValueError(
+            f"{path} asks for {', '.join(unknown)}, which this version of the package does not define; take the "
+            "version that wrote it, or build the module yourself and load it with "
+            "UnsupervisedFlow.load_from_checkpoint(path, backbone=..., ...)."
+        )
     if foreign:
         raise ValueError(
             f"{path} asks for {', '.join(foreign)}; a checkpoint may only build what begins with "

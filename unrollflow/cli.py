@@ -5,6 +5,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import yaml
@@ -111,8 +112,22 @@ def class_paths(config: object, key: str = "config") -> dict[str, object]:
     elif isinstance(config, list):
         items = [(f"{key}.{i}", value) for i, value in enumerate(config)]
     else:
-        return {key: config} if isinstance(config, str) and DOTTED_NAME.fullmatch(config) else {}
+        return {key: config} if isinstance(config, str) and may_name_a_class(config) else {}
     return {place: name for inner, value in items for place, name in class_paths(value, inner).items()}
+
+
+def may_name_a_class(value: str) -> bool:
+    """Whether a string may be imported from: a dotted name that begins with a module that is there, unlike `last.ckpt`.
+
+    >>> may_name_a_class("os.system"), may_name_a_class("last.ckpt"), may_name_a_class("runs/last.ckpt")
+    (True, False, False)
+    """
+    if not DOTTED_NAME.fullmatch(value):
+        return False
+    try:
+        return find_spec(value.partition(".")[0]) is not None
+    except ValueError:  # a module of this process without a specification, such as __main__
+        return True
 
 
 def expected(error: BaseException) -> bool:

@@ -1,11 +1,13 @@
 """`unrollflow import`: weights that other projects released, as a file for `--model.init_weights`."""
 
+import io
 from pathlib import Path
 
 import torch
 from jsonargparse import ArgumentParser
 from torch import nn
 
+from unrollflow.data.files import write_whole
 from unrollflow.models import RAFT, PWCLite
 from unrollflow.models.layouts import Source
 from unrollflow.models.weights import import_weights
@@ -29,7 +31,7 @@ def import_from_arguments(arguments: list[str]) -> None:
         raise FileExistsError(f"{parsed.output} is there already; name another --output.")
     backbone: nn.Module = parser.instantiate(parsed).backbone
     report = import_weights(parsed.file, backbone, source=parsed.source)
-    torch.save(
-        {"state_dict": {f"backbone.{name}": tensor for name, tensor in backbone.state_dict().items()}}, parsed.output
-    )
+    contents = io.BytesIO()
+    torch.save({"state_dict": {f"backbone.{k}": tensor for k, tensor in backbone.state_dict().items()}}, contents)
+    write_whole(parsed.output, contents.getvalue())
     print(f"{parsed.output}: {report}")  # noqa: T201, the command's answer

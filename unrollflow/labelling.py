@@ -1,6 +1,8 @@
 """`unrollflow label`: flow of one's own frames as labels for a second stage, occluded parts from the frame before."""
 
+import json
 from argparse import ArgumentParser
+from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
 from typing import get_args
@@ -12,12 +14,16 @@ from torch.utils.data import DataLoader, Dataset
 
 from unrollflow.contracts import FlowSample, Prediction
 from unrollflow.data.codecs import read_image, write_flo
+from unrollflow.data.files import write_whole
 from unrollflow.data.frames import find_frame_folders, list_frames, read_pair
 from unrollflow.data.labelled import label_path
 from unrollflow.module import UnsupervisedFlow
 from unrollflow.ops.fusion import fuse_flow
 from unrollflow.prediction import Precision
 from unrollflow.writers import FlowWriter
+
+RECORD = "made_by.json"
+"""Beside the labels: the checkpoint that they are of."""
 
 UNKNOWN = 1e10
 """What both components of unknown flow are in a .flo file."""
@@ -47,10 +53,12 @@ def label(
         trusted: beginnings of names that the checkpoint may ask for, besides ours.
 
     Raises:
-        FileNotFoundError, ValueError: if the checkpoint or a frame cannot be read, naming it.
+        FileNotFoundError, ValueError: if the checkpoint or a frame cannot be read, naming it, or the labels that are
+            there already are of another checkpoint.
     """
     frames = Triplets(root, output)
     module = Labeller(UnsupervisedFlow.load_from_checkpoint(ckpt_path, trusted=trusted))
+    refuse_other_checkpoint(ckpt_path, output)
     writer = LabelWriter(output)
     if len(frames):
         trainer = pl.Trainer(
@@ -67,6 +75,15 @@ def label(
         f"{writer.written} label(s) written to {output}, {frames.there} there already; of the occluded pixels "
         f"{100 * module.share_filled:.1f} % were filled in from the frame before"
     )
+
+
+def refuse_other_checkpoint(checkpoint: Path, output: Path) -> None:
+    """Write down whose labels a folder holds; raise ValueError if they are another checkpoint's."""
+    record, digest = output / RECORD, sha256(checkpoint.read_bytes()).hexdigest()
+    if not record.is_file():
+        write_whole(record, json.dumps({"checkpoint": str(checkpoint), "sha256": digest}).encode())
+    elif digest not in record.read_text():
+        raise ValueError(f"{output} holds labels of another checkpoint, see {record}; name another --output.")
 
 
 class Triplets(Dataset[FlowSample]):

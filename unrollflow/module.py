@@ -69,7 +69,7 @@ class UnsupervisedFlow(pl.LightningModule):
         self.objective = objective(photometric, smoothness)
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
         self.distillation = cast(list[Distillation], nn.ModuleList(distillation or []))
-        self.jitter = jitter
+        self.jitter, self.rehearsed = jitter, False
         self.measures = FlowMetrics()
         if init_weights is not None:
             weights = read_checkpoint(init_weights)["state_dict"]
@@ -105,6 +105,8 @@ class UnsupervisedFlow(pl.LightningModule):
         self, sample: FlowSample, forward: list[FlowEstimate], backward: list[FlowEstimate], seeds: list[int]
     ) -> Tensor:
         """Weighted loss of the lessons that count at this step; the teacher sees the frames as they are."""
+        if not self.rehearsed:
+            self._rehearse(sample, forward[-1].flow, backward[-1].flow, seeds)
         lessons = [(i, part) for i, part in enumerate(self.distillation) if part.weight_at(self.global_step)]
         if not lessons:
             return sample["image1"].new_zeros(())
@@ -119,6 +121,13 @@ class UnsupervisedFlow(pl.LightningModule):
             self.log(f"loss/distillation_{i}", loss.detach())
             losses.append(part.weight_at(self.global_step) * loss)
         return torch.stack(losses).sum()
+
+    @torch.no_grad()
+    def _rehearse(self, sample: FlowSample, flow: Tensor, flow_backward: Tensor, seeds: list[int]) -> None:
+        """Try every lesson once, so that one that does not fit fails at the first step, not at its own."""
+        self.rehearsed = True
+        for part in self.distillation:
+            part(self.backbone, sample, flow, flow_backward, seeds=seeds, step=part.start)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Log the gradient's norm as it is before clipping."""
@@ -182,9 +191,10 @@ class UnsupervisedFlow(pl.LightningModule):
         config = checkpoint.get(MODEL_KEY, {})
         if not config and not kwargs:
             raise ValueError(
-                f"{checkpoint_path} was saved by a module built in Python; give its parts: "
-                "load_from_checkpoint(path, backbone=..., photometric=..., smoothness=..., objective=..., "
-                "optimizer=...)."
+                f"{checkpoint_path} does not say what its module was built of. If it holds weights alone, as "
+                "`unrollflow import` writes them, start a fit from it: --model.init_weights. If a module built in "
+                "Python saved it, give that one's parts: load_from_checkpoint(path, backbone=..., photometric=..., "
+                "smoothness=..., objective=..., optimizer=...)."
             )
         module = cls(**kwargs) if kwargs else cls._build(config, checkpoint_path, trusted)
         check_fits(checkpoint["state_dict"], module.state_dict(), str(checkpoint_path))

@@ -1,7 +1,8 @@
 """`unrollflow predict`: flow of frames, videos and benchmarks' test sets, as files."""
 
 from argparse import ArgumentParser
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -40,6 +41,7 @@ def predict_from_arguments(arguments: list[str], trusted: list[str]) -> None:
         "--submission", choices=get_args(Submission), help="write what this benchmark's server takes of its test set"
     )
     parser.add_argument("--arrows", action="store_true", help="of a video: draw the flow as arrows over the frames too")
+    parser.add_argument("--overwrite", action="store_true", help="replace results that are there already")
     parser.add_argument("--accelerator", default="auto", help="as of Lightning's Trainer (%(default)s)")
     parser.add_argument("--precision", default="32-true", choices=get_args(Precision), help="(%(default)s)")
     predict(**vars(parser.parse_args(arguments)), trusted=trusted)
@@ -52,6 +54,7 @@ def predict(
     output: Path,
     submission: Submission | None,
     arrows: bool,
+    overwrite: bool,
     accelerator: str,
     precision: Precision,
     trusted: list[str],
@@ -65,14 +68,18 @@ def predict(
             NAME.mp4; of a benchmark its submission.
         submission: the benchmark, or None.
         arrows: draw arrows into the video, too.
+        overwrite: replace results that are there already.
         accelerator, precision: as of Lightning's Trainer.
         trusted: beginnings of names that the checkpoint may ask for, besides ours.
 
     Raises:
-        FileNotFoundError, ValueError: if the checkpoint or a frame cannot be read, or a result would overwrite a frame,
-            naming it.
+        FileNotFoundError, ValueError: if the checkpoint or a frame cannot be read, or a result would overwrite a frame
+            or another result, naming it.
+        FileExistsError: if a result is there already.
     """
-    pairs, writer = task(frames, output, submission=submission, arrows=arrows)
+    pairs, writer, results = task(frames, output, submission=submission, arrows=arrows)
+    if not overwrite:
+        refuse_replacing(results)
     module = UnsupervisedFlow.load_from_checkpoint(ckpt_path, trusted=trusted)
     trainer = pl.Trainer(
         accelerator=accelerator,
@@ -89,8 +96,8 @@ def predict(
 
 def task(
     frames: list[Path], output: Path, *, submission: Submission | None, arrows: bool
-) -> tuple[Dataset[FlowSample], FlowWriter | FlowVideo]:
-    """The pairs to predict, and what writes their flow.
+) -> tuple[Dataset[FlowSample], FlowWriter | FlowVideo, list[Path]]:
+    """The pairs to predict, what writes their flow, and the files that it will write.
 
     Raises:
         FileNotFoundError, ValueError: if the frames are not what they should be, or a result would overwrite one.
@@ -100,16 +107,18 @@ def task(
             raise ValueError(f"{len(frames)} paths given; --submission {submission} needs one, the benchmark's root.")
         benchmark, packed = submission_task(frames[0], output, submission)
         inputs = [image for pair in benchmark.pairs for image in (pair.image1, pair.image2)]
-        refuse_overwriting(inputs, (file for pair in benchmark.pairs for file in packed.files(pair.name)))
-        return benchmark, packed
+        results = [file for pair in benchmark.pairs for file in packed.files(pair.name)]
+        refuse_overwriting(inputs, results)
+        return benchmark, packed, results
     if len(frames) == 1 and is_video(frames[0]):
         path = output / f"{frames[0].stem}.mp4"
         refuse_overwriting(frames, [path])
         video = VideoPairs(frames[0])
-        return video, FlowVideo(path, rate=video.rate, arrows=arrows)
+        return video, FlowVideo(path, rate=video.rate, arrows=arrows), [path]
     pairs, writer = FramePairs(frames[0] if len(frames) == 1 else tuple(frames)), FlowWriter(output)
-    refuse_overwriting(pairs.frames, (file for frame in pairs.frames[:-1] for file in writer.files(frame.stem)))
-    return pairs, writer
+    results = [file for frame in pairs.frames[:-1] for file in writer.files(frame.stem)]
+    refuse_overwriting(pairs.frames, results)
+    return pairs, writer, results
 
 
 def submission_task(root: Path, output: Path, submission: Submission) -> tuple[BenchmarkPairs, FlowWriter]:
@@ -122,11 +131,24 @@ def submission_task(root: Path, output: Path, submission: Submission) -> tuple[B
     return Kitti(root=root, frames=(*there, *KITTI_2012)[0], split="test"), KittiSubmission(output, folder=".")
 
 
-def refuse_overwriting(inputs: Iterable[Path], results: Iterable[Path]) -> None:
-    """Raise ValueError if a file to write is one of the files to read, by whatever name.
+def refuse_replacing(results: Sequence[Path]) -> None:
+    """Raise FileExistsError if a result is there already."""
+    there = [result for result in results if result.exists()]
+    if there:
+        raise FileExistsError(
+            f"{there[0]} is there already, as {len(there)} of {len(results)} results are; name another --output, or "
+            "add --overwrite to replace them."
+        )
+
+
+def refuse_overwriting(inputs: Iterable[Path], results: Sequence[Path]) -> None:
+    """Raise ValueError if a file to write is one of the files to read, by whatever name, or to be written twice.
 
     Args: inputs: those that are not there are left to their reader.   results: there or not.
     """
+    twice = [result for result, count in Counter(results).items() if count > 1]
+    if twice:
+        raise ValueError(f"two results would be written to {twice[0]}; rename one of the frames.")
     # identities, not names: links, and file systems that do not tell A.png from a.png
     read = {(status.st_dev, status.st_ino): path for path in inputs if path.exists() and (status := path.stat())}
     for result in results:

@@ -5,11 +5,18 @@ import torch
 from torch import Tensor, nn
 
 from unrollflow.contracts import FlowEstimate, FlowSample
-from unrollflow.losses import AllVisible, Distillation, ForwardBackward, Margin, RandomWindow, consistency_loss
+from unrollflow.losses import AllVisible, Distillation, ForwardBackward, Margin, RandomWindow, Staged, consistency_loss
 from unrollflow.losses.distillation import consistency_map
 
 SIZE = (16, 24)
 SETTINGS: dict[str, Any] = {"epsilon": 0.0, "exponent": 1.0, "gamma": 0.0}
+
+
+class Nothing(AllVisible):
+    """Trusts no pixel."""
+
+    def forward(self, flow_forward: Tensor, flow_backward: Tensor) -> Tensor:
+        return 0 * super().forward(flow_forward, flow_backward)
 
 
 class Constant(nn.Module):
@@ -97,6 +104,38 @@ def test_student_follows_the_teacher_and_the_teacher_nobody() -> None:
     assert network.flows.grad is not None
     assert network.flows.grad.item() == pytest.approx(-1.0)
     assert flow.grad is None
+
+
+def test_trust_is_that_of_the_step() -> None:
+    visibility = Staged(tests=[AllVisible(), Nothing()], starts=[0, 10])
+    part, network = distillation(visibility=visibility), Constant(1.0)
+    losses = [part(network, sample(), *teacher(3.0), seeds=[0, 1], step=step).item() for step in (9, 10)]
+    assert losses == [2.0, 0.0]
+
+
+class Normed(Constant):
+    """A network whose flow is what batch norm makes of the first frame."""
+
+    def __init__(self) -> None:
+        super().__init__(1.0)
+        self.norm = nn.BatchNorm2d(3)
+
+    def forward(self, image1: Tensor, image2: Tensor) -> list[FlowEstimate]:
+        flow = self.norm(image1)[:, :2]
+        return [FlowEstimate(flow, flow)]
+
+
+@pytest.mark.parametrize("pixels", ["visible", "newly_occluded"])
+def test_students_frames_do_not_move_the_statistics_of_evaluation(pixels: str) -> None:
+    network = Normed()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    distillation(pixels=pixels)(network, sample(), *teacher(3.0), seeds=[0, 1], step=0).backward()
+    assert network.norm.running_mean.equal(before["norm.running_mean"])
+    assert network.norm.running_var.equal(before["norm.running_var"])
+    assert network.norm.momentum == 0.1
+    assert network.norm.weight.grad.abs().sum() > 0 or pixels == "newly_occluded"
+    network(*(sample()[key] for key in ("image1", "image2")))
+    assert not network.norm.running_mean.equal(before["norm.running_mean"])
 
 
 def test_views_follow_one_another() -> None:

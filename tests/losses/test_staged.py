@@ -15,6 +15,13 @@ def test_term_changes_at_its_step() -> None:
     assert [(weight, type(part)) for weight, part in term.at(0).terms()] == [(0.15, L1), (0.85, SSIM)]
 
 
+def test_a_staged_part_of_a_sum_changes_at_its_step() -> None:
+    term = WeightedSum(parts=[StagedPhotometric(stages=[L1(), Census()], starts=[0, 10]), SSIM()], weights=[0.5, 0.25])
+    assert [(weight, type(part)) for weight, part in term.at(9).terms()] == [(0.5, L1), (0.25, SSIM)]
+    assert [(weight, type(part)) for weight, part in term.at(10).terms()] == [(0.5, Census), (0.25, SSIM)]
+    assert [type(part) for _, part in term.terms()] == [Census, SSIM]
+
+
 def test_a_score_is_the_last_terms_throughout() -> None:
     image, other = torch.rand(2, 1, 3, 12, 12)
     assert [type(part) for _, part in staged().terms()] == [Census]

@@ -51,6 +51,16 @@ def test_unknown_flow_does_not_count() -> None:
     assert nowhere.total == 0
 
 
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (8, 12)])
+def test_a_single_known_pixel_counts_whole_at_every_level(size: tuple[int, int]) -> None:
+    valid = torch.zeros(1, *SIZE, dtype=torch.bool)
+    valid[0, 3, 5] = True
+    truth = constant(3.0, 0.0)
+    expected = 3.0 * size[1] / SIZE[1]
+    found = endpoint_loss(constant(0, 0, size), truth, valid.unsqueeze(1).double(), epsilon=1e-6)
+    assert found.item() == pytest.approx(expected)
+
+
 def test_gradcheck() -> None:
     target = torch.randn(1, 2, 6, 6, dtype=torch.float64)
     valid = (torch.rand(1, 1, 6, 6) > 0.3).double()

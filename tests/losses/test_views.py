@@ -123,6 +123,13 @@ def test_hidden_superpixels_are_whole_and_as_many_as_drawn() -> None:
     assert torch.equal(seen.weight, before.weight)
 
 
+def test_numbers_beyond_the_count_are_never_hidden() -> None:
+    pair = lesson(1)
+    many = pair._replace(segments=torch.full_like(pair.segments, 10**4))
+    for seed in range(20):
+        assert HallucinatedOcclusion(count=(4, 4), superpixels=4)(many, seeds=[seed]).image2.equal(pair.image2)
+
+
 def test_missing_superpixels_are_named() -> None:
     with pytest.raises(ValueError, match=r"end the data's transform with unrollflow\.data\.Superpixels"):
         HallucinatedOcclusion()(lesson()._replace(segments=None), seeds=SEEDS)

@@ -220,6 +220,22 @@ def test_what_is_no_mapping_of_plain_tensors_is_refused(contents: object, tmp_pa
     assert "something else than names and plain tensors" in refusal(tmp_path / "other.pt", PWCLite())
 
 
+@pytest.mark.parametrize(
+    ("spoil", "complaint"),
+    [
+        (lambda t: t.long(), "is of torch.int64"),
+        (lambda t: t * 1j, "is of torch.complex64"),
+        (lambda t: t / 0, "holds numbers that are not finite"),
+    ],
+)
+def test_tensors_of_other_numbers_are_refused(
+    spoil: Callable[[Tensor], Tensor], complaint: str, tmp_path: Path
+) -> None:
+    theirs, _ = released("arflow")
+    path = saved(tmp_path / "x.tar", "arflow", {name: spoil(tensor) for name, tensor in theirs.items()})
+    assert complaint in refusal(path, PWCLite())
+
+
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         import_weights(tmp_path / "none.pth", PWCLite(), source="arflow")

@@ -67,6 +67,21 @@ def test_still_or_even_motion_is_survived(level: float) -> None:
     torch.testing.assert_close(fused.flow, -backward, atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("which", ["forward", "backward"])
+def test_a_pixel_that_is_not_finite_spoils_no_other(which: str, value: float) -> None:
+    flows = {"forward": torch.full((1, 2, 20, 30), 2.0), "backward": torch.full((1, 2, 20, 30), -2.0)}
+    visible, before = torch.ones(1, 1, 20, 30), torch.ones(1, 1, 20, 30)
+    visible[..., :10] = 0
+    flows[which][0, 0, 5, 5] = flows[which][0, 1, 5, 20] = value
+    fused = fuse_flow(flows["forward"], visible, flows["backward"], before)
+    expected = torch.full((1, 2, 20, 30), 2.0)
+    known = fused.known.expand_as(expected)
+    torch.testing.assert_close(fused.flow[known], expected[known], atol=1e-3, rtol=0)
+    assert (~fused.known).sum() == (which == "backward")
+    assert fused.filled.sum() == 20 * 10 + (1 if which == "forward" else -1)
+
+
 def test_each_image_by_itself() -> None:
     backward = field(count=2)
     visible, before = (torch.cat([m, m.flip(-1)]) for m in masks())

@@ -52,6 +52,8 @@ def natural_key(path: Path) -> list[tuple[bool, int, str]]:
 
 def list_frames(folder: Path) -> list[Path]:
     """Images of a folder in natural order, without hidden ones; at least two, with different stems."""
+    if folder.is_file() and folder.suffix.lower() in IMAGE_SUFFIXES:
+        raise ValueError(f"{folder} is one image, but a pair needs two: give the next one too, or a folder of frames.")
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder {folder}; give a folder of frames, or two images.")
     # macOS puts a hidden "._a.png", which is no image, beside an "a.png" that it copies to other disks

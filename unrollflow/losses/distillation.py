@@ -1,6 +1,8 @@
 """Self-supervision: a student that sees a harder view of a pair follows what the network says of the pair itself."""
 
-from typing import Literal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -73,14 +75,35 @@ def consistency_loss(
     return total
 
 
+@contextmanager
+def unmoved_statistics(network: FlowNetwork) -> Iterator[None]:
+    """Batch norms normalise as in training, but what they keep for evaluation stays as it is.
+
+    Evaluation does not see a student's altered frames, so that its statistics should not either.
+    """
+    norms = [
+        module for module in cast(nn.Module, network).modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)
+    ]
+    momenta = [norm.momentum for norm in norms]
+    try:
+        for norm in norms:
+            norm.momentum = 0.0
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+
+
 class Distillation(nn.Module):
     """One kind of lesson: the views that make it harder, which pixels are learnt from, and how much it counts.
+
+    A student's pass leaves the running statistics of batch norms alone (the released code's moves them).
 
     Args:
         views: applied one after another to the frames and the teacher's flow.
         visibility: where the teacher is trusted; its flow is not right where it could not be seen.
         weight: of the loss beside the objective's.
-        start: first step at which it counts.
+        start: first step at which it counts; with a ramp, that at which the weight is still 0.
         ramp: steps from weight 0 to the whole weight.
         epsilon, exponent: of the penalty (|d| + epsilon)^exponent; epsilon must be above 0 if the exponent is below 1.
         gamma: of the student's iterates, see :func:`consistency_loss`; 0 for pyramids.
@@ -164,13 +187,15 @@ class Distillation(nn.Module):
             step: training step.
         """
         with torch.no_grad():
-            visible = self.visibility(flow, flow_backward)
+            visible = self.visibility.at(step)(flow, flow_backward)
             pair = Lesson(sample["image1"], sample["image2"], flow.detach(), visible, sample.get("segments"))
             image1, image2, target, weight, _ = self.lesson(pair, seeds=seeds, step=step)
         if self.pixels == "visible":
-            estimates = network(image1, image2)
+            with unmoved_statistics(network):
+                estimates = network(image1, image2)
         else:
-            estimates, backward = network.both(image1, image2)
+            with unmoved_statistics(network):
+                estimates, backward = network.both(image1, image2)
             weight = weight * (1 - forward_backward_visibility(estimates[-1].flow, backward[-1].flow))
         return consistency_loss(
             estimates,

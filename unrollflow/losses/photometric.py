@@ -1,7 +1,7 @@
 """Photometric terms: how much an image differs from its reconstruction, as a map of every pixel."""
 
 from abc import ABC, abstractmethod
-from typing import Literal
+from typing import Literal, cast
 
 import kornia
 import torch
@@ -214,14 +214,20 @@ class WeightedSum(Photometric):
         self.parts = nn.ModuleList(parts)
         self.weights = weights
 
+    def at(self, step: int) -> Photometric:
+        """The sum of what the parts are at a training step."""
+        return WeightedSum(parts=[part.at(step) for part in self._parts()], weights=self.weights)
+
     def terms(self) -> list[tuple[float, Photometric]]:
         """(weight, term) of every part, nested sums resolved."""
         return [
             (weight * inner, term)
-            for weight, part in zip(self.weights, self.parts, strict=True)
-            if isinstance(part, Photometric)  # always; tells the type checker what a ModuleList holds
+            for weight, part in zip(self.weights, self._parts(), strict=True)
             for inner, term in part.terms()
         ]
+
+    def _parts(self) -> list[Photometric]:
+        return cast(list[Photometric], list(self.parts))
 
     def forward(self, image: Tensor, reconstruction: Tensor) -> Tensor:
         """Map (B, 1, H', W'): the channels' mean of each part, cropped to the part with the widest border, summed."""

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from unrollflow.contracts import FlowEstimate, FlowSample
-from unrollflow.losses.masking import Levels, level_weights, visible_mean
+from unrollflow.losses.masking import Levels, level_weights
 from unrollflow.losses.objective import Objective
 from unrollflow.losses.photometric import Photometric
 from unrollflow.losses.smoothness import Smoothness
@@ -99,4 +99,6 @@ def endpoint_loss(flow: Tensor, target: Tensor, valid: Tensor, *, epsilon: float
     scale = target.new_tensor([size[1] / target.shape[-1], size[0] / target.shape[-2]]).view(1, 2, 1, 1)
     mean = scale * resize_image(target * valid, size) / known.clamp_min(1 / valid[0].numel())
     error = ((flow - mean).square().sum(dim=1, keepdim=True) + epsilon**2).sqrt()
-    return visible_mean(error, known)
+    # shares of pixels are known at coarse levels: divided by their sum, however small
+    total = known.sum(dim=(1, 2, 3)).clamp_min(1 / valid[0].numel())
+    return ((error * known).sum(dim=(1, 2, 3)) / total).mean()

@@ -123,7 +123,8 @@ class HallucinatedOcclusion(View):
 
     Args:
         count: fewest and most superpixels.
-        superpixels: how many there are in a frame, numbered from 0; a number that is missing hides nothing.
+        superpixels: how many there are in a frame, numbered from 0; a number that is missing hides nothing, one that is
+            too high is never hidden.
 
     Raises:
         ValueError: unless 0 < fewest <= most <= superpixels.
@@ -154,10 +155,10 @@ class HallucinatedOcclusion(View):
     def _hide(self, image: Tensor, segments: Tensor, seed: int) -> Tensor:
         generator = torch.Generator().manual_seed(seed)
         count = int(torch.randint(self.count[0], self.count[1] + 1, (), generator=generator))
-        hidden = torch.zeros(self.superpixels, dtype=torch.bool)
+        hidden = torch.zeros(self.superpixels + 1, dtype=torch.bool)  # the last: of numbers that are too high
         hidden[torch.randperm(self.superpixels, generator=generator)[:count]] = True
         noise = torch.rand(image.shape, generator=generator, dtype=image.dtype)
-        where = hidden.to(image.device)[segments.clamp(0, self.superpixels - 1)]
+        where = hidden.to(image.device)[segments.clamp(0, self.superpixels)]
         return torch.where(where, noise.to(image.device), image)
 
 

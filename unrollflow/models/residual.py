@@ -3,22 +3,31 @@
 from collections.abc import Callable
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 Norm = Literal["batch", "instance", "frozen"]
 
 
-class FrozenBatchNorm(nn.BatchNorm2d):
-    """Batch norm that keeps its statistics in training, too: each image by itself, however a batch is split."""
+class FrozenBatchNorm(nn.Module):
+    """Batch norm that keeps its statistics in training, too: each image by itself, however a batch is split.
+
+    Its names are those of torch's, of which it is no subclass: Lightning's `sync_batchnorm` would exchange and thaw it.
+    """
 
     def __init__(self, channels: int) -> None:
-        super().__init__(channels)
-        self.eval()
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
+        self.running_mean: Tensor
+        self.running_var: Tensor
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+        self.register_buffer("num_batches_tracked", torch.zeros((), dtype=torch.long))
 
-    def train(self, mode: bool = True) -> "FrozenBatchNorm":
-        """Stay in evaluation; weight and bias are trained."""
-        return super().train(False)
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise by the statistics; weight and bias are trained."""
+        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias)
 
 
 NORMS: dict[str, Callable[[int], nn.Module]] = {

@@ -81,6 +81,7 @@ def import_weights(path: str | Path, network: nn.Module, *, source: Source) -> I
     left_out = {name: why for name, why in layout.skipped.items() if name in weights} | twins(weights, layout, file)
     taken = {name: weights[name] for name in weights if name not in left_out}
     check_fits(taken, {name: ours[theirs[name]] for name in theirs}, file)
+    check_numbers(taken, {name: ours[theirs[name]] for name in theirs}, file)
     network.load_state_dict({theirs[name]: tensor for name, tensor in taken.items()})
     return ImportReport(len(taken), sum(p.numel() for p in network.parameters()), left_out, layout.remark)
 
@@ -98,6 +99,15 @@ def released_tensors(path: str | Path, file: str) -> dict[str, Tensor]:
 def is_plain(value: object) -> bool:
     """Whether a value is a tensor whose numbers can be copied: not sparse, quantised or without contents."""
     return isinstance(value, Tensor) and value.is_cpu and value.layout == torch.strided and not value.is_quantized
+
+
+def check_numbers(taken: Mapping[str, Tensor], expected: Mapping[str, Tensor], file: str) -> None:
+    """Raise ValueError if a tensor is of another kind of number than the network's, or holds one that is not finite."""
+    for name, tensor in taken.items():
+        if tensor.is_floating_point() != expected[name].is_floating_point() or tensor.is_complex():
+            raise ValueError(f"{file}: {name} is of {tensor.dtype}, the network's of {expected[name].dtype}.")
+        if not tensor.isfinite().all():
+            raise ValueError(f"{file}: {name} holds numbers that are not finite; the file is of no use.")
 
 
 def translated(name: str, names: dict[str, str], file: str) -> str:

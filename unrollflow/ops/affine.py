@@ -45,7 +45,7 @@ def compose_affine(second: Tensor, first: Tensor) -> Tensor:
 
 def invert_affine(theta: Tensor) -> Tensor:
     """The inverse maps (B, 2, 3)."""
-    inverse = torch.linalg.inv(theta[..., :2])
+    inverse = torch.linalg.inv_ex(theta[..., :2]).inverse  # `inv` waits for the device to look for an error
     return torch.cat([inverse, -inverse @ theta[..., 2:]], dim=-1)
 
 

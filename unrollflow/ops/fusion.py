@@ -50,16 +50,21 @@ def fuse_flow(forward: Tensor, visible: Tensor, backward: Tensor, visible_before
         backward: flow to the frame before, (B, 2, H, W), pixels.
         visible_before: (B, 1, H, W), where the frame before shows the pixel (> 0).
 
+    Flow that is not finite counts as not seen.
+
     Source: Stone et al., SMURF, CVPR 2021, section 3.4 (multi-frame self-supervision).
     """
     seen, seen_before = visible > 0, visible_before > 0
+    finite, finite_before = (flow.isfinite().all(dim=1, keepdim=True) for flow in (forward, backward))
+    seen, seen_before = seen & finite, seen_before & finite_before
     both = seen & seen_before
     flow, filled = forward.clone(), ~seen & seen_before
     for i in range(len(forward)):
         if both[i].sum() < LEAST_PIXELS:
             filled[i] = False
             continue
-        guess = predict_motion(forward[i], backward[i], both[i, 0])
+        # the polynomial is taken of every pixel: of those that are not finite, too, which are neither used nor filled
+        guess = predict_motion(forward[i], backward[i].masked_fill(~finite_before[i], 0), both[i, 0])
         flow[i] = torch.where(filled[i], guess, forward[i])
     return FusedFlow(flow, seen | filled, filled)
 

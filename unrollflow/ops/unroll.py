@@ -79,8 +79,7 @@ def unrolled_cost(
 
     Raises:
         ValueError: as :func:`unroll`.
-        RuntimeError: in a backward pass that is itself to be differentiated: the slope is computed with the value, in
-            one pass (:mod:`~unrollflow.ops.fused_cost`), and has no derivative of its own.
+        RuntimeError: if it is differentiated twice; the slope is computed with the value, see :mod:`.fused_cost`.
 
     Source: algorithm of the released code (models/admm.py, losses/flow_loss.py).
 
