@@ -29,6 +29,7 @@ READS = {
 }  # fmt: skip
 """Operations that hand contents to the host, by value or by shape."""
 
+INDEXING = ("index", "index_put", "index_put_", "_index_put_impl_")
 GPU = torch.device("meta")
 
 
@@ -61,9 +62,8 @@ class Waits(TorchDispatchMode):
                 self.report(f"{name} between devices")
         elif on_gpu and (name in READS or any(t.ndim for t in host)):
             self.report(name)
-        elif on_gpu and name.startswith(("index", "_index_put")) and isinstance(args[1], (list, tuple)):
-            if any(t is not None and t.dtype == torch.bool for t in args[1]):
-                self.report(f"{name} by a mask")
+        elif on_gpu and name in INDEXING and torch.bool in {t.dtype for t in args[1] if t is not None}:
+            self.report(f"{name} by a mask")
         if kwargs.get("generator") is not None and to_gpu:
             kwargs = kwargs | {"generator": None}
         return func(*args, **kwargs)
@@ -91,7 +91,7 @@ def waiting() -> Iterator[list[str]]:
     def on_the_cpu(device: object = "cpu") -> torch.Generator:  # there is none on the meta device
         return generator()
 
-    no_autocast = mock.patch("torch.autocast", lambda *args, **options: contextlib.nullcontext())
+    no_autocast = mock.patch("torch.autocast", return_value=contextlib.nullcontext())
     with waits, Numbers(waits), no_autocast, mock.patch("torch.Generator", on_the_cpu):
         yield waits.found
 
