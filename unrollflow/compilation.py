@@ -1,6 +1,6 @@
 """torch.compile for the two halves of a training step, network and objective, where this machine can do it."""
 
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -61,7 +61,7 @@ def check_compiler(device: torch.device) -> None:
     try:
         torch.compile(_line)(torch.ones(8, device=device))
     except RuntimeError as error:  # of which torch's kinds are subclasses
-        reason = " ".join(str(cast(BaseException, error.__cause__ or error)).split())[:MOST_WORDS]
+        reason = " ".join(str(error.__cause__ or error).split())[:MOST_WORDS]
         raise ValueError(
             f"torch.compile does not work for {device.type} on this machine ({reason}); it needs a C++ compiler "
             "(g++ or clang++, or its path in CXX) with Python's headers, on a GPU also Triton. Install what is "

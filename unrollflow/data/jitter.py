@@ -29,7 +29,8 @@ class AppearanceJitter(nn.Module):
     In this order: brightness, contrast, saturation, hue, gamma, blur, noise, eraser. Both frames of a pair share the
     draws of all but the noise, so that equal colours stay equal; with `asymmetric_probability` each frame has colours
     of its own. Each pair has its own draws, which the seed alone decides; the global random state is neither read nor
-    changed. Colours and blur are kornia's operations, without its augmentations, which draw from the global state.
+    changed. Colours (but for gamma, a power) and blur are kornia's operations, without its augmentations, which draw
+    from the global state.
 
     Args:
         brightness, contrast, saturation: factors are drawn from 1 - value to 1 + value, but not below 0.
