@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "unrollflow"
 FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = {
     "averages": 0, "checkpoints": 0, "contracts": 0, "geometric_median": 0, "measures": 0, "ops": 0, "tables": 0,
-    "losses": 1, "models": 1, "data": 1, "metrics": 1, "viz": 1, "report": 1, "schedules": 1,
+    "compilation": 1, "losses": 1, "models": 1, "data": 1, "metrics": 1, "viz": 1, "report": 1, "schedules": 1,
     "module": 2, "importing": 2,
     "callbacks": 3,
     "writers": 3, "evaluation": 4, "prediction": 4, "labelling": 5,

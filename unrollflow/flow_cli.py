@@ -14,6 +14,9 @@ from unrollflow.evaluation import EvaluationTable
 PER_STAGE = ("init_weights",)
 """Model settings that only start a training: not part of what a checkpoint holds."""
 
+PER_RUN = ("compile",)
+"""Model settings that change nothing of what is learnt: a checkpoint says nothing of them."""
+
 LIGHTNINGS_WORDS = ("best", "last", "hpc", "registry")
 """What --ckpt_path may say instead of a path; Lightning finds the file of the run itself."""
 
@@ -80,6 +83,7 @@ class FlowCLI(LightningCLI):
         """Keep the model's configuration, primitives only, for the checkpoints."""
         if self.subcommand is not None:
             config = model_config(self, self.subcommand) | dict.fromkeys(PER_STAGE)
+            config = {name: value for name, value in config.items() if name not in PER_RUN}
             self.model.save_hyperparameters(config | {"_instantiator": INSTANTIATOR}, logger=False)
 
 

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from unrollflow.checkpoints import MODEL_KEY, check_fits, check_trusted, read_checkpoint
+from unrollflow.compilation import StepParts, compiled
 from unrollflow.contracts import FlowEstimate, FlowNetwork, FlowSample, Prediction
 from unrollflow.data.transforms import crop_to_multiple
 from unrollflow.losses import Distillation, Objective, Photometric, Smoothness
@@ -20,6 +21,7 @@ from unrollflow.metrics import FlowMetrics, image_measures
 from unrollflow.ops import crop_centre, forward_backward_visibility, pad_to_multiple
 from unrollflow.ops.seeds import derived_seed
 
+TRUE_MAPS = ("valid", "occluded", "foreground", "boundary_distance")
 ObjectiveFactory = Callable[[Photometric, Smoothness], Objective]
 OptimizerFactory = Callable[[Iterable[Any]], Optimizer]
 SchedulerFactory = Callable[[Optimizer], LRScheduler]
@@ -42,6 +44,7 @@ class UnsupervisedFlow(pl.LightningModule):
         jitter: changes what the backbone sees in training, such as :class:`~unrollflow.data.AppearanceJitter`; the
             objective compares the frames as they were (SMURF). None: it sees the frames themselves.
         init_weights: checkpoint of an earlier stage, whose weights this training starts from.
+        compile: compile network and objective (torch.compile) when a training starts; checkpoints do not change.
 
     Raises:
         ValueError: if the backbone is no FlowNetwork, or `init_weights` holds another network.
@@ -59,6 +62,7 @@ class UnsupervisedFlow(pl.LightningModule):
         distillation: list[Distillation] | None = None,
         jitter: nn.Module | None = None,
         init_weights: Path | None = None,
+        compile: bool = False,  # noqa: A002, the command line's --model.compile
     ) -> None:
         super().__init__()
         if not isinstance(backbone, FlowNetwork):
@@ -71,6 +75,7 @@ class UnsupervisedFlow(pl.LightningModule):
         self.distillation = cast(list[Distillation], nn.ModuleList(distillation or []))
         self.jitter, self.rehearsed = jitter, False
         self.measures = FlowMetrics()
+        self.compiles, self.parts = compile, StepParts(self.backbone, self.objective)
         if init_weights is not None:
             weights = read_checkpoint(init_weights)["state_dict"]
             check_fits(weights, self.state_dict(), str(init_weights))
@@ -85,6 +90,11 @@ class UnsupervisedFlow(pl.LightningModule):
         flow, flow_backward = (crop_centre(estimates[-1].flow, size) for estimates in (forward, backward))
         return Prediction(flow, flow_backward, forward_backward_visibility(flow, flow_backward))
 
+    def on_fit_start(self) -> None:
+        """Compile, where that is asked for."""
+        if self.compiles:
+            self.parts = compiled(self.backbone, self.objective, device=self.device)
+
     def training_step(self, batch: FlowSample, batch_idx: int) -> Tensor:
         """The objective of a batch, and what its student does not do as its teacher."""
         self._check_size(batch["image1"])
@@ -94,8 +104,8 @@ class UnsupervisedFlow(pl.LightningModule):
         seen = frames = (sample["image1"], sample["image2"])
         if self.jitter is not None:
             seen = jittered(self.jitter, *frames, seeds=seeds)
-        forward, backward = self.backbone.both(*seen)
-        cost = self.objective(sample, forward, backward, step=self.global_step)
+        forward, backward = self.parts.network.both(*seen)
+        cost = self.parts.objective(sample, forward, backward, step=self.global_step)
         total: Tensor = cost.total + self._distil(sample, forward, backward, seeds)
         self.log_dict(cost.log | {"loss/total": total.detach()})
         self.log("loss", total.detach(), prog_bar=True, logger=False)
@@ -105,29 +115,26 @@ class UnsupervisedFlow(pl.LightningModule):
         self, sample: FlowSample, forward: list[FlowEstimate], backward: list[FlowEstimate], seeds: list[int]
     ) -> Tensor:
         """Weighted loss of the lessons that count at this step; the teacher sees the frames as they are."""
-        if not self.rehearsed:
-            self._rehearse(sample, forward[-1].flow, backward[-1].flow, seeds)
+        flows = (forward[-1].flow, backward[-1].flow)
+        if not self.rehearsed:  # one that does not fit shall fail at the first step, not at its own
+            self.rehearsed = True
+            with torch.no_grad():
+                for part in self.distillation:
+                    part(self.backbone, sample, *flows, seeds=seeds, step=part.start)
         lessons = [(i, part) for i, part in enumerate(self.distillation) if part.weight_at(self.global_step)]
         if not lessons:
             return sample["image1"].new_zeros(())
         if self.jitter is not None:
             with torch.no_grad():
-                forward, backward = self.backbone.both(sample["image1"], sample["image2"])
-        flows = (forward[-1].flow, backward[-1].flow)
+                forward, backward = self.parts.network.both(sample["image1"], sample["image2"])
+                flows = (forward[-1].flow, backward[-1].flow)
         losses = []
         for i, part in lessons:
             own = [derived_seed(seed, i) for seed in seeds]
-            loss = part(self.backbone, sample, *flows, seeds=own, step=self.global_step)
+            loss = part(self.parts.network, sample, *flows, seeds=own, step=self.global_step)
             self.log(f"loss/distillation_{i}", loss.detach())
             losses.append(part.weight_at(self.global_step) * loss)
         return torch.stack(losses).sum()
-
-    @torch.no_grad()
-    def _rehearse(self, sample: FlowSample, flow: Tensor, flow_backward: Tensor, seeds: list[int]) -> None:
-        """Try every lesson once, so that one that does not fit fails at the first step, not at its own."""
-        self.rehearsed = True
-        for part in self.distillation:
-            part(self.backbone, sample, flow, flow_backward, seeds=seeds, step=part.start)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Log the gradient's norm as it is before clipping."""
@@ -144,8 +151,7 @@ class UnsupervisedFlow(pl.LightningModule):
 
     def predict_step(self, batch: FlowSample, batch_idx: int) -> Prediction:
         """Flow both ways, at the size of the images."""
-        prediction: Prediction = self(batch["image1"], batch["image2"])
-        return prediction
+        return cast(Prediction, self(batch["image1"], batch["image2"]))
 
     def on_validation_epoch_end(self) -> None:
         """Log the averages over all images."""
@@ -226,14 +232,8 @@ class UnsupervisedFlow(pl.LightningModule):
         outputs = {"flow": prediction.flow, "visible": prediction.visible}
         if "flow" not in batch:
             return outputs
-        measures = image_measures(
-            prediction.flow,
-            batch["flow"],
-            valid=batch.get("valid"),
-            occluded=batch.get("occluded"),
-            foreground=batch.get("foreground"),
-            boundary_distance=batch.get("boundary_distance"),
-        )
+        maps: dict[str, Any] = {name: batch.get(name) for name in TRUE_MAPS}
+        measures = image_measures(prediction.flow, batch["flow"], **maps)
         self.measures.update(measures)
         return outputs | {"measures": measures}
 

@@ -5,12 +5,13 @@ from typing import NamedTuple
 
 import torch
 from kornia.color import rgb_to_grayscale
-from kornia.enhance import adjust_gamma, adjust_hue, adjust_saturation_with_gray_subtraction
+from kornia.enhance import adjust_hue, adjust_saturation_with_gray_subtraction
 from kornia.filters import gaussian_blur2d
 from torch import Tensor, nn
 
 from unrollflow.data.transforms import checked
 from unrollflow.ops import float32_island
+from unrollflow.ops.transfer import handed_over
 
 Range = tuple[float, float]
 
@@ -28,7 +29,8 @@ class AppearanceJitter(nn.Module):
     In this order: brightness, contrast, saturation, hue, gamma, blur, noise, eraser. Both frames of a pair share the
     draws of all but the noise, so that equal colours stay equal; with `asymmetric_probability` each frame has colours
     of its own. Each pair has its own draws, which the seed alone decides; the global random state is neither read nor
-    changed. Colours and blur are kornia's operations, without its augmentations, which draw from the global state.
+    changed. Colours (but for gamma, a power) and blur are kornia's operations, without its augmentations, which draw
+    from the global state.
 
     Args:
         brightness, contrast, saturation: factors are drawn from 1 - value to 1 + value, but not below 0.
@@ -131,7 +133,7 @@ class AppearanceJitter(nn.Module):
             return images
         width = 2 * math.ceil(3 * self.blur_sigma[1]) + 1
         sigmas = sigma[places].view(-1, 1).expand(-1, 2)
-        places = places.to(images.device)
+        places = handed_over(places, to=images.device)
         return images.index_copy(0, places, gaussian_blur2d(images[places], width, sigmas, border_type="replicate"))
 
     def _add_noise(self, images: Tensor, generator: torch.Generator) -> Tensor:
@@ -151,10 +153,11 @@ class AppearanceJitter(nn.Module):
         if not there.any():
             return images
         inside = [
-            stripes(side, there.shape, self.eraser_size, generator).to(images.device) for side in images.shape[-2:]
+            handed_over(stripes(side, there.shape, self.eraser_size, generator), to=images.device)
+            for side in images.shape[-2:]
         ]
         rectangles = inside[0].unsqueeze(-1) & inside[1].unsqueeze(-2)  # (B, K, H, W)
-        erased = (rectangles & there.to(images.device)[..., None, None]).any(dim=1, keepdim=True)
+        erased = (rectangles & handed_over(there, to=images.device)[..., None, None]).any(dim=1, keepdim=True)
         return torch.where(erased, images.mean(dim=(-2, -1), keepdim=True), images)
 
 
@@ -187,11 +190,12 @@ def change_colours(images: Tensor, colours: Colours) -> Tensor:
     images = (images * per_frame(colours.brightness, images)).clamp(0, 1)
     grey = rgb_to_grayscale(images).mean(dim=(-3, -2, -1)).view(2, -1).mean(dim=0).repeat(2)
     images = torch.lerp(per_frame(grey, images), images, per_frame(colours.contrast, images)).clamp(0, 1)
-    images = adjust_saturation_with_gray_subtraction(images, colours.saturation.to(images))
+    saturation = handed_over(colours.saturation, to=images.device, dtype=images.dtype)
+    images = adjust_saturation_with_gray_subtraction(images, saturation)
     if colours.hue.any():
-        images = adjust_hue(images, 2 * math.pi * colours.hue.to(images)).clamp(0, 1)
-    gamma: Tensor = adjust_gamma(images, colours.gamma.to(images))
-    return gamma
+        hue = handed_over(colours.hue, to=images.device, dtype=images.dtype)
+        images = adjust_hue(images, 2 * math.pi * hue).clamp(0, 1)
+    return images.pow(per_frame(colours.gamma, images))  # kornia's copies its gain of 1 from the host
 
 
 def stripes(side: int, shape: torch.Size, lengths: tuple[float, float], generator: torch.Generator) -> Tensor:
@@ -209,7 +213,7 @@ def uniform(smallest: float, largest: float, shape: tuple[int, ...] | torch.Size
 
 def per_frame(values: Tensor, images: Tensor) -> Tensor:
     """Values (N,) as (N, 1, 1, 1), of the images' type and on their device."""
-    return values.to(images).view(-1, 1, 1, 1)
+    return handed_over(values, to=images.device, dtype=images.dtype).view(-1, 1, 1, 1)
 
 
 def around_one(name: str, reach: float) -> Range:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from unrollflow.contracts import FlowSample
+from unrollflow.ops.transfer import constant
 
 IMAGES = ("image1", "image2")
 LABELS = ("valid", "occluded", "boundary_distance", "foreground", "segments")
@@ -151,7 +152,7 @@ def crop(sample: FlowSample, *, top: int, left: int, size: tuple[int, int]) -> F
     window = (..., slice(top, top + size[0]), slice(left, left + size[1]))
     cut = changed(sample, lambda m: m[window].contiguous())
     if "crop_origin" in cut:
-        cut["crop_origin"] = cut["crop_origin"] + cut["crop_origin"].new_tensor([left, top])
+        cut["crop_origin"] = cut["crop_origin"] + constant([left, top], like=cut["crop_origin"])
     return without_leaving(cut)
 
 

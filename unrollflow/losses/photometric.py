@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from unrollflow.ops.choice import check_choice
 from unrollflow.ops.precision import float32_island
 from unrollflow.ops.resize import crop_centre
+from unrollflow.ops.transfer import constant
 
 Border = Literal["crop", "zero"]
 Window = Literal["box", "gaussian"]
@@ -44,7 +45,7 @@ def check_window(image: Tensor, side: int, name: str) -> None:
 
 def _soft_signs(image: Tensor, patch_size: int) -> Tensor:
     """Soft signs (B, patch_size^2, H, W) of the grey differences to the centre, zero padded."""
-    weights = image.new_tensor(LUMA)
+    weights = constant(LUMA, like=image)
     grey = CENSUS_GREY_LEVELS * kornia.color.rgb_to_grayscale(image, rgb_weights=weights)  # (B, 1, H, W)
     patches = F.unfold(grey, patch_size, padding=patch_size // 2)  # (B, patch_size^2, H*W)
     difference = rearrange(patches, "b k (h w) -> b k h w", h=image.shape[-2]) - grey

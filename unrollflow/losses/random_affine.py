@@ -5,6 +5,7 @@ from torch import Tensor
 
 from unrollflow.losses.views import Lesson, View
 from unrollflow.ops.affine import affine_flow, affine_map, affine_warp, compose_affine, leaves_frame
+from unrollflow.ops.transfer import handed_over
 
 Range = tuple[float, float]
 CANDIDATES = 64
@@ -75,7 +76,7 @@ class RandomAffine(View):
         """
         size = (lesson.flow.shape[-2], lesson.flow.shape[-1])
         drawn = [self._draw(torch.Generator().manual_seed(seed), size) for seed in seeds]
-        theta1, theta2 = (torch.cat(maps).to(lesson.flow.device) for maps in zip(*drawn, strict=True))
+        theta1, theta2 = (handed_over(torch.cat(maps), to=lesson.flow.device) for maps in zip(*drawn, strict=True))
         return Lesson(
             image1=affine_warp(lesson.image1, theta1),
             image2=affine_warp(lesson.image2, theta2),

@@ -1,7 +1,5 @@
 """What changes with the training step: one term or test after another."""
 
-from bisect import bisect_right
-
 from torch import Tensor, nn
 
 from unrollflow.losses.photometric import Photometric
@@ -90,4 +88,4 @@ def in_force(starts: list[int], step: int) -> int:
     >>> in_force([0, 200], 199), in_force([0, 200], 200)
     (0, 1)
     """
-    return bisect_right(starts, step) - 1
+    return sum(start <= step for start in starts) - 1

@@ -11,6 +11,7 @@ from unrollflow.losses.photometric import Photometric
 from unrollflow.losses.smoothness import Smoothness
 from unrollflow.ops.precision import float32_island
 from unrollflow.ops.resize import resize_image
+from unrollflow.ops.transfer import constant
 
 
 class EndpointTerms(NamedTuple):
@@ -77,7 +78,7 @@ class SupervisedEndpointError(Objective):
         total = flow.new_zeros(())
         for weight, error in zip([w for w in weights if w != 0], errors, strict=True):
             total = total + weight * error
-        return EndpointTerms(total, errors[-1] if weights[-1] else total.new_tensor(float("nan")))
+        return EndpointTerms(total, errors[-1] if weights[-1] else total.new_full((), float("nan")))
 
 
 @float32_island
@@ -96,7 +97,7 @@ def endpoint_loss(flow: Tensor, target: Tensor, valid: Tensor, *, epsilon: float
     """
     size = (flow.shape[-2], flow.shape[-1])
     known = resize_image(valid, size)
-    scale = target.new_tensor([size[1] / target.shape[-1], size[0] / target.shape[-2]]).view(1, 2, 1, 1)
+    scale = constant([size[1] / target.shape[-1], size[0] / target.shape[-2]], like=target).view(1, 2, 1, 1)
     mean = scale * resize_image(target * valid, size) / known.clamp_min(1 / valid[0].numel())
     error = ((flow - mean).square().sum(dim=1, keepdim=True) + epsilon**2).sqrt()
     # shares of pixels are known at coarse levels: divided by their sum, however small

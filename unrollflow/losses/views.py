@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from unrollflow.ops.resize import crop_centre
+from unrollflow.ops.seeds import derived_seed
+from unrollflow.ops.transfer import handed_over
 
 
 class Lesson(NamedTuple):
@@ -157,9 +159,10 @@ class HallucinatedOcclusion(View):
         count = int(torch.randint(self.count[0], self.count[1] + 1, (), generator=generator))
         hidden = torch.zeros(self.superpixels + 1, dtype=torch.bool)  # the last: of numbers that are too high
         hidden[torch.randperm(self.superpixels, generator=generator)[:count]] = True
-        noise = torch.rand(image.shape, generator=generator, dtype=image.dtype)
-        where = hidden.to(image.device)[segments.clamp(0, self.superpixels)]
-        return torch.where(where, noise.to(image.device), image)
+        source = torch.Generator(image.device).manual_seed(derived_seed(seed, 0))
+        noise = torch.rand(image.shape, generator=source, device=image.device, dtype=image.dtype)
+        where = handed_over(hidden, to=image.device)[segments.clamp(0, self.superpixels)]
+        return torch.where(where, noise, image)
 
 
 def jittered(jitter: nn.Module, image1: Tensor, image2: Tensor, *, seeds: list[int]) -> tuple[Tensor, Tensor]:

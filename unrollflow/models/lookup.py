@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from unrollflow.ops.precision import float32_island
+from unrollflow.ops.transfer import constant
 
 ON_DEMAND_PIXELS = 1024
 """Pixels whose windows are gathered at once: a hundred feature vectors each."""
@@ -99,10 +100,10 @@ def window(radius: int, *, like: Tensor) -> Tensor:
 @float32_island
 def sample(plane: Tensor, positions: Tensor) -> Tensor:
     """Values (N, x, y) of planes (N, 1, h, w) at positions (N, x, y, 2), pixels; bilinear, zeros outside."""
-    size = positions.new_tensor([plane.shape[-1], plane.shape[-2]])
+    last = constant([plane.shape[-1] - 1, plane.shape[-2] - 1], like=positions)
     # a position that is not finite, which torch's backward on the CPU does not survive, goes outside, too
-    safe = positions.nan_to_num(nan=-2.0).clamp(positions.new_tensor(-2.0), size + 1)
-    normalised = 2 * safe / (size - 1) - 1
+    safe = positions.nan_to_num(nan=-2.0).clamp(positions.new_full((), -2.0), last + 2)
+    normalised = 2 * safe / last - 1
     return F.grid_sample(plane, normalised, align_corners=True, padding_mode="zeros")[:, 0]
 
 
@@ -114,9 +115,9 @@ def windowed(pixels: Tensor, features2: Tensor, centres: Tensor, radius: int) ->
     """
     side = 2 * radius + 2
     _, height, width = features2.shape
-    size = centres.new_tensor([width, height])
+    size = constant([width, height], like=centres)
     # beyond this the window lies outside anyway
-    safe = centres.nan_to_num(nan=-2.0 * side).clamp(centres.new_tensor(-2.0 * side), size + 2 * side)
+    safe = centres.nan_to_num(nan=-2.0 * side).clamp(centres.new_full((), -2.0 * side), size + 2 * side)
     corner = safe.floor()
     axis = torch.arange(side, device=centres.device) - radius
     x, y = (corner.long()[:, i, None] + axis for i in (0, 1))  # (N, side) each

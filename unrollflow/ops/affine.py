@@ -6,11 +6,11 @@ the zeros outside. Positions are float64: which pixels a map takes out of the fr
 """
 
 import torch
-from kornia.geometry.transform import remap
 from torch import Tensor
 
 from unrollflow.ops.precision import float32_island
-from unrollflow.ops.warp import coords_grid
+from unrollflow.ops.transfer import constant
+from unrollflow.ops.warp import coords_grid, sample_at
 
 Size = tuple[int, int]
 
@@ -45,7 +45,7 @@ def compose_affine(second: Tensor, first: Tensor) -> Tensor:
 
 def invert_affine(theta: Tensor) -> Tensor:
     """The inverse maps (B, 2, 3)."""
-    inverse = torch.linalg.inv_ex(theta[..., :2]).inverse  # `inv` waits for the device to look for an error
+    inverse = torch.linalg.inv_ex(theta[..., :2]).inverse  # `inv` would ask the GPU whether it could
     return torch.cat([inverse, -inverse @ theta[..., 2:]], dim=-1)
 
 
@@ -64,9 +64,9 @@ def affine_points(theta: Tensor, points: Tensor, size: Size) -> Tensor:
     >>> affine_points(double, torch.tensor([3.0, 1.0]).view(1, 2, 1, 1), (5, 5)).flatten().tolist()
     [4.0, 1.0]
     """
-    half = torch.tensor([(size[1] - 1) / 2, (size[0] - 1) / 2], dtype=torch.float64, device=points.device)
-    half = half.view(1, 2, 1, 1)
-    x, y = (points.double() / half - 1).unsqueeze(2).unbind(dim=1)  # each (B, 1, h, w)
+    points = points.double()
+    half = constant([(size[1] - 1) / 2, (size[0] - 1) / 2], like=points).view(1, 2, 1, 1)
+    x, y = (points / half - 1).unsqueeze(2).unbind(dim=1)  # each (B, 1, h, w)
     matrix = theta.double()[..., None, None]  # (B, 2, 3, 1, 1)
     return (matrix[:, :, 0] * x + matrix[:, :, 1] * y + matrix[:, :, 2] + 1) * half
 
@@ -98,8 +98,7 @@ def affine_warp(field: Tensor, theta: Tensor) -> Tensor:
     sources = affine_points(invert_affine(theta.double()), pixels, size)
     x, y = sources.to(field.dtype).unbind(dim=1)
     # `border` repeats the last column between W - 1 and W, which the released code takes for inside
-    shown: Tensor = remap(field, x, y, mode="bilinear", padding_mode="border", align_corners=True)
-    return shown * inside(sources, size)
+    return sample_at(field, x, y, padding="border") * inside(sources, size)
 
 
 @float32_island
@@ -126,5 +125,5 @@ def affine_flow(flow: Tensor, theta1: Tensor, theta2: Tensor) -> Tensor:
 
 def inside(points: Tensor, size: Size) -> Tensor:
     """Which points (B, 2, h, w), pixels, lie in [0, W) x [0, H), (B, 1, h, w) bool."""
-    sides = points.new_tensor([size[1], size[0]]).view(1, 2, 1, 1)
+    sides = constant([size[1], size[0]], like=points).view(1, 2, 1, 1)
     return ((points >= -SLACK) & (points < sides)).all(dim=1, keepdim=True)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from unrollflow.ops.precision import float32_island
+from unrollflow.ops.transfer import constant
 from unrollflow.ops.warp import coords_grid
 
 LEAST_PIXELS = 150
@@ -97,7 +98,7 @@ def polynomial(backward: Tensor) -> Tensor:
     """
     height, width = backward.shape[-2:]
     grid = coords_grid(height, width, device=backward.device, dtype=backward.dtype)[0]
-    half = grid.new_tensor([(width - 1) / 2, (height - 1) / 2]).view(2, 1, 1)
+    half = constant([(width - 1) / 2, (height - 1) / 2], like=grid).view(2, 1, 1)
     speed = backward.square().mean().sqrt().clamp_min(SMALLEST_ERROR)
     variables = torch.cat([torch.ones_like(grid[:1]), backward / speed, grid / half - 1])
     rows, columns = torch.triu_indices(len(variables), len(variables))

@@ -5,13 +5,14 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from kornia.filters import get_sobel_kernel2d, spatial_gradient
 from torch import Tensor
 
 from unrollflow.ops.precision import float32_island
 
 Operator = Literal["forward", "sobel", "sobel_unnormalised"]
 Order = Literal[1, 2]
+SOBEL_MASS = 8
+"""Sum of the absolute values of a Sobel kernel."""
 
 
 def _forward(field: Tensor) -> tuple[Tensor, Tensor]:
@@ -19,17 +20,21 @@ def _forward(field: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _sobel(field: Tensor) -> tuple[Tensor, Tensor]:
-    gradient = spatial_gradient(field, mode="sobel", order=1, normalized=True)  # (B, C, 2, H, W)
-    return gradient[:, :, 0], gradient[:, :, 1]
+    gx, gy = _correlate_sobel(F.pad(field, [1] * 4, mode="replicate"), padding=0)
+    return gx / SOBEL_MASS, gy / SOBEL_MASS
 
 
 def _sobel_unnormalised(field: Tensor) -> tuple[Tensor, Tensor]:
-    # kornia pads with the border's values; the released code pads with zeros, which this operator exists to repeat.
+    return _correlate_sobel(field, padding=1)  # with zeros, as in the released code
+
+
+def _correlate_sobel(field: Tensor, *, padding: int) -> tuple[Tensor, Tensor]:
+    # kornia's operator copies its kernel from the host, for which a GPU waits
     channels = field.shape[1]
-    kernel = get_sobel_kernel2d(device=field.device, dtype=field.dtype)  # (2, 3, 3): x, y
-    gradient = F.conv2d(
-        field, rearrange(kernel, "d h w -> d 1 h w").repeat(channels, 1, 1, 1), padding=1, groups=channels
-    )
+    difference = torch.arange(-1, 2, device=field.device, dtype=field.dtype)
+    along_x = torch.outer(2 - difference.abs(), difference)  # (3, 3): (1, 2, 1) times (-1, 0, 1)
+    kernel = torch.stack([along_x, along_x.T]).unsqueeze(1)  # (2, 1, 3, 3): x, y
+    gradient = F.conv2d(field, kernel.repeat(channels, 1, 1, 1), padding=padding, groups=channels)
     pair = rearrange(gradient, "b (c d) h w -> b c d h w", d=2)
     return pair[:, :, 0], pair[:, :, 1]
 
@@ -57,7 +62,7 @@ def image_gradient(field: Tensor, *, operator: Operator = "forward", order: Orde
     Raises:
         ValueError: for an unknown operator or order, or a field too small to have a difference.
 
-    Source: algorithm of the released code (losses/flow_loss.py, models/admm.py); kornia's `spatial_gradient`.
+    Source: algorithm of the released code (losses/flow_loss.py, models/admm.py).
 
     >>> ramp = torch.arange(4.0).expand(1, 1, 3, 4)
     >>> image_gradient(ramp)[0].unique().item()

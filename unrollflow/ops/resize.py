@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unrollflow.ops.precision import float32_island
+from unrollflow.ops.transfer import constant
 
 Size = tuple[int, int]
 
@@ -21,7 +22,7 @@ def resize_flow(flow: Tensor, size: Size, *, align_corners: bool = True) -> Tens
     >>> resize_flow(torch.ones(1, 2, 2, 2), (4, 6))[0, :, 0, 0].tolist()
     [3.0, 2.0]
     """
-    scale = flow.new_tensor([size[1] / flow.shape[-1], size[0] / flow.shape[-2]])  # (u, v) <- (W/w, H/h)
+    scale = constant([size[1] / flow.shape[-1], size[0] / flow.shape[-2]], like=flow)  # (u, v) <- (W/w, H/h)
     return F.interpolate(flow, size, mode="bilinear", align_corners=align_corners) * scale.view(1, 2, 1, 1)
 
 

@@ -84,5 +84,17 @@ def warp(image: Tensor, flow: Tensor, *, padding: Padding = "border", origin: Te
         )
     size = (image.shape[-2], image.shape[-1])
     x, y = target_coords(flow, origin=origin, size=size).unbind(dim=1)  # each (B, H, W)
-    warped: Tensor = remap(image, x, y, mode="bilinear", padding_mode=padding, align_corners=True)
-    return warped
+    return sample_at(image, x, y, padding=padding)
+
+
+def sample_at(image: Tensor, x: Tensor, y: Tensor, *, padding: Padding) -> Tensor:
+    """Values (B, C, h, w) of an image (B, C, H, W) at positions x and y, (B, h, w) each, pixels; bilinear.
+
+    kornia's `remap` gets positions from -1 to 1: the factors by which it makes them of pixels it copies from the host.
+    """
+    # a side of one pixel: at its centre
+    x, y = (p * (2 / (n - 1)) - 1 if n > 1 else p for p, n in ((x, image.shape[-1]), (y, image.shape[-2])))
+    sampled: Tensor = remap(
+        image, x, y, mode="bilinear", padding_mode=padding, align_corners=True, normalized_coordinates=True
+    )
+    return sampled
