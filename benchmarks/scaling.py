@@ -51,7 +51,7 @@ def measure(*, short: bool) -> dict[str, tuple[list[int], list[float]]]:
     """Milliseconds at each size of each series."""
     found = {}
     for name, (make, sizes) in SERIES.items():
-        sizes = sizes[:2] if short else sizes
+        sizes = sizes[:1] if short else sizes
         found[name] = (sizes, in_turn([make(size) for size in sizes], repeats=1 if short else 5))
     return found
 

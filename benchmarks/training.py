@@ -21,7 +21,8 @@ from unrollflow.losses import smoothness
 from unrollflow.models import pwclite
 
 RECIPE = CONFIGS / "experiment" / "arflow_sintel_raw_unrolled.yaml"
-SIZES = {"4 x 128x192": (4, 128, 192), "1 x 384x832": (1, 384, 832)}
+SIZES = {"4 x 128x192": (4, 128, 192), "1 x 384x832": (1, 384, 832), "1 x 64x128": (1, 64, 128)}
+*FULL, SHORT = SIZES
 LATE_STEP = 10**6
 """At which the recipe has come to its ternary loss."""
 
@@ -92,7 +93,7 @@ def rows(*, short: bool) -> list[Row]:
     """Times and memory at both sizes, and the distance from the convolutions' floor."""
     repeats = 1 if short else 5
     found = []
-    for size in list(SIZES)[:1] if short else SIZES:
+    for size in [SHORT] if short else FULL:
         alone, operations = convolutions(size)
         pair = [training_step(kind, size) for kind in ("ours", "reference")]
         ours, reference, floor = in_turn([*pair, alone], repeats=repeats)

@@ -1,9 +1,14 @@
 import importlib.util
+import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
+
+from benchmarks import measuring
 
 LOADING = Path(__file__).parents[1] / "benchmarks" / "loading.py"
 
@@ -56,3 +61,36 @@ def test_loading_explains_itself(loading: ModuleType, capsys: pytest.CaptureFixt
         loading.main(["--help"])
     assert ended.value.code == 0
     assert "median" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_all_benchmarks_run_in_their_short_form(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from benchmarks import run
+
+    run.main(["--short", "--output", str(tmp_path / "bench.json")])
+    written = json.loads((tmp_path / "bench.json").read_text())
+    assert len(written["rows"]) == capsys.readouterr().out.count("\n| ") - 1
+    assert all(row["ours"] > 0 and row["ratio"] == row["ours"] / row["reference"] for row in written["rows"])
+    for part in ("unrolled term", "cost volume", "training step", "flow of a pair", "iterations"):
+        assert any(part in row["what"] for row in written["rows"]), part
+
+
+def test_times_are_taken_in_turn() -> None:
+    calls: list[str] = []
+    medians = measuring.in_turn([lambda: calls.append("a"), lambda: calls.append("b")], repeats=2)
+    assert calls == ["a", "b"] * 3
+    assert all(median >= 0 for median in medians)
+
+
+def hold(megabytes: int) -> Callable[[], object]:
+    return lambda: torch.ones(megabytes * 2**18)
+
+
+def test_a_rise_of_the_peak_is_what_was_held() -> None:
+    assert measuring.peak_rise(hold, 300) == pytest.approx(300, rel=0.1)
+
+
+def test_a_target_is_met_or_not() -> None:
+    rows = [measuring.Row("x", "ms", 1.0, 2.0, 0.5), measuring.Row("y", "ms", 3.0, 2.0, 1.4)]
+    assert "| 0.50 | 0.5 met |" in measuring.table(rows)
+    assert "| 1.50 | 1.4 **not met** |" in measuring.table(rows)
