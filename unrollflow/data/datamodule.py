@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler, default_co
 from unrollflow.contracts import FlowSample
 from unrollflow.data.boundaries import WithBoundaryDistance
 from unrollflow.data.transforms import Transform
+from unrollflow.ops.seeds import derived_seed
 
 
 class EpochSampler(DistributedSampler[FlowSample]):
@@ -19,6 +20,8 @@ class EpochSampler(DistributedSampler[FlowSample]):
 
     The number of the epoch is part of the index, so that whatever a sample draws can depend on the index alone;
     an endless data set gives fresh samples in every epoch.
+
+    A data set with a method `epoch_order(seed)` says itself in which order its samples come.
 
     Args:
         dataset: the data set, for its length.
@@ -37,8 +40,11 @@ class EpochSampler(DistributedSampler[FlowSample]):
 
     def __iter__(self) -> Iterator[int]:  # type: ignore[override]  # torch types it by the data set's samples
         start = self.epoch * length(self.dataset)
-        order = super().__iter__()
-        return (start + cast(int, i) for i in order)
+        own_order = getattr(self.dataset, "epoch_order", None)
+        if own_order is None:
+            return (start + cast(int, i) for i in super().__iter__())
+        order = own_order(derived_seed(self.seed, self.epoch))
+        return (start + int(i) for i in order[self.rank : self.total_size : self.num_replicas])
 
 
 class TrainingSamples(Dataset[FlowSample]):
@@ -52,6 +58,7 @@ class TrainingSamples(Dataset[FlowSample]):
 
     def __init__(self, dataset: Dataset[FlowSample], transform: Transform | None, *, seed: int) -> None:
         self.dataset, self.transform, self.seed = dataset, transform, seed
+        self.epoch_order = getattr(dataset, "epoch_order", None)
 
     def __len__(self) -> int:
         return length(self.dataset)
