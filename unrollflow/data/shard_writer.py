@@ -56,6 +56,7 @@ def write_shards(
                 tar.write(packed(dataset[int(index)], number))
                 progress.update()
         listed.append({"url": path.name, "nsamples": len(chosen), "filesize": path.stat().st_size})
+    progress.close()
     index_file = folder / INDEX
     write_whole(index_file, (json.dumps(FORMAT | {"shardlist": listed}, indent=1) + "\n").encode())
     return index_file
