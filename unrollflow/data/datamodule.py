@@ -117,7 +117,13 @@ class FlowDataModule(LightningDataModule):
     def train_dataloader(self) -> DataLoader[FlowSample]:
         """Shuffled batches; the last, incomplete one is dropped."""
         samples = TrainingSamples(required(self.train, "train"), self.transform, seed=self.seed)
-        return self._loader(samples, self.batch_size, EpochSampler(samples, seed=self.seed))
+        sampler = EpochSampler(samples, seed=self.seed)
+        if len(sampler) < self.batch_size:
+            raise ValueError(
+                f"the training set gives each of {sampler.num_replicas} processes {len(sampler)} samples, fewer than "
+                f"one batch of {self.batch_size}; give more data, a smaller batch_size or fewer processes."
+            )
+        return self._loader(samples, self.batch_size, sampler)
 
     def val_dataloader(self) -> DataLoader[FlowSample] | list[DataLoader[FlowSample]]:
         """Every validation sample once, in order; nothing where there is none."""
