@@ -55,6 +55,7 @@ TRAINING: dict[str, tuple[Callable[[Path], Path], Callable[[Path], Path]]] = {
     "kitti_large": (trees.kitti_multiview, trees.kitti),
     "kitti_raft": (trees.kitti_multiview, trees.kitti),
     "kitti_raw": (trees.kitti_raw, trees.kitti),
+    "shards": (trees.shards, trees.shards),
     "sintel": (trees.sintel, trees.sintel),
     "labels": (trees.labelled, trees.sintel),
     "sintel_raft": (trees.sintel, trees.sintel),

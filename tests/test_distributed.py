@@ -1,6 +1,10 @@
 """Two processes on the CPU (gloo): their gradient is that of one process with the joined batch."""
 
+import json
+import os
 import socket
+import subprocess
+import sys
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -13,7 +17,10 @@ import torch.multiprocessing as mp
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from tests.assembly import CONFIGS
+from tests.command import csv_logger, words
 from tests.test_module import NETWORK, OBJECTIVE
+from unrollflow.cli import main
 from unrollflow.contracts import FlowSample
 from unrollflow.data import AppearanceJitter, MovingLayers, RandomCrop
 from unrollflow.data.datamodule import collate
@@ -134,3 +141,32 @@ def test_two_processes_have_the_gradient_of_the_joined_batch(backbone: str) -> N
     for name, value in expected.items():
         assert torch.equal(shared[0][name], shared[1][name])
         assert (shared[0][name] - value).abs().max() <= 1e-5 * scale, name
+
+
+def fit_arguments(directory: Path, *, batch_size: int) -> list[str]:
+    """A fit of the quickstart, of two steps and one validation, that writes below a directory."""
+    size = "[64, 64]"
+    options = {"trainer.max_epochs": "1", "trainer.enable_model_summary": "false", "data.batch_size": str(batch_size)}
+    options |= {"data.train.length": "8", "data.validation.length": "3", "data.workers": "0"}
+    options |= {"data.train.size": size, "data.validation.size": size, "trainer.logger": csv_logger(directory)}
+    files = ("--config", str(CONFIGS / "experiment" / "quickstart.yaml"))
+    return ["fit", *files, *words({f"--{key}": value for key, value in options.items()})]
+
+
+@pytest.mark.slow
+def test_torchrun_trains_as_one_process_does_and_writes_one_run(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    several = ["--trainer.accelerator", "cpu", "--trainer.devices", "2", "--trainer.strategy", "ddp"]
+    arguments = ["-m", "unrollflow", *fit_arguments(tmp_path / "two", batch_size=2), *several]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([*command, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-6000:]
+    assert "sync_dist" not in done.stderr
+    main(fit_arguments(tmp_path / "one", batch_size=4))
+    assert [path.name for path in (tmp_path / "two" / "flow").iterdir()] == ["version_0"]
+    two, one = (tmp_path / name / "flow" / "version_0" for name in ("two", "one"))
+    assert sorted(p.relative_to(two) for p in two.rglob("*")) == sorted(p.relative_to(one) for p in one.rglob("*"))
+    figures = [json.loads((run / "metrics.json").read_text()) for run in (two, one)]
+    assert figures[0]["steps"] == figures[1]["steps"] == 2
+    for name in ("epe", "photometric"):
+        assert figures[0][name] == pytest.approx(figures[1][name], rel=1e-4), name

@@ -146,6 +146,18 @@ def test_images_count_once_whatever_the_batches() -> None:
         torch.testing.assert_close(parts.compute()[name], value, equal_nan=True)
 
 
+def test_processes_that_join_their_images_average_over_all_of_them() -> None:
+    flow, target, valid, occluded = random()
+    measures = image_measures(flow, target, valid=valid, occluded=occluded)
+    alone, joined = FlowMetrics(), FlowMetrics()
+    for metrics in (alone, joined):
+        metrics.update(measures)
+    joined.distributed_available_fn = lambda: True
+    joined.dist_sync_fn = lambda state, group: [state, state]  # of two processes, which saw the same images
+    for name, value in alone.compute().items():
+        torch.testing.assert_close(joined.compute()[name], value, equal_nan=True)
+
+
 def test_regions_are_those_of_the_benchmarks() -> None:
     """Errors 1..4 px on pixels that move 5, 10, 39, 40 px and lie 0, 5, 10, 60 px from a boundary."""
     target = torch.tensor([[5.0, 10, 39, 40], [0, 0, 0, 0]]).view(1, 2, 1, 4)

@@ -9,13 +9,16 @@ from jsonargparse import ArgumentError
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from unrollflow.data import FlowDataModule, MovingLayers
+from unrollflow.data import AppearanceJitter, FlowDataModule, MovingLayers
 from unrollflow.losses import (
     L1,
+    SSIM,
     AllVisible,
     Distillation,
+    ForwardBackward,
     RandomAffine,
     RandomWindow,
+    RangeMap,
     TotalVariation,
     UnrolledTotalVariation,
     UnsupervisedObjective,
@@ -134,6 +137,39 @@ def test_bfloat16_autocast_trains_and_stays_close(tmp_path: Path) -> None:
         losses[precision] = runner.callback_metrics["loss/total"].item()
         assert all(p.dtype == torch.float32 and p.isfinite().all() for p in module.parameters())
     assert losses["bf16-mixed"] == pytest.approx(losses["32-true"], rel=0.02)
+
+
+class KeepsGradients(pl.Callback):
+    """Gradients of the first step, as the optimizer gets them."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, Tensor] = {}
+
+    def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Any) -> None:
+        self.kept = {name: p.grad.clone() for name, p in pl_module.named_parameters() if p.grad is not None}
+
+
+def test_accumulated_half_batches_have_the_gradient_of_the_whole_batch(tmp_path: Path) -> None:
+    """With all that draws and masks: occlusions, jitter, a student."""
+    found = []
+    for batch_size, accumulated in ((4, 1), (2, 2)):
+        jitter = AppearanceJitter(blur_probability=0.5, eraser_probability=0.5, eraser_size=(5, 9))
+        options = {"jitter": jitter, "distillation": [lessons(visibility=RangeMap(threshold=0.2))]}
+        objective = partial(OBJECTIVE, visibility=ForwardBackward(bias=20.0))
+        module = UnsupervisedFlow(**parts(objective=objective, photometric=SSIM(), **options))
+        keeps = KeepsGradients()
+        pl.seed_everything(7)
+        steps = {"max_steps": 1, "accumulate_grad_batches": accumulated, "limit_val_batches": 0}
+        loaded = FlowDataModule(train=layers(), batch_size=batch_size, workers=0)
+        trainer(tmp_path, precision="64-true", callbacks=[keeps], **steps).fit(module, loaded)
+        found.append(keeps.kept)
+    whole, halves = found
+    scale = max(value.abs().max() for value in whole.values())
+    assert scale > 1e-3
+    assert whole.keys() == halves.keys()
+    for name, value in whole.items():
+        assert value.dtype == torch.float64
+        assert (halves[name] - value).abs().max() <= 1e-9 * scale, name
 
 
 def test_one_seed_one_result_whatever_the_workers(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tests.data.clips import moving, write_frames, write_video
-from unrollflow.data import write_flo, write_image, write_kitti_flow
+from unrollflow.data import FramePairs, write_flo, write_image, write_kitti_flow, write_shards
 from unrollflow.data.flo5 import write_flo5
 
 SIZE = (64, 96)
@@ -181,4 +181,11 @@ def footage(root: Path) -> Path:
     write_video(root / "a.mp4", moving(4, seed=0, size=(104, 136)))
     for i, name in enumerate(("b", "c"), start=1):
         write_frames(root / name, moving(4, seed=i, size=(104, 136)))
+    return root
+
+
+def shards(root: Path) -> Path:
+    """Two tar files of two pairs, and one of the last pair."""
+    frames(root / "frames" / f"{i}.png" for i in range(6))
+    write_shards(FramePairs(root / "frames"), root, samples_per_shard=2)
     return root

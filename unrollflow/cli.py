@@ -21,6 +21,9 @@ from unrollflow.prediction import predict_from_arguments
 
 PACKAGE = Path(__file__).parent
 WORKER = "DataLoader worker process"
+REASON = re.compile(r"^  - (.*(?:\n {4,}.*)*)", re.MULTILINE)
+"""An entry of jsonargparse's list of what is wrong, with the lines that belong to it."""
+
 DOTTED_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
 
@@ -148,5 +151,5 @@ def message(error: BaseException) -> str:
     if WORKER in text:
         return text.strip().splitlines()[-1].partition(": ")[2]
     # of an optional object, jsonargparse reports that it cannot be built and that it is not None either
-    reasons = [line.strip(" -") for line in text.splitlines() if line.startswith("  - ") and "NoneType" not in line]
+    reasons = [" ".join(found.split()) for found in REASON.findall(text) if "NoneType" not in found]
     return "; ".join(reasons) or text

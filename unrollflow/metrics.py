@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
 
 from unrollflow.geometric_median import geometric_median
 from unrollflow.measures import MEASURES
@@ -195,7 +196,8 @@ class FlowMetrics(Metric):
 
     def compute(self) -> dict[str, Tensor]:
         """`name`: mean over images; `name_pooled`: mean over all pixels; NaN where no image defines a measure."""
-        means, pixels = (torch.cat(list(state)).cpu().double() for state in (self.means, self.pixels))
+        # a list here, one tensor where processes have joined theirs
+        means, pixels = (dim_zero_cat(state).cpu().double() for state in (self.means, self.pixels))
         averages = means.nanmean(dim=0)
         pooled = torch.where(pixels > 0, means * pixels, 0).sum(dim=0) / pixels.sum(dim=0)
         names = [*MEASURES, *(f"{name}_pooled" for name in MEASURES)]

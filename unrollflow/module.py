@@ -242,9 +242,11 @@ class UnsupervisedFlow(pl.LightningModule):
         score = self.trainer.callback_metrics.get(f"{stage}/photometric")
         if self.measures.update_called:
             means = self.measures.compute()  # what is pooled over pixels stands in the evaluation's table
-            self.log_dict({f"{stage}/{k}": means[k] for k in MEASURES if not means[k].isnan()}, sync_dist=False)
-            self.log("epe", means["epe"], prog_bar=True, logger=False)
+            # joined over the processes already, so that `sync_dist` changes nothing but that Lightning does not warn
+            defined = {f"{stage}/{k}": means[k] for k in MEASURES if not means[k].isnan()}
+            self.log_dict(defined, sync_dist=True)
+            self.log("epe", means["epe"], prog_bar=True, logger=False, sync_dist=True)
             score = means["epe"]
             self.measures.reset()
         if score is not None:
-            self.log(f"{stage}/score", score)
+            self.log(f"{stage}/score", score, sync_dist=True)

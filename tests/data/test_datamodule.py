@@ -116,6 +116,14 @@ def test_processes_share_an_epoch_without_overlap() -> None:
     assert set.union(*shares) == set(range(24, 36))
 
 
+def test_a_set_smaller_than_a_batch_of_each_process_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("is_initialized", True), ("get_world_size", 3), ("get_rank", 1)):
+        monkeypatch.setattr(torch.distributed, name, lambda value=value: value)
+    assert len(module(Numbered(12)).train_dataloader()) == 1
+    with pytest.raises(ValueError, match="each of 3 processes 3 samples, fewer than one batch of 4"):
+        module(Numbered(11)).train_dataloader()
+
+
 def test_the_last_incomplete_batch_of_training_is_dropped_and_of_validation_kept() -> None:
     data = module(Numbered(10), validation=Numbered(10), test=Numbered(3), validation_batch_size=4)
     assert [len(batch["name"]) for batch in data.train_dataloader()] == [4, 4]

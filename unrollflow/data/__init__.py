@@ -32,6 +32,8 @@ from unrollflow.data.mixture import Mixture
 from unrollflow.data.motorcycle import StereoMotorcycle
 from unrollflow.data.moving_layers import MovingLayers
 from unrollflow.data.resizing import RandomResize, RandomResizedCrop, Resize
+from unrollflow.data.shard_writer import write_shards
+from unrollflow.data.shards import ShardedPairs
 from unrollflow.data.sintel import Sintel, SintelRaw
 from unrollflow.data.spring import Spring
 from unrollflow.data.things import FlyingThings
@@ -73,6 +75,7 @@ __all__ = [
     "RandomTemporalSwap",
     "RandomVerticalFlip",
     "Resize",
+    "ShardedPairs",
     "Sintel",
     "SintelRaw",
     "Spring",
@@ -92,6 +95,7 @@ __all__ = [
     "write_image",
     "write_kitti_flow",
     "write_pfm",
+    "write_shards",
 ]
 
 

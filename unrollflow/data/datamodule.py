@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler, default_co
 from unrollflow.contracts import FlowSample
 from unrollflow.data.boundaries import WithBoundaryDistance
 from unrollflow.data.transforms import Transform
+from unrollflow.ops.seeds import derived_seed
 
 
 class EpochSampler(DistributedSampler[FlowSample]):
@@ -19,6 +20,8 @@ class EpochSampler(DistributedSampler[FlowSample]):
 
     The number of the epoch is part of the index, so that whatever a sample draws can depend on the index alone;
     an endless data set gives fresh samples in every epoch.
+
+    A data set with a method `epoch_order(seed)` says itself in which order its samples come.
 
     Args:
         dataset: the data set, for its length.
@@ -37,8 +40,11 @@ class EpochSampler(DistributedSampler[FlowSample]):
 
     def __iter__(self) -> Iterator[int]:  # type: ignore[override]  # torch types it by the data set's samples
         start = self.epoch * length(self.dataset)
-        order = super().__iter__()
-        return (start + cast(int, i) for i in order)
+        own_order = getattr(self.dataset, "epoch_order", None)
+        if own_order is None:
+            return (start + cast(int, i) for i in super().__iter__())
+        order = own_order(derived_seed(self.seed, self.epoch))
+        return (start + int(i) for i in order[self.rank : self.total_size : self.num_replicas])
 
 
 class TrainingSamples(Dataset[FlowSample]):
@@ -52,6 +58,7 @@ class TrainingSamples(Dataset[FlowSample]):
 
     def __init__(self, dataset: Dataset[FlowSample], transform: Transform | None, *, seed: int) -> None:
         self.dataset, self.transform, self.seed = dataset, transform, seed
+        self.epoch_order = getattr(dataset, "epoch_order", None)
 
     def __len__(self) -> int:
         return length(self.dataset)
@@ -110,7 +117,13 @@ class FlowDataModule(LightningDataModule):
     def train_dataloader(self) -> DataLoader[FlowSample]:
         """Shuffled batches; the last, incomplete one is dropped."""
         samples = TrainingSamples(required(self.train, "train"), self.transform, seed=self.seed)
-        return self._loader(samples, self.batch_size, EpochSampler(samples, seed=self.seed))
+        sampler = EpochSampler(samples, seed=self.seed)
+        if len(sampler) < self.batch_size:
+            raise ValueError(
+                f"the training set gives each of {sampler.num_replicas} processes {len(sampler)} samples, fewer than "
+                f"one batch of {self.batch_size}; give more data, a smaller batch_size or fewer processes."
+            )
+        return self._loader(samples, self.batch_size, sampler)
 
     def val_dataloader(self) -> DataLoader[FlowSample] | list[DataLoader[FlowSample]]:
         """Every validation sample once, in order; nothing where there is none."""

@@ -1,8 +1,11 @@
 """What the codecs share: files that must be there, honest sizes, flows of the right shape, files written whole."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import NamedTemporaryFile
+from typing import IO
 
 from torch import Tensor
 
@@ -39,11 +42,17 @@ def check_flow(flow: Tensor, path: str | Path) -> None:
 
 def write_whole(path: str | Path, content: bytes) -> None:
     """Write a file so that it is there whole or not at all; missing folders are made."""
-    path = Path(path)
+    with whole_file(Path(path)) as file:
+        file.write(content)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write that is there at the end of the context, or, after an error, not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
         try:
-            file.write(content)
+            yield file
             file.close()
             os.chmod(file.name, 0o666 & ~UMASK)  # noqa: PTH101, a temporary file is readable by its owner alone
             Path(file.name).replace(path)

@@ -29,7 +29,13 @@ def read_image(path: str | Path) -> Tensor:
         ValueError: if it is no whole PNG, JPEG, PPM, PGM, BMP, TIFF or WebP, or larger than 2^26 pixels.
     """
     path = existing(path)
-    pixels = decode(path, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)  # (H, W) grey, or (H, W, 3) in OpenCV's order
+    return image_of(path, path.read_bytes())
+
+
+def image_of(path: Path, content: bytes) -> Tensor:
+    """As :func:`read_image`, of bytes that errors call by a path."""
+    # (H, W) grey, or (H, W, 3) in OpenCV's order
+    pixels = decode_content(path, content, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
     if pixels.dtype.name not in FULL_SCALE:
         raise ValueError(f"{path} holds {pixels.dtype} pixels; 8 or 16 bits are expected.")
     scale = np.float32(FULL_SCALE[pixels.dtype.name])
@@ -48,6 +54,11 @@ def write_image(path: str | Path, image: Tensor) -> None:
     Raises:
         ValueError: if the image has another shape, or is not finite.
     """
+    write_whole(path, image_content(path, image))
+
+
+def image_content(path: str | Path, image: Tensor) -> bytes:
+    """What :func:`write_image` writes."""
     if image.ndim != 3 or image.shape[0] not in (1, 3) or 0 in image.shape:
         raise ValueError(f"image for {path} has shape {tuple(image.shape)}; (3, H, W) or (1, H, W) is needed.")
     if not image.isfinite().all():
@@ -55,7 +66,7 @@ def write_image(path: str | Path, image: Tensor) -> None:
     pixels = (255 * image.detach().cpu().float().clamp(0, 1)).round().byte()
     channels_last = rearrange(pixels, "c h w -> h w c").numpy()
     bgr = channels_last[..., ::-1] if channels_last.shape[-1] == 3 else channels_last
-    write_whole(path, cv2.imencode(".png", np.ascontiguousarray(bgr))[1].tobytes())
+    return cv2.imencode(".png", np.ascontiguousarray(bgr))[1].tobytes()
 
 
 def read_mask(path: str | Path) -> Tensor:
@@ -91,7 +102,11 @@ def decode_grey(path: Path) -> Pixels:
 
 def decode(path: Path, flags: int) -> Pixels:
     """Pixels that OpenCV decodes of a file, or a ValueError that names it; a part of a picture is none."""
-    content = path.read_bytes()
+    return decode_content(path, path.read_bytes(), flags)
+
+
+def decode_content(path: Path, content: bytes, flags: int) -> Pixels:
+    """As :func:`decode`, of bytes that errors call by a path."""
     check_picture(path, content)
     try:
         picture = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
