@@ -181,7 +181,10 @@ def test_released_weights_are_imported_and_start_a_training(tmp_path: Path) -> N
     main([*arguments[:-1], str(tmp_path / "new" / "folder" / "weights.ckpt")])
     for name in "ab":
         write_image(tmp_path / f"{name}.png", torch.rand(3, 64, 64))
-    assert "--model.init_weights" in refusal("predict", str(tmp_path), "--ckpt_path", ours)
+    for command in (["predict", str(tmp_path)], ["validate"], ["validate", "--config", QUICKSTART]):
+        message = refusal(*command, "--ckpt_path", ours)
+        assert "holds weights alone" in message
+        assert "--model.init_weights" in message
 
 
 def test_a_setting_that_differs_from_the_checkpoints_is_an_error_that_names_both(checkpoint: str) -> None:

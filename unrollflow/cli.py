@@ -12,7 +12,7 @@ import yaml
 from jsonargparse import set_parsing_settings
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
-from unrollflow.checkpoints import check_trusted, read_checkpoint
+from unrollflow.checkpoints import check_trusted, read_checkpoint, refuse_weights_alone
 from unrollflow.data import FlowDataModule
 from unrollflow.flow_cli import FlowCLI, SaveRunConfig
 from unrollflow.importing import import_from_arguments
@@ -95,7 +95,7 @@ def with_saved_config(arguments: list[str], trusted: list[str]) -> list[str]:
         return arguments
     position = flags.index("--ckpt_path")
     path = Path(arguments[position].partition("=")[2] or "".join(arguments[position + 1 : position + 2]))
-    read_checkpoint(path)
+    refuse_weights_alone(read_checkpoint(path), path)
     found = [folder / "config.yaml" for folder in (path.parent, path.parent.parent)]
     config = next((file for file in found if file.is_file()), None)
     if config is None:
