@@ -181,7 +181,10 @@ def test_released_weights_are_imported_and_start_a_training(tmp_path: Path) -> N
     main([*arguments[:-1], str(tmp_path / "new" / "folder" / "weights.ckpt")])
     for name in "ab":
         write_image(tmp_path / f"{name}.png", torch.rand(3, 64, 64))
-    assert "--model.init_weights" in refusal("predict", str(tmp_path), "--ckpt_path", ours)
+    for command in (["predict", str(tmp_path)], ["validate"], ["validate", "--config", QUICKSTART]):
+        message = refusal(*command, "--ckpt_path", ours)
+        assert "holds weights alone" in message
+        assert "--model.init_weights" in message
 
 
 def test_a_setting_that_differs_from_the_checkpoints_is_an_error_that_names_both(checkpoint: str) -> None:
@@ -230,14 +233,34 @@ def test_a_configuration_found_beside_a_checkpoint_may_not_name_classes_from_els
 ) -> None:
     copied = tmp_path / "copied.ckpt"
     copied.write_bytes(Path(checkpoint).read_bytes())
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "inner" / "model.yaml").write_text("smoothness: smoothness.yaml")
+    (tmp_path / "inner" / "smoothness.yaml").write_text("class_path: tests.outside.Mine")
     for config, name in (
         ("model: {smoothness: {class_path: tests.outside.Mine}}", "tests.outside.Mine"),
         ("model: {optimizer: os.system, init_weights: last.ckpt}", "os.system"),
         ("trainer: {callbacks: [{class_path: __main__.Mine}]}", "__main__.Mine"),
+        ("data: {transform: {init_args: {parts: [{class_path: os.system}]}}}", "os.system"),
+        ("model: {scheduler: os.system}", "os.system"),
+        ("model: {smoothness: inner/smoothness.yaml}", "tests.outside.Mine"),
+        (f"model: {tmp_path}/inner/model.yaml", "tests.outside.Mine"),
+        ("model: {smoothness: '{class_path: tests.outside.Mine}'}", "tests.outside.Mine"),
     ):
         (tmp_path / "config.yaml").write_text(config)
         message = refusal("validate", "--ckpt_path", str(copied))
         assert f"asks for {name}; a checkpoint may only build" in message
+
+
+@pytest.mark.parametrize("scheme", ["file", "local"])  # the first is jsonargparse's own, the second fsspec's
+def test_a_configuration_found_beside_a_checkpoint_may_not_fetch_another(
+    scheme: str, checkpoint: str, tmp_path: Path
+) -> None:
+    (tmp_path / "copied.ckpt").write_bytes(Path(checkpoint).read_bytes())
+    (tmp_path / "elsewhere.yaml").write_text("class_path: tests.outside.Mine")
+    (tmp_path / "config.yaml").write_text(f"model: {{smoothness: '{scheme}://{tmp_path}/elsewhere.yaml'}}")
+    sys.modules.pop("tests.outside", None)
+    refusal("validate", "--ckpt_path", str(tmp_path / "copied.ckpt"))
+    assert "tests.outside" not in sys.modules
 
 
 def test_anyones_smoothness_trains_resumes_and_predicts_once_it_is_trusted(tmp_path: Path) -> None:
@@ -259,7 +282,9 @@ def test_settings_that_lightning_refuses_end_in_one_message(checkpoint: str, tmp
         assert "unrollflow:" in refusal("predict", *frames, "--ckpt_path", checkpoint, "--accelerator", "gpu")
     (tmp_path / "file").write_text("")
     blocked = str(tmp_path / "file" / "out")
-    assert "file" in refusal("predict", *frames, "--ckpt_path", checkpoint, "--output", blocked)
+    for output in (blocked, str(tmp_path / "file")):
+        message = refusal("predict", *frames, "--ckpt_path", "not read yet", "--output", output)
+        assert f"{tmp_path / 'file'} is a file, not a folder" in message
 
 
 def test_bad_frames_are_named(checkpoint: str, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from tests.command import csv_logger, run_one_step, words
 from unrollflow.cli import main
 from unrollflow.contracts import Prediction
 from unrollflow.data import LabelledFrames, read_flo
-from unrollflow.labelling import Labeller, Triplets
+from unrollflow.labelling import RECORD, Labeller, Triplets
 
 QUICKSTART = CONFIGS / "experiment" / "quickstart.yaml"
 
@@ -68,6 +68,11 @@ def test_the_command_writes_labels_that_a_training_reads(tmp_path: Path, capsys:
     other.write_bytes((tmp_path / "flow" / "version_1" / "checkpoints" / "last.ckpt").read_bytes())
     with pytest.raises(SystemExit, match="holds labels of another checkpoint"):
         main([*command[:3], str(other), *command[4:]])
+    (tmp_path / "labels" / RECORD).unlink()
+    with pytest.raises(SystemExit, match=r"holds 4 label\(s\), but no made_by\.json"):
+        main(command)
+    with pytest.raises(SystemExit, match="is a file, not a folder"):
+        main([*command[:-1], checkpoint])
     assert read_flo(kept).shape == (2, *trees.SIZE)
     sample = LabelledFrames(root=root, labels=tmp_path / "labels")[1]
     assert sample["flow"][:, sample["valid"]].isfinite().all()

@@ -35,6 +35,10 @@ MODEL_KEY = "hyper_parameters"
 """Where Lightning keeps what the command line built the module of."""
 
 
+WEIGHTS_ALONE = "weights_alone"
+"""What a file holds, beside its 'state_dict', of which no training is known: `unrollflow import` writes such."""
+
+
 def read_data(path: str | Path) -> object:
     """What a file of torch.save holds, on the CPU, without running any code from it.
 
@@ -70,6 +74,15 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if not isinstance(checkpoint.get(MODEL_KEY, {}), dict):
         raise ValueError(f"{path} holds a {type(checkpoint[MODEL_KEY]).__name__} as its configuration, not a mapping.")
     return checkpoint
+
+
+def refuse_weights_alone(checkpoint: Mapping[str, object], path: str | Path) -> None:
+    """Raise ValueError if a file of `unrollflow import` is taken for a training's checkpoint."""
+    if checkpoint.get(WEIGHTS_ALONE):
+        raise ValueError(
+            f"{path} holds weights alone, as `unrollflow import` writes them, and not what module to build; start a "
+            "fit from it, or validate it, with --config and --model.init_weights."
+        )
 
 
 def names_to_import(config: object) -> Iterator[str]:

@@ -9,9 +9,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import yaml
+from jsonargparse import set_parsing_settings
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
-from unrollflow.checkpoints import check_trusted, read_checkpoint
+from unrollflow.checkpoints import check_trusted, read_checkpoint, refuse_weights_alone
 from unrollflow.data import FlowDataModule
 from unrollflow.flow_cli import FlowCLI, SaveRunConfig
 from unrollflow.importing import import_from_arguments
@@ -24,7 +25,7 @@ WORKER = "DataLoader worker process"
 REASON = re.compile(r"^  - (.*(?:\n {4,}.*)*)", re.MULTILINE)
 """An entry of jsonargparse's list of what is wrong, with the lines that belong to it."""
 
-DOTTED_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
+FILE_SCHEME = re.compile("^file:///?")
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -92,31 +93,55 @@ def with_saved_config(arguments: list[str], trusted: list[str]) -> list[str]:
         FileNotFoundError: if there is no such checkpoint, or no configuration beside it.
         ValueError: if the configuration asks for other classes.
     """
-    names = [argument.split("=")[0] for argument in arguments]
-    if "--ckpt_path" not in names or {"--config", "-c"} & set(names):
+    flags = [argument.split("=")[0] for argument in arguments]
+    if "--ckpt_path" not in flags or {"--config", "-c"} & set(flags):
         return arguments
-    position = names.index("--ckpt_path")
+    position = flags.index("--ckpt_path")
     path = Path(arguments[position].partition("=")[2] or "".join(arguments[position + 1 : position + 2]))
-    read_checkpoint(path)
+    refuse_weights_alone(read_checkpoint(path), path)
     found = [folder / "config.yaml" for folder in (path.parent, path.parent.parent)]
     config = next((file for file in found if file.is_file()), None)
     if config is None:
         raise FileNotFoundError(f"no config.yaml at {found[0]} or {found[1]}; name the run's with --config.")
     # a file that was found and not named: it may build no more than a checkpoint, and what Lightning brings
-    check_trusted(class_paths(yaml.safe_load(config.read_text())), config, trusted=["pytorch_lightning.", *trusted])
+    names = class_paths(yaml.safe_load(config.read_text()), config.parent)
+    check_trusted(names, config, trusted=["pytorch_lightning.", *trusted])
+    set_parsing_settings(config_read_mode_fsspec_enabled=False)  # nor may it fetch what it builds from elsewhere
     print(f"configuration {config}", flush=True)  # noqa: T201, the user should know
     return [arguments[0], "--config", str(config), *arguments[1:]]
 
 
-def class_paths(config: object, key: str = "config") -> dict[str, object]:
-    """Every class that a run's own configuration names, by its place."""
+def class_paths(config: object, folder: Path, key: str = "config") -> dict[str, object]:
+    """Every class that a run's own configuration, in a folder, may import, by its place.
+
+    >>> class_paths({"model": {"parts": [{"class_path": "os.system"}]}, "root": "last.ckpt"}, Path())
+    {'config.model.parts.0.class_path': 'os.system'}
+    """
+    if isinstance(config, str):
+        config, folder = contents(config, folder)
     if isinstance(config, dict):
         items = [(f"{key}.{name}", value) for name, value in config.items()]
     elif isinstance(config, list):
         items = [(f"{key}.{i}", value) for i, value in enumerate(config)]
     else:
         return {key: config} if isinstance(config, str) and may_name_a_class(config) else {}
-    return {place: name for inner, value in items for place, name in class_paths(value, inner).items()}
+    return {place: name for inner, value in items for place, name in class_paths(value, folder, inner).items()}
+
+
+def contents(value: str, folder: Path) -> tuple[object, Path]:
+    """What jsonargparse may take a string for, and the folder that its paths are of: a file's YAML, or its own.
+
+    >>> contents("{class_path: os.system}", Path())[0]
+    {'class_path': 'os.system'}
+    """
+    try:
+        path = folder / Path(FILE_SCHEME.sub("/", value)).expanduser()
+        if not path.is_file():
+            return yaml.safe_load(value), folder
+        with path.open() as file:  # as a stream: of a video or a checkpoint, the first bytes will do
+            return yaml.safe_load(file), path.parent
+    except (OSError, ValueError, RuntimeError, yaml.YAMLError):
+        return value, folder  # jsonargparse cannot read it either
 
 
 def may_name_a_class(value: str) -> bool:
@@ -125,10 +150,11 @@ def may_name_a_class(value: str) -> bool:
     >>> may_name_a_class("os.system"), may_name_a_class("last.ckpt"), may_name_a_class("runs/last.ckpt")
     (True, False, False)
     """
-    if not DOTTED_NAME.fullmatch(value):
+    first, *rest = value.split(".")
+    if not rest or not all(part.isidentifier() for part in (first, *rest)):
         return False
     try:
-        return find_spec(value.partition(".")[0]) is not None
+        return find_spec(first) is not None
     except ValueError:  # a module of this process without a specification, such as __main__
         return True
 

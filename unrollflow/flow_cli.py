@@ -8,7 +8,14 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from pytorch_lightning.loggers import WandbLogger
 
-from unrollflow.checkpoints import INSTANTIATOR, MODEL_KEY, check_trusted, names_to_import, read_checkpoint
+from unrollflow.checkpoints import (
+    INSTANTIATOR,
+    MODEL_KEY,
+    check_trusted,
+    names_to_import,
+    read_checkpoint,
+    refuse_weights_alone,
+)
 from unrollflow.evaluation import EvaluationTable
 
 PER_STAGE = ("init_weights",)
@@ -73,7 +80,9 @@ class FlowCLI(LightningCLI):
         self.config[subcommand]["weights_only"] = True
         if not path or path in LIGHTNINGS_WORDS:
             return
-        saved = read_checkpoint(path).get(MODEL_KEY, {})
+        checkpoint = read_checkpoint(path)
+        refuse_weights_alone(checkpoint, path)
+        saved = checkpoint.get(MODEL_KEY, {})
         asked = model_config(self, subcommand)
         check_same(asked, saved, path)
         # what the user's own configuration names, the user trusts

@@ -7,6 +7,7 @@ import torch
 from jsonargparse import ArgumentParser
 from torch import nn
 
+from unrollflow.checkpoints import WEIGHTS_ALONE
 from unrollflow.data.files import write_whole
 from unrollflow.models import RAFT, PWCLite
 from unrollflow.models.layouts import Source
@@ -32,6 +33,7 @@ def import_from_arguments(arguments: list[str]) -> None:
     backbone: nn.Module = parser.instantiate(parsed).backbone
     report = import_weights(parsed.file, backbone, source=parsed.source)
     contents = io.BytesIO()
-    torch.save({"state_dict": {f"backbone.{k}": tensor for k, tensor in backbone.state_dict().items()}}, contents)
+    weights = {f"backbone.{name}": tensor for name, tensor in backbone.state_dict().items()}
+    torch.save({"state_dict": weights, WEIGHTS_ALONE: True}, contents)
     write_whole(parsed.output, contents.getvalue())
     print(f"{parsed.output}: {report}")  # noqa: T201, the command's answer

@@ -19,7 +19,7 @@ from unrollflow.data.frames import find_frame_folders, list_frames, read_pair
 from unrollflow.data.labelled import label_path
 from unrollflow.module import UnsupervisedFlow
 from unrollflow.ops.fusion import fuse_flow
-from unrollflow.prediction import Precision
+from unrollflow.prediction import Precision, refuse_no_folder
 from unrollflow.writers import FlowWriter
 
 RECORD = "made_by.json"
@@ -54,11 +54,13 @@ def label(
 
     Raises:
         FileNotFoundError, ValueError: if the checkpoint or a frame cannot be read, naming it, or the labels that are
-            there already are of another checkpoint.
+            there already are of another checkpoint, or of an unknown one.
+        NotADirectoryError: if a file is in the output's place.
     """
+    refuse_no_folder(output)
     frames = Triplets(root, output)
     module = Labeller(UnsupervisedFlow.load_from_checkpoint(ckpt_path, trusted=trusted))
-    refuse_other_checkpoint(ckpt_path, output)
+    refuse_other_checkpoint(ckpt_path, output, there=frames.there)
     writer = LabelWriter(output)
     if len(frames):
         trainer = pl.Trainer(
@@ -77,12 +79,14 @@ def label(
     )
 
 
-def refuse_other_checkpoint(checkpoint: Path, output: Path) -> None:
-    """Write down whose labels a folder holds; raise ValueError if they are another checkpoint's."""
+def refuse_other_checkpoint(checkpoint: Path, output: Path, *, there: int) -> None:
+    """Write down whose labels a folder holds; raise ValueError if those that are there may be another checkpoint's."""
     record, digest = output / RECORD, sha256(checkpoint.read_bytes()).hexdigest()
     if not record.is_file():
+        if there:
+            raise ValueError(f"{output} holds {there} label(s), but no {RECORD} of whose; name another --output.")
         write_whole(record, json.dumps({"checkpoint": str(checkpoint), "sha256": digest}).encode())
-    elif digest not in record.read_text():
+    elif digest.encode() not in record.read_bytes():
         raise ValueError(f"{output} holds labels of another checkpoint, see {record}; name another --output.")
 
 

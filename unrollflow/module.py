@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from unrollflow.checkpoints import MODEL_KEY, check_fits, check_trusted, read_checkpoint
+from unrollflow.checkpoints import MODEL_KEY, check_fits, check_trusted, read_checkpoint, refuse_weights_alone
 from unrollflow.compilation import StepParts, compiled
 from unrollflow.contracts import FlowEstimate, FlowNetwork, FlowSample, Prediction
 from unrollflow.data.transforms import crop_to_multiple
@@ -168,10 +168,8 @@ class UnsupervisedFlow(pl.LightningModule):
         optimizer = self.make_optimizer([{"params": weights}, {"params": rest, "weight_decay": 0.0}])
         if self.make_scheduler is None:
             return optimizer
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": self.make_scheduler(optimizer), "interval": "step"},
-        }
+        schedule = {"scheduler": self.make_scheduler(optimizer), "interval": "step"}
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse another network's weights in a few words, before torch does in many."""
@@ -196,11 +194,11 @@ class UnsupervisedFlow(pl.LightningModule):
         checkpoint = read_checkpoint(checkpoint_path)
         config = checkpoint.get(MODEL_KEY, {})
         if not config and not kwargs:
+            refuse_weights_alone(checkpoint, checkpoint_path)
             raise ValueError(
-                f"{checkpoint_path} does not say what its module was built of. If it holds weights alone, as "
-                "`unrollflow import` writes them, start a fit from it: --model.init_weights. If a module built in "
-                "Python saved it, give that one's parts: load_from_checkpoint(path, backbone=..., photometric=..., "
-                "smoothness=..., objective=..., optimizer=...)."
+                f"{checkpoint_path} was saved by a module built in Python; give that one's parts: "
+                "load_from_checkpoint(path, backbone=..., photometric=..., smoothness=..., objective=..., "
+                "optimizer=...)."
             )
         module = cls(**kwargs) if kwargs else cls._build(config, checkpoint_path, trusted)
         check_fits(checkpoint["state_dict"], module.state_dict(), str(checkpoint_path))

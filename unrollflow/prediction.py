@@ -1,7 +1,6 @@
 """`unrollflow predict`: flow of frames, videos and benchmarks' test sets, as files."""
 
 from argparse import ArgumentParser
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal, get_args
@@ -75,8 +74,9 @@ def predict(
     Raises:
         FileNotFoundError, ValueError: if the checkpoint or a frame cannot be read, or a result would overwrite a frame
             or another result, naming it.
-        FileExistsError: if a result is there already.
+        FileExistsError, NotADirectoryError: if a result is there already, or a file is in the output's place.
     """
+    refuse_no_folder(output)
     pairs, writer, results = task(frames, output, submission=submission, arrows=arrows)
     if not overwrite:
         refuse_replacing(results)
@@ -116,7 +116,9 @@ def task(
         video = VideoPairs(frames[0])
         return video, FlowVideo(path, rate=video.rate, arrows=arrows), [path]
     pairs, writer = FramePairs(frames[0] if len(frames) == 1 else tuple(frames)), FlowWriter(output)
-    results = [file for frame in pairs.frames[:-1] for file in writer.files(frame.stem)]
+    written = [(file, frame) for frame in pairs.frames[:-1] for file in writer.files(frame.stem)]
+    refuse_clashes(written)
+    results = [file for file, _ in written]
     refuse_overwriting(pairs.frames, results)
     return pairs, writer, results
 
@@ -141,14 +143,27 @@ def refuse_replacing(results: Sequence[Path]) -> None:
         )
 
 
+def refuse_clashes(written: Iterable[tuple[Path, Path]]) -> None:
+    """Raise ValueError if two frames have a result in one file; `written` are files and their frames."""
+    frames: dict[Path, Path] = {}
+    for file, frame in written:
+        if file in frames:
+            raise ValueError(f"{frames[file]} and {frame} would both have a result in {file}; rename one of them.")
+        frames[file] = frame
+
+
+def refuse_no_folder(output: Path) -> None:
+    """Raise NotADirectoryError if a folder to write to, or one that it is in, is a file."""
+    there = next(path for path in (output, *output.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise NotADirectoryError(f"--output {output}: {there} is a file, not a folder; name another --output.")
+
+
 def refuse_overwriting(inputs: Iterable[Path], results: Sequence[Path]) -> None:
-    """Raise ValueError if a file to write is one of the files to read, by whatever name, or to be written twice.
+    """Raise ValueError if a file to write is one of the files to read, by whatever name.
 
     Args: inputs: those that are not there are left to their reader.   results: there or not.
     """
-    twice = [result for result, count in Counter(results).items() if count > 1]
-    if twice:
-        raise ValueError(f"two results would be written to {twice[0]}; rename one of the frames.")
     # identities, not names: links, and file systems that do not tell A.png from a.png
     read = {(status.st_dev, status.st_ino): path for path in inputs if path.exists() and (status := path.stat())}
     for result in results:

@@ -226,6 +226,7 @@ def test_what_is_no_mapping_of_plain_tensors_is_refused(contents: object, tmp_pa
         (lambda t: t.long(), "is of torch.int64"),
         (lambda t: t * 1j, "is of torch.complex64"),
         (lambda t: t / 0, "holds numbers that are not finite"),
+        (lambda t: t.double() + 1e300, "holds numbers that are not finite"),
     ],
 )
 def test_tensors_of_other_numbers_are_refused(

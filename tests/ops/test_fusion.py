@@ -82,6 +82,16 @@ def test_a_pixel_that_is_not_finite_spoils_no_other(which: str, value: float) ->
     assert fused.filled.sum() == 20 * 10 + (1 if which == "forward" else -1)
 
 
+def test_flow_whose_squares_overflow_fills_nothing_that_is_not_finite() -> None:
+    forward, backward = torch.full((1, 2, 20, 30), 2.0), torch.full((1, 2, 20, 30), -2.0)
+    visible, before = torch.ones(1, 1, 20, 30), torch.ones(1, 1, 20, 30)
+    visible[..., :10] = 0
+    forward[0, :, 5, 20] = backward[0, :, 5, 20] = 3e38  # their sum is infinite
+    fused = fuse_flow(forward, visible, backward, before)
+    assert fused.flow[fused.known.expand_as(forward)].isfinite().all()
+    assert (fused.known == (visible > 0) | fused.filled).all()
+
+
 def test_each_image_by_itself() -> None:
     backward = field(count=2)
     visible, before = (torch.cat([m, m.flip(-1)]) for m in masks())

@@ -66,6 +66,7 @@ def fuse_flow(forward: Tensor, visible: Tensor, backward: Tensor, visible_before
             continue
         # the polynomial is taken of every pixel: of those that are not finite, too, which are neither used nor filled
         guess = predict_motion(forward[i], backward[i].masked_fill(~finite_before[i], 0), both[i, 0])
+        filled[i] &= guess.isfinite().all(dim=0)  # squares of wild flow overflow
         flow[i] = torch.where(filled[i], guess, forward[i])
     return FusedFlow(flow, seen | filled, filled)
 
