@@ -240,6 +240,10 @@ def test_a_configuration_found_beside_a_checkpoint_may_not_name_classes_from_els
         ("model: {smoothness: {class_path: tests.outside.Mine}}", "tests.outside.Mine"),
         ("model: {optimizer: os.system, init_weights: last.ckpt}", "os.system"),
         ("trainer: {callbacks: [{class_path: __main__.Mine}]}", "__main__.Mine"),
+        (
+            "trainer: {logger: pytorch_lightning.trainer.trainer.os.system}",
+            "pytorch_lightning.trainer.trainer.os.system",
+        ),
         ("data: {transform: {init_args: {parts: [{class_path: os.system}]}}}", "os.system"),
         ("model: {scheduler: os.system}", "os.system"),
         ("model: {smoothness: inner/smoothness.yaml}", "tests.outside.Mine"),

@@ -104,33 +104,41 @@ def names_to_import(config: object) -> Iterator[str]:
             yield from names_to_import(item)
 
 
-def is_ours(name: str) -> bool:
-    """Whether a dotted name is of something that one of :data:`TRUSTED` defines itself, not of what it imports.
+def is_own(name: str, packages: tuple[str, ...] = TRUSTED) -> bool:
+    """Whether a dotted name is of something that one of the packages defines itself, not of what it imports.
 
-    >>> is_ours("unrollflow.models.PWCLite"), is_ours("unrollflow.data.codecs.os.system"), is_ours("os.system")
+    >>> is_own("unrollflow.models.PWCLite"), is_own("unrollflow.data.codecs.os.system"), is_own("os.system")
     (True, False, False)
     """
     module, _, attribute = name.rpartition(".")
-    if not name.startswith(TRUSTED):
+    if not name.startswith(packages):
         return False
     try:
         found = getattr(import_module(module), attribute)
     except (ImportError, AttributeError):
         return False
-    return str(getattr(found, "__module__", "")).startswith(TRUSTED)
+    return str(getattr(found, "__module__", "")).startswith(packages)
 
 
-def check_trusted(config: Mapping[str, object], path: str | Path, *, trusted: Sequence[str] = ()) -> None:
-    """Raise ValueError if a checkpoint's configuration names anything from outside :data:`TRUSTED` and `trusted`.
+def check_trusted(
+    config: Mapping[str, object],
+    path: str | Path,
+    *,
+    trusted: Sequence[str] = (),
+    packages: tuple[str, ...] = TRUSTED,
+) -> None:
+    """Raise ValueError if a checkpoint's configuration names anything from outside `packages` and `trusted`.
 
     Args:
         config: what the file keeps under :data:`MODEL_KEY`.
         path: the file, for the message.
         trusted: more beginnings of names that are allowed, such as `["mypackage."]`.
+        packages: beginnings of names of which only what such a package defines itself is allowed.
     """
-    prefixes = (*TRUSTED, *trusted)
+    prefixes = (*packages, *trusted)
     arguments = {key: value for key, value in config.items() if key != "_instantiator"}
-    foreign = [name for name in names_to_import(arguments) if not (name.startswith(tuple(trusted)) or is_ours(name))]
+    named = names_to_import(arguments)
+    foreign = [name for name in named if not (name.startswith(tuple(trusted)) or is_own(name, packages))]
     instantiator = config.get("_instantiator", INSTANTIATOR)
     foreign += [] if instantiator == INSTANTIATOR else [str(instantiator)]  # Lightning would import and call it
     unknown = [name for name in foreign if name.startswith(TRUSTED)]

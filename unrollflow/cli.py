@@ -12,7 +12,7 @@ import yaml
 from jsonargparse import set_parsing_settings
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
-from unrollflow.checkpoints import check_trusted, read_checkpoint, refuse_weights_alone
+from unrollflow.checkpoints import TRUSTED, check_trusted, read_checkpoint, refuse_weights_alone
 from unrollflow.data import FlowDataModule
 from unrollflow.flow_cli import FlowCLI, SaveRunConfig
 from unrollflow.importing import import_from_arguments
@@ -105,7 +105,7 @@ def with_saved_config(arguments: list[str], trusted: list[str]) -> list[str]:
         raise FileNotFoundError(f"no config.yaml at {found[0]} or {found[1]}; name the run's with --config.")
     # a file that was found and not named: it may build no more than a checkpoint, and what Lightning brings
     names = class_paths(yaml.safe_load(config.read_text()), config.parent)
-    check_trusted(names, config, trusted=["pytorch_lightning.", *trusted])
+    check_trusted(names, config, trusted=trusted, packages=(*TRUSTED, "pytorch_lightning."))
     set_parsing_settings(config_read_mode_fsspec_enabled=False)  # nor may it fetch what it builds from elsewhere
     print(f"configuration {config}", flush=True)  # noqa: T201, the user should know
     return [arguments[0], "--config", str(config), *arguments[1:]]
