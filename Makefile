@@ -28,7 +28,8 @@ test: $(READY) ## run the default tests (under 3 minutes on two cores)
 slow: $(READY) ## run the long tests
 	$(PYTEST) -m slow
 
-bench: $(READY) ## measure how fast samples are loaded (minutes)
+bench: $(READY) ## measure time and memory, and how fast samples are loaded (ten minutes on a quiet machine)
+	$(BIN)/python -m benchmarks.run
 	$(BIN)/python benchmarks/loading.py --workers 0 1 2
 
 lint: $(READY) ## check style and types

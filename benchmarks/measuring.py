@@ -4,7 +4,6 @@ import json
 import multiprocessing
 import os
 import platform
-import resource
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -61,10 +60,16 @@ def peak_rise(make: Callable[..., Callable[[], object]], *arguments: object) -> 
 def _rise(threads: int, make: Callable[..., Callable[[], object]], arguments: Sequence[object]) -> float:
     torch.set_num_threads(threads)
     function = make(*arguments)
-    before = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    before = memory("VmRSS")
     function()
     function()
-    return (1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**20
+    return memory("VmHWM") - before
+
+
+def memory(name: str) -> float:
+    """MB of this process, such as VmRSS, or VmHWM, its highest (`ru_maxrss` has the parent's highest in it)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1024
 
 
 def matrix_rate(*, size: int = 2048, repeats: int = 5) -> float:
