@@ -141,6 +141,7 @@ def test_resume_goes_on_where_it_stopped(run: Path, tmp_path: Path) -> None:
     assert (before["global_step"], after["global_step"]) == (1, 2)
 
 
+@pytest.mark.slow
 def test_a_file_beside_the_command_is_no_class(
     checkpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -267,6 +268,7 @@ def test_a_configuration_found_beside_a_checkpoint_may_not_fetch_another(
     assert "tests.outside" not in sys.modules
 
 
+@pytest.mark.slow
 def test_anyones_smoothness_trains_resumes_and_predicts_once_it_is_trusted(tmp_path: Path) -> None:
     mine = ["--model.smoothness", "tests.outside.Mine"]
     run_one_step(tmp_path, QUICKSTART, *mine)

@@ -3,7 +3,7 @@
 import inspect
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
@@ -117,7 +117,20 @@ def test_every_smoothness_term_has_an_atom() -> None:
     assert ours == shipped
 
 
-@pytest.mark.parametrize("path", [CONFIGS / "experiment" / f"{name}.yaml" for name in EMBEDDED], ids=identify)
+LONG = frozenset(
+    {"moving_layers_gpu", "raft", "raft_convex", "arflow_kitti", "unrolled_kitti"}
+    | {"raft_chairs", "raft_kitti", "raft_sintel", "smurf"}
+)
+"""Files whose one step takes many seconds: CI runs them with the slow tests."""
+
+
+def steps_of(paths: Iterable[Path]) -> pytest.MarkDecorator:
+    """A test of each file, the long ones among the slow tests."""
+    parameters = [pytest.param(path, marks=[pytest.mark.slow] * (path.stem in LONG)) for path in paths]
+    return pytest.mark.parametrize("path", parameters, ids=identify)
+
+
+@steps_of(CONFIGS / "experiment" / f"{name}.yaml" for name in EMBEDDED)
 def test_experiment_trains_and_validates_one_step(path: Path, tmp_path: Path) -> None:
     run_one_step(tmp_path, path, *ON_A_CPU)
 
@@ -141,7 +154,7 @@ def side(path: Path) -> int:
     return 128 if path.stem in ("raft", "raft_convex") else 64
 
 
-@pytest.mark.parametrize("path", ATOMS, ids=identify)
+@steps_of(ATOMS)
 def test_each_atom_takes_the_place_of_the_quickstarts(path: Path) -> None:
     model = build_model(QUICKSTART, **(beside(path) | {path.parent.name: path}))
     step(model, frames(side=side(path)))
@@ -208,6 +221,7 @@ def test_a_recipes_step_takes_the_batch_that_its_header_states_on_any_machine(pa
     assert data["batch_size"] * trainer["accumulate_grad_batches"] == (int(stated[1]) if stated else 1)
 
 
+@pytest.mark.slow
 def test_own_footage_trains_and_validates_by_its_experiment(tmp_path: Path) -> None:
     root, cache = trees.footage(tmp_path / "footage"), tmp_path / "cache"
     options = {f"--data.{part}.{key}": str(value) for part in ("train", "validation")

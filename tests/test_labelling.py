@@ -50,6 +50,7 @@ def test_triplets_have_the_frame_before_but_for_the_first_of_each_folder(tmp_pat
     assert torch.equal(triplets[1]["previous"], triplets[0]["image1"])
 
 
+@pytest.mark.slow
 def test_the_command_writes_labels_that_a_training_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = trees.labelled(tmp_path / "data") / "frames"
     run_one_step(tmp_path, QUICKSTART)

@@ -88,6 +88,7 @@ assert samples[0]
 """
 
 
+@pytest.mark.slow
 def test_what_another_process_uses_stays_until_it_ends(videos: list[Path], cache: Path) -> None:
     bound = 1.7 * gigabytes_of_one(videos[0], cache.parent)
     command = [sys.executable, "-c", OTHER, str(videos[0]), str(cache)]

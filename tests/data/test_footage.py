@@ -140,12 +140,14 @@ def test_a_second_look_decodes_nothing(root: Path, monkeypatch: pytest.MonkeyPat
     assert footage(root, Video)[0]["image1"].equal(before[0]["image1"])
 
 
+@pytest.mark.slow
 def test_a_changed_video_is_decoded_again(root: Path) -> None:
     assert len(footage(root / "a.mp4")) == 4
     write_video(root / "a.mp4", moving(7, seed=5))
     assert len(footage(root / "a.mp4")) == 6
 
 
+@pytest.mark.slow
 def test_the_least_recently_used_clip_goes(root: Path, cache: Path) -> None:
     for name in ("a.mp4", "deep/b.mp4"):
         footage(root / name)
@@ -158,6 +160,7 @@ def test_the_least_recently_used_clip_goes(root: Path, cache: Path) -> None:
     assert not b.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::unrollflow.data.clip_cache.CacheFullWarning")
 def test_a_clip_is_taken_as_far_as_it_fits_and_again_when_there_is_more_room(
     root: Path, cache: Path, tmp_path: Path
@@ -235,6 +238,7 @@ def test_no_footage_says_what_is_expected(tmp_path: Path) -> None:
         Footage(root=tmp_path, cache=tmp_path)
 
 
+@pytest.mark.slow
 def test_real_clips(real_data: Callable[[str], Path], tmp_path: Path) -> None:
     """Looked at by eye: neither clip has a cut; the bunny's repeats a frame five times."""
     samples = Footage(root=real_data("video"), shorter_side=64, cache=tmp_path)
