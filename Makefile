@@ -6,7 +6,7 @@ READY := .venv/.installed
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test slow bench lint build
+.PHONY: help install quickstart test slow bench reproduce lint build
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,10 @@ slow: $(READY) ## run the long tests
 bench: $(READY) ## measure time and memory, and how fast samples are loaded (ten minutes on a quiet machine)
 	$(BIN)/python -m benchmarks.run
 	$(BIN)/python benchmarks/loading.py --workers 0 1 2
+
+reproduce: $(READY) ## run an experiment, such as EXP=01; what is finished is not run again (experiments/README.md)
+	@test -n "$(EXP)" || { echo "say which one, such as: make reproduce EXP=01 (experiments/README.md lists them)"; exit 2; }
+	$(BIN)/python -m experiments.$(basename $(notdir $(wildcard experiments/$(EXP)_*.py)))
 
 lint: $(READY) ## check style and types
 	$(BIN)/ruff check .
