@@ -14,7 +14,7 @@ from unrollflow.checkpoints import MODEL_KEY, check_fits, check_trusted, read_ch
 from unrollflow.compilation import StepParts, compiled
 from unrollflow.contracts import FlowEstimate, FlowNetwork, FlowSample, Prediction
 from unrollflow.data.transforms import crop_to_multiple
-from unrollflow.losses import Distillation, Objective, Photometric, Smoothness
+from unrollflow.losses import Distillation, Objective, Photometric, Smoothness, unlabelled_measures
 from unrollflow.losses.views import jittered
 from unrollflow.measures import MEASURES
 from unrollflow.metrics import FlowMetrics, image_measures
@@ -168,8 +168,10 @@ class UnsupervisedFlow(pl.LightningModule):
         optimizer = self.make_optimizer([{"params": weights}, {"params": rest, "weight_decay": 0.0}])
         if self.make_scheduler is None:
             return optimizer
-        schedule = {"scheduler": self.make_scheduler(optimizer), "interval": "step"}
-        return {"optimizer": optimizer, "lr_scheduler": schedule}
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": self.make_scheduler(optimizer), "interval": "step"},
+        }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse another network's weights in a few words, before torch does in many."""
@@ -224,10 +226,11 @@ class UnsupervisedFlow(pl.LightningModule):
     def _evaluate(self, batch: FlowSample, stage: str) -> dict[str, Any]:
         image1, image2 = batch["image1"], batch["image2"]
         prediction: Prediction = self(image1, image2)
-        photometric = self.objective.held_out(image1, image2, prediction.flow)
-        self.log(f"{stage}/photometric", photometric, batch_size=len(image1), sync_dist=True)
-        self.log(f"{stage}/visible_fraction", prediction.visible.mean(), batch_size=len(image1), sync_dist=True)
-        outputs = {"flow": prediction.flow, "visible": prediction.visible}
+        blind = unlabelled_measures(image1, image2, prediction)
+        means = {f"{stage}/{name}": values.mean() for name, values in blind.items()}
+        means[f"{stage}/photometric"] = self.objective.held_out(image1, image2, prediction.flow)
+        self.log_dict(means, batch_size=len(image1), sync_dist=True)
+        outputs = {"flow": prediction.flow, "visible": prediction.visible, "unlabelled": blind}
         if "flow" not in batch:
             return outputs
         maps: dict[str, Any] = {name: batch.get(name) for name in TRUE_MAPS}
