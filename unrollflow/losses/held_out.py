@@ -56,11 +56,11 @@ def unlabelled_measures(image1: Tensor, image2: Tensor, prediction: Prediction) 
     return {
         "census": explained.where(whole, torch.inf),
         "zero_flow_ratio": ratio.where(whole, torch.inf),
-        "consistency": image_mean(mismatch).nan_to_num(nan=torch.inf),
+        "consistency": image_mean(mismatch).where(whole, torch.inf),
         "visible_fraction": image_mean(visible),
         "occluded_fraction": image_mean((1 - visible) * (1 - outside)),
         "out_of_frame_fraction": image_mean(outside),
-        "motion": motion.nan_to_num(nan=torch.inf),
+        "motion": motion.where(whole, torch.inf),
     }
 
 
