@@ -67,10 +67,19 @@ def draw(name: str, parameter: Mapping[str, Any], random: np.random.Generator) -
         options = options_of(name, parameter)
         return options[int(random.integers(len(options)))]
     if kind == "log_uniform_values":
-        return math.exp(random.uniform(math.log(parameter["min"]), math.log(parameter["max"])))
+        return short(math.exp(random.uniform(math.log(parameter["min"]), math.log(parameter["max"]))))
     if kind == "uniform":
-        return float(random.uniform(parameter["min"], parameter["max"]))
+        return short(random.uniform(parameter["min"], parameter["max"]))
     raise ValueError(f"{name} has the distribution {kind!r}; uniform, log_uniform_values and values can be replayed.")
+
+
+def short(number: float) -> float:
+    """A number that a person can repeat.
+
+    >>> short(0.18789852661499487)
+    0.1879
+    """
+    return float(f"{number:.4g}")
 
 
 def command_line(sweep: Mapping[str, Any], parameters: Mapping[str, Value]) -> list[str]:

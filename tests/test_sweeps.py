@@ -69,7 +69,9 @@ def parsed(command: list[str], folder: Path, capsys: pytest.CaptureFixture[str])
     return config
 
 
-@pytest.mark.parametrize("path", FILES, ids=stem)
+@pytest.mark.parametrize(
+    "path", [pytest.param(path, marks=[pytest.mark.slow] * (path.stem != "unrolled")) for path in FILES], ids=stem
+)
 def test_both_orders_of_the_arguments_give_one_configuration(
     path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
