@@ -168,10 +168,8 @@ class UnsupervisedFlow(pl.LightningModule):
         optimizer = self.make_optimizer([{"params": weights}, {"params": rest, "weight_decay": 0.0}])
         if self.make_scheduler is None:
             return optimizer
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": self.make_scheduler(optimizer), "interval": "step"},
-        }
+        schedule = {"scheduler": self.make_scheduler(optimizer), "interval": "step"}
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse another network's weights in a few words, before torch does in many."""
@@ -230,13 +228,12 @@ class UnsupervisedFlow(pl.LightningModule):
         means = {f"{stage}/{name}": values.mean() for name, values in blind.items()}
         means[f"{stage}/photometric"] = self.objective.held_out(image1, image2, prediction.flow)
         self.log_dict(means, batch_size=len(image1), sync_dist=True)
-        outputs = {"flow": prediction.flow, "visible": prediction.visible, "unlabelled": blind}
-        if "flow" not in batch:
-            return outputs
-        maps: dict[str, Any] = {name: batch.get(name) for name in TRUE_MAPS}
-        measures = image_measures(prediction.flow, batch["flow"], **maps)
-        self.measures.update(measures)
-        return outputs | {"measures": measures}
+        outputs: dict[str, Any] = {"flow": prediction.flow, "visible": prediction.visible, "unlabelled": blind}
+        if "flow" in batch:
+            maps: dict[str, Any] = {name: batch.get(name) for name in TRUE_MAPS}
+            outputs["measures"] = image_measures(prediction.flow, batch["flow"], **maps)
+            self.measures.update(outputs["measures"])
+        return outputs
 
     def _log_measures(self, stage: str) -> None:
         """Log what is defined, and `score`: the EPE, or the photometric loss where there is no ground truth."""
