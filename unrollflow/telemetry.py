@@ -176,14 +176,14 @@ def penalised(smoothness: Smoothness, field: Tensor, image: Tensor) -> list[Tens
     """What a term's penalty sees of a field: c of both directions, flattened."""
     found: list[Tensor] = []
 
-    def keep(c: Tensor) -> Tensor:
+    def _keep(c: Tensor) -> Tensor:
         found.append(c.flatten())
         return c
 
     edge_aware_mean(
         field,
         image,
-        keep,
+        _keep,
         operator=smoothness.operator,
         order=smoothness.order,
         edge_alpha=smoothness.edge_alpha,
