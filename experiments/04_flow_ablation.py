@@ -35,8 +35,8 @@ from experiments.stored_layers import StoredLayers
 
 FULL = Protocol()
 SMOKE = Protocol(
-    search_steps=2, final_steps=2, samples=8, images=2, test_images=2, seeds=(1, 2), starts=1, rounds=1, refinements=1,
-    points=2,
+    search_steps=1, final_steps=2, samples=8, images=2, test_images=2, seeds=(1, 2), starts=1, rounds=1, refinements=1,
+    rates=(1e-3,), points=1,
 )  # fmt: skip
 VERIFIED = FULL.trial({"term": "tv", "weight": 0.1, "learning_rate": 1.4e-3})
 AGREEMENT = 0.05

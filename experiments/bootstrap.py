@@ -47,8 +47,9 @@ def relative_change(
     generator = np.random.default_rng(seed)
     seeds, images = (counts(generator, draws, length) for length in a.shape)
     # the number of values is the same above and below: a quotient of sums is one of means
+    totals_a, totals_b = ((seeds @ sums * images).sum(axis=1) for sums in (sums_a, sums_b))  # (draws,)
     with np.errstate(invalid="ignore", divide="ignore"):
-        changes = np.einsum("ds,si,di->d", seeds, sums_a, images) / np.einsum("ds,si,di->d", seeds, sums_b, images) - 1
+        changes = totals_a / totals_b - 1
     low, high = np.nanquantile(changes, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(sums_a.sum() / sums_b.sum() - 1), float(low), float(high))
 

@@ -30,6 +30,7 @@ class Protocol(NamedTuple):
         starts: trials of each rival family with fixed settings.
         rounds: of refinement.
         refinements: trials of each rival family in a round.
+        rates: learning rates that `none` and `supervised` are tried with.
         points: of a final's learning curve.
     """
 
@@ -42,6 +43,7 @@ class Protocol(NamedTuple):
     starts: int = 16
     rounds: int = 2
     refinements: int = 4
+    rates: tuple[float, ...] = (RATE / 2, RATE, 2 * RATE)
     points: int = 16
 
     def trial(self, settings: Settings) -> dict[str, Value]:
@@ -57,7 +59,7 @@ class Protocol(NamedTuple):
 
 def reference_trials(protocol: Protocol, term: str) -> list[Settings]:
     """Of `none` or `supervised` the learning rate alone is to be found."""
-    return [protocol.trial({"term": term, "learning_rate": rate}) for rate in (RATE / 2, RATE, 2 * RATE)]
+    return [protocol.trial({"term": term, "learning_rate": rate}) for rate in protocol.rates]
 
 
 def starting_trials(protocol: Protocol) -> list[Settings]:
