@@ -67,7 +67,7 @@ def starting_trials(protocol: Protocol) -> list[Settings]:
     hard = [{"term": "tv", "weight": weight} for weight in (0.03, 0.1, 0.3, 1.0)]
     hard += [
         {"term": term, "weight": weight, "scale": scale}
-        for term, scales in (("charbonnier", (0.03, 0.3)), ("huber", (0.1, 0.5)))
+        for term, scales in (("charbonnier", (0.03, 0.3)), ("huber", (0.1, 1.0)))
         for scale in scales
         for weight in (0.1, 0.3, 1.0)
     ]
