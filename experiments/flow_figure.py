@@ -8,24 +8,49 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.flow_search import RIVALS, final_rows, finalist, search_rows
+from experiments.flow_finals import compared, final_rows
+from experiments.flow_search import RIVALS, finalist, search_rows
 from experiments.grid import Row
 
 matplotlib.use("Agg")  # a machine without a display draws, too
 
 COLOURS = {"none": "0.5", "hard": "tab:blue", "unrolled": "tab:orange", "supervised": "tab:green"}
+PAPER = -15.82
+"""Per cent: the change of the EPE of occluded pixels against total variation that the paper puts first."""
+
 MARKS = {"tv": "o", "charbonnier": "s", "huber": "^", "unrolled": "D"}
 
 
 def draw(path: Path, rows: Sequence[Row]) -> None:
-    """Learning curves, then the error against the weight in the search: occluded and all pixels."""
-    figure = Figure(figsize=(13.5, 4.2), layout="constrained")
-    left, middle, right = figure.subplots(1, 3)
-    draw_curves(left, rows)
-    draw_search(middle, rows, "epe_occ", "EPE of occluded pixels (px)")
-    draw_search(right, rows, "epe", "EPE of all pixels (px)")
+    """The finals' change and learning curves, then the error against the weight in the search."""
+    figure = Figure(figsize=(11, 8), layout="constrained")
+    (change, curves), (occluded, everywhere) = figure.subplots(2, 2)
+    draw_change(change, rows)
+    draw_curves(curves, rows)
+    draw_search(occluded, rows, "epe_occ", "EPE of occluded pixels (px)")
+    draw_search(everywhere, rows, "epe", "EPE of all pixels (px)")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
+
+
+def draw_change(axes: Axes, rows: Sequence[Row]) -> None:
+    """Change of each family's errors against the hard finalist's on test data, with its 95 % interval."""
+    rivals = [family for family in COLOURS if family != "hard" and final_rows(rows, family)]
+    measures = {"epe_occ": "occluded", "epe_noc": "visible", "epe": "all"}
+    for place, family in enumerate(rivals if final_rows(rows, "hard") else []):
+        changes = [compared(rows, family, measure) for measure in measures]
+        x = np.arange(len(measures)) + 0.2 * (place - (len(rivals) - 1) / 2)
+        middle, low, high = (100 * np.array(values) for values in zip(*changes, strict=True))
+        axes.errorbar(x, middle, [middle - low, high - middle], fmt="o", capsize=3, color=COLOURS[family], label=family)
+    axes.axhline(0, color=COLOURS["hard"], label="hard")
+    axes.axhline(PAPER, color="k", ls=":", label="occluded: largest gain in the paper")
+    axes.set_xticks(range(len(measures)), measures.values())
+    runs = len(final_rows(rows, "hard"))
+    axes.set(
+        xlabel="pixels", ylabel="change of EPE against the hard finalist (%), test",
+        title=f"finals: 95 % over {runs} seeds and their images" if runs else "no finals yet",
+    )  # fmt: skip
+    axes.legend(fontsize="small")
 
 
 def draw_curves(axes: Axes, rows: Sequence[Row]) -> None:

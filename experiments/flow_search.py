@@ -107,12 +107,6 @@ def search_rows(rows: Sequence[Row], family: str) -> list[Row]:
     return [row for row in rows if FAMILY[row["settings"]["term"]] == family and not row["settings"].get("test_images")]
 
 
-def final_rows(rows: Sequence[Row], family: str) -> list[Row]:
-    """Finals of a family among any rows, by seed."""
-    chosen = [row for row in rows if FAMILY[row["settings"]["term"]] == family and row["settings"].get("test_images")]
-    return sorted(chosen, key=lambda row: row["settings"]["seed"])
-
-
 def finalist(rows: Sequence[Row], family: str) -> Row:
     """The trial of a family that goes on, by validation data.
 

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from experiments.bootstrap import relative_change
 from experiments.boundary_score import best_threshold, boundary_f1
-from experiments.flow_report import compared, first_at, rank_correlation, steps_to, write_report
+from experiments.flow_finals import compared, first_at, steps_to
+from experiments.flow_report import rank_correlation, write_report
 from experiments.flow_search import FAMILY, Protocol, finalist, refined, starting_trials
 from experiments.flow_training import descend, flow_model, smoothness_term, train_flow, training_batches
 from experiments.grid import Row, identity, read_rows
