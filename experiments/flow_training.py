@@ -91,10 +91,14 @@ def train_flow(
 def smoothness_term(
     term: str, scale: float, iterations: int, detach: bool, initial_term: bool
 ) -> tuple[losses.Smoothness, float]:
-    """A term, and the factor that brings it to TV's unit: slope 1 (on average near the threshold) in a gradient.
+    """A term, and the factor that brings it to total variation's unit.
 
-    Huber's slope is delta beyond delta. The unrolled term takes lam = 1, as ADMM does for TV of weight 1, rho = 1 /
-    threshold.
+    Total variation and Charbonnier's penalty have slope 1 far out; Huber's has delta, so that its factor is 1 / delta.
+    The unrolled term takes lam = 1, the weight with which ADMM solves for total variation, and rho = 1 / threshold: the
+    slope is about 1 where a form of it is bounded (T = 4, detached), and grows with the gradient where it is not.
+
+    Raises:
+        ValueError: for another term.
     """
     if term in ("none", "supervised"):
         return losses.NoSmoothness(), 0.0
