@@ -28,6 +28,7 @@ class Denoiser(nn.Module):
             ]  # fmt: skip
         last = convolution(channels, 1, 3, padding=1, padding_mode="replicate")
         nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
         self.layers = nn.Sequential(*layers, last)
 
     def forward(self, noisy: Tensor) -> Tensor:

@@ -40,6 +40,11 @@ def unrolled_penalties(steps: Sequence[int]) -> dict[str, Penalty]:
 
 
 PENALTIES: dict[str, Penalty] = HARD | unrolled_penalties((1, 4))
+COMPARED = (
+    "tv", "charbonnier", "huber", "unrolled T=1 attached t0", "unrolled T=1 attached", "unrolled T=1 detached t0",
+    "unrolled T=4 attached t0", "unrolled T=4 detached",
+)  # fmt: skip
+"""Those that signals and photographs are tried with. T = 1 detached without t = 0 is Huber's penalty, doubled."""
 
 
 def scaled(penalty: Penalty, differences: Tensor, scale: Tensor | float) -> Tensor:

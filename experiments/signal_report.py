@@ -102,7 +102,7 @@ def draw(folder: Path, descents: Sequence[Row], optima: Sequence[Row], finals: S
         bars(axes[1], counts, heights, f"noise {sigma:g}")
     errors = by_penalty(finals, "rmse")
     changes = [relative_change(own, errors["tv"]) for own in errors.values()]
-    bars(axes[2], changes, [places[name] for name in errors], "4 seeds", factor=100)
+    bars(axes[2], changes, [places[name] for name in errors], "mean of seeds", factor=100)
     limit = descents[0]["settings"]["steps"]
     axes[1].axvline(limit + 1, color="grey", linestyle=":", label="not reached")
     labels = ("change of the error against TV's descent (%)", "steps to within 1 % of exact TV")
