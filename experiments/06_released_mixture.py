@@ -69,7 +69,7 @@ SETTINGS = {
     "tv": [(weight, 1.0) for weight in (0.03, 0.1, 0.3, 1.0)],
     "unrolled": [(weight, threshold) for weight in (0.3, 1.0) for threshold in (0.125, 0.3)],
 }
-"""Weights and thresholds (px/px) of each penalty; 0.125 is what lam / rho = 1 is to the un-normalised Sobel operator."""
+"""Weights and thresholds (px/px) of each penalty; 0.125 is lam / rho = 1 of the un-normalised Sobel operator."""
 
 
 def smoothness(mixture: Mixture, penalty: str, threshold: float) -> losses.Smoothness:

@@ -13,7 +13,7 @@ def test_the_optimum_fulfils_the_conditions_of_optimality(weight: float) -> None
     assert abs(dual[-1]) < 1e-10
     assert np.abs(dual[:-1]).max() <= weight + 1e-10
     jumps = np.abs(np.diff(solved)) > 1e-9
-    assert jumps.any() == (weight < 1)
+    assert jumps.any()
     np.testing.assert_allclose(dual[:-1][jumps], weight * np.sign(np.diff(solved))[jumps], atol=1e-9)
 
 
