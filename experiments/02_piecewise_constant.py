@@ -42,11 +42,11 @@ TUNING, TEST, TRAINING, VALIDATION = 1, 2, 3, 4
 """Seeds of the signals."""
 
 SIGMAS = (0.05, 0.1)
-RATES = (0.003, 0.01, 0.03)
+RATES = (0.001, 0.003, 0.01)
 FACTORS = (0.5, 1.0, 1.5, 3.0)
 """Weights, in the weight that is best for exact total variation."""
 
-SCALES = (0.03, 0.1, 0.3)
+SCALES = (0.003, 0.03, 0.3)
 LEARNT = ("tv", "unrolled T=1 attached t0", "unrolled T=4 detached")
 """Penalties of part (b)."""
 
@@ -110,7 +110,7 @@ def network(*, penalty: str, weight: float, scale: float, sigma: float, seed: in
 
 def network_cells(penalty: str, exact_weight: float, sigma: float, steps: int) -> list[dict[str, str | int | float]]:
     """The 4 settings that a penalty is tried with, around the weight that is best for exact total variation."""
-    weights, scales = trials(penalty, [round(exact_weight * factor, 4) for factor in (0.7, 1.5)], (0.1, 0.3))
+    weights, scales = trials(penalty, [round(exact_weight * factor, 4) for factor in (0.7, 1.5)], (0.03, 0.3))
     return [
         {"penalty": penalty, "weight": round(float(weight), 4), "scale": round(float(scale), 4), "sigma": sigma,
          "seed": 0, "steps": steps, "split": VALIDATION}
@@ -131,7 +131,7 @@ def main(*, smoke: bool = False, folder: Path = RESULTS / "02_piecewise_constant
     cells = [
         {"penalty": name, "sigma": sigma, **size, "steps": 5 if smoke else 300} for sigma in sigmas for name in names
     ]
-    descents = run_grid(cells, descent, folder / "rows.jsonl", about="descents")
+    descents = run_grid(cells, descent, folder / "rows.jsonl", processes=1 if smoke else 2, about="descents")
     optima = run_grid([{"sigma": sigma, **size} for sigma in sigmas], exact, folder / "exact.jsonl", about="exact")
     weight = next(row["results"]["exact_weight"] for row in descents if row["settings"]["sigma"] == 0.1)
     finals = []
