@@ -13,9 +13,9 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = {
     "averages": 0, "checkpoints": 0, "contracts": 0, "geometric_median": 0, "measures": 0, "ops": 0, "tables": 0,
     "compilation": 1, "losses": 1, "models": 1, "data": 1, "metrics": 1, "viz": 1, "report": 1, "schedules": 1,
-    "module": 2, "importing": 2,
+    "module": 2, "importing": 2, "variational": 2,
     "callbacks": 3,
-    "writers": 3, "evaluation": 4, "prediction": 4, "labelling": 5,
+    "writers": 3, "evaluation": 4, "prediction": 4, "labelling": 5, "estimation": 5,
     "flow_cli": 5, "cli": 6, "__main__": 7, "__init__": 7,
 }  # fmt: skip
 LIGHTNING = {
