@@ -1,4 +1,4 @@
-"""The command line: `unrollflow fit | validate | test` (LightningCLI); `predict`, `label`, `estimate`, `import` on files."""
+"""The command line: `unrollflow fit | validate | test` (LightningCLI); `predict`, `label` and others on plain files."""
 
 import re
 import sys

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Literal, Protocol
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -24,15 +24,7 @@ OnStep = Callable[[Tensor, float], None]
 """Is told of each step the flow (B, 2, h, w), in pixels of its level, and the energy at which the step began."""
 
 
-class MakesOptimizer(Protocol):
-    """One of torch's optimizers but for what it moves and its rate."""
-
-    def __call__(self, parameters: list[Tensor], *, lr: float) -> torch.optim.Optimizer:
-        """The optimizer of some tensors."""
-        ...
-
-
-OPTIMIZERS: Mapping[Optimizer, MakesOptimizer] = {
+OPTIMIZERS: Mapping[Optimizer, Callable[..., torch.optim.Optimizer]] = {
     "sgd": torch.optim.SGD,
     "momentum": partial(torch.optim.SGD, momentum=0.9),
     "nesterov": partial(torch.optim.SGD, momentum=0.9, nesterov=True),
@@ -155,7 +147,8 @@ class FlowEnergy:
         if self.visibility is not None:
             visible = self.visibility(flow, flow.roll(len(flow) // 2, dims=0))
         difference = photometric_loss(self.photometric, image1, warp(image2, flow), visible, masking="image")
-        return difference + self.smoothness_weight * self.smoothness(flow, image1)
+        roughness: Tensor = self.smoothness(flow, image1)
+        return difference + self.smoothness_weight * roughness
 
 
 def descend(
@@ -181,10 +174,10 @@ def descend(
         with torch.enable_grad():
             total = pixels * energy(moved)
             (moved.grad,) = torch.autograd.grad(total, [moved])
-        return float(total)
+        return float(total.detach())
 
     for number in range(steps):
-        cost = float(mover.step(closure)) / pixels  # type: ignore[arg-type]  # of a closure, never None
+        cost = float(mover.step(closure)) / pixels
         if not math.isfinite(cost):
             raise ValueError(f"the energy is {cost} after {number} steps of {optimizer}; take a rate below {rate}.")
         yield moved.detach(), cost

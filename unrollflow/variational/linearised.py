@@ -165,9 +165,10 @@ def robust_weight(difference: Tensor, rounding: float) -> Tensor:
 
 def in_frame(flow: Tensor) -> Tensor:
     """1 where p + F(p) is inside the frame, (B, 1, H, W)."""
-    x, y = (coords_grid(*flow.shape[-2:], device=flow.device, dtype=flow.dtype) + flow).split(1, dim=1)
     height, width = flow.shape[-2:]
-    return ((x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)).to(flow.dtype)
+    x, y = (coords_grid(height, width, device=flow.device, dtype=flow.dtype) + flow).unbind(dim=1)
+    inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
+    return inside.unsqueeze(1).to(flow.dtype)
 
 
 def pyramid(image: Tensor, *, smallest: int) -> list[Tensor]:
