@@ -41,7 +41,7 @@ def curves(axes: Sequence[Axes], rows: Sequence[Row]) -> None:
         steps = range(1, len(results["energy"]) + 1)
         axes[0].plot(steps, results["energy"], label=label, **style)
         axes[1].plot(results["cpu_seconds"], results["energy"], **style)
-        axes[2].plot(steps, results["epe"], **style)
+        axes[2].plot(results["epe_steps"], results["epe"], **style)
     labels = (("step (primal-dual: warp)", "energy"), ("CPU seconds", "energy"), ("step", "end-point error (px)"))
     for axis, (x, y) in zip(axes, labels, strict=True):
         axis.set(xlabel=x, ylabel=y)

@@ -36,6 +36,9 @@ OPTIMIZERS: Mapping[Optimizer, Callable[..., torch.optim.Optimizer]] = {
     "lbfgs": partial(torch.optim.LBFGS, max_iter=1, history_size=10, line_search_fn="strong_wolfe"),
 }
 
+SMALLEST = 8
+"""Pixels of a side of the coarsest level."""
+
 WINDOW = 10
 """Steps over which the relative decrease of the energy is taken."""
 
@@ -106,6 +109,8 @@ def estimate_flow(
         back = -warp(flow, -flow) if initial_backward is None else start(initial_backward, image2)
         flow = torch.cat([flow, back])
     grids = level_sizes((image1.shape[-2], image1.shape[-1]), levels, factor)
+    if min(grids[0]) < SMALLEST:
+        raise ValueError(f"the coarsest of {levels} levels is {grids[0][0]}x{grids[0][1]} pixels; take fewer of them.")
     with tqdm(total=levels * steps, desc="descent", disable=not progress) as bar:
         for level, size in enumerate(grids):
             first, second = (resize_image(images, size) for images in (frames, others))
