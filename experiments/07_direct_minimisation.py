@@ -4,10 +4,10 @@
 Command: make reproduce EXP=07. CPU minutes: about 5.
 
 Pairs are Middlebury's and Sintel's below the environment variable UNROLLFLOW_DATA_DIR (../shared/data). Optimizers and
-terms are compared at a quarter of the size, from one start: classical flow of an eighth of it. Of each optimizer's rates the
-one with the lowest energy counts: ground truth selects nothing. The classical solver's parameters were chosen on
-Grove2, Urban2, two pairs of Sintel and three of FlyingChairs; the figures of Hydrangea and RubberWhale were seen while
-a first version was tried, and changed nothing. `seconds` are of the CPU, all threads added up.
+terms are compared at a quarter of the size, from one start: classical flow of an eighth of it. Of each optimizer's
+rates the one with the lowest energy counts: ground truth selects nothing. The classical solver's parameters were chosen
+on Grove2, Urban2, two pairs of Sintel and three of FlyingChairs. Hydrangea and RubberWhale chose nothing, but were seen
+as a first version was tried. `seconds` are of the CPU, all threads added up.
 """
 
 import argparse

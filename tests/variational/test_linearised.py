@@ -60,7 +60,7 @@ def test_a_pyramid_halves_down_to_the_smallest_size() -> None:
 
 @pytest.mark.parametrize("motion", [(0.0, 0.0), (0.7, -0.4), (7.0, 3.0)])
 def test_a_moved_texture_is_found(motion: tuple[float, float]) -> None:
-    assert error(LinearisedFlow(search=False).forward_only(*moved(*motion)), *motion) < 0.15
+    assert error(LinearisedFlow(search=False).forward_only(*moved(*motion, size=(96, 128))), *motion) < 0.1
 
 
 def test_both_ways_agree_but_at_the_border_that_left() -> None:
@@ -88,8 +88,8 @@ def test_layers_that_occlude_each_other() -> None:
 
 
 def test_the_search_finds_far_motion_and_leaves_small_frames_alone() -> None:
-    pair = moved(20.0, 0.0, size=(96, 128))
-    assert error(inverse_search(*pair)[..., :90], 20.0, 0.0) < 1
+    pair = moved(12.0, 0.0, size=(96, 128))
+    assert error(inverse_search(*pair)[..., :90], 12.0, 0.0) < 1
     assert inverse_search(*moved(1.0, 0.0)).abs().max() == 0
 
 

@@ -176,6 +176,7 @@ def descend(
     pixels = moved[:, 0].numel()
 
     def closure() -> float:
+        """The sum over the pixels, its gradient left where the optimizer looks for it."""
         with torch.enable_grad():
             total = pixels * energy(moved)
             (moved.grad,) = torch.autograd.grad(total, [moved])

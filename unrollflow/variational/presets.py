@@ -11,6 +11,9 @@ from unrollflow.variational.checks import check_pair
 from unrollflow.variational.descent import estimate_flow
 from unrollflow.variational.linearised import LinearisedFlow
 
+LEVELS, SMALLEST = 4, 16
+"""Of the refinement's pyramid: as many levels, unless the coarsest would have a shorter side."""
+
 Preset = Literal["fast", "default"]
 
 
@@ -43,15 +46,17 @@ def refine_flow(image1: Tensor, image2: Tensor, flow: Tensor, *, progress: bool 
     Raises:
         ValueError: for images or a flow that are not what they should be.
     """
+    levels = next(n for n in range(LEVELS, 0, -1) if n == 1 or min(image1.shape[-2:]) >= SMALLEST * 2 ** (n - 1))
     return estimate_flow(
         image1,
         image2,
         photometric=Census(patch_size=3),
         smoothness=TotalVariation(penalty="charbonnier", epsilon=0.01, edge_alpha=10.0),
-        smoothness_weight=0.2,
+        smoothness_weight=1.0,
         optimizer="adam",
-        rate=0.05,
-        steps=100,
+        rate=0.1,
+        steps=25,
+        levels=levels,
         initial=flow,
         progress=progress,
     )
