@@ -86,8 +86,8 @@ def check_equal(model: UnsupervisedFlow, batch: FlowSample, compile_: Callable[.
     loss, gradients = loss_and_gradients(model, batch, step=step)
     torch.testing.assert_close(plain[0], loss)
     assert len(plain[1]) == len(gradients)
-    for one, other in zip(plain[1], gradients, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
+    for one, other in zip(plain[1], gradients, strict=True):  # single elements may be sums that cancel
+        assert (one - other).norm() <= 1e-3 * one.norm() + 1e-6
 
 
 @pytest.mark.slow
@@ -98,8 +98,8 @@ def test_network_and_objective_are_one_graph_each(name: str) -> None:
 
 @pytest.mark.slow
 def test_generated_code_computes_the_same() -> None:
-    model = UnsupervisedFlow(**parts(photometric=Census(patch_size=3)))
-    check_equal(model, frames(32), partial(torch.compile, fullgraph=True), step=0)
+    network = PWCLite(**NETWORK | {"pyramid_channels": [4, 6, 8]})
+    check_equal(UnsupervisedFlow(**parts(backbone=network)), frames(32), partial(torch.compile, fullgraph=True), step=0)
 
 
 @pytest.mark.slow
