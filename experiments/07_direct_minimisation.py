@@ -1,7 +1,8 @@
 # ruff: noqa: N999, an experiment is called by its number
 """Flow without a network: what optimizers and smoothness terms do to one objective, and how good such flow is.
 
-Command: make reproduce EXP=07. CPU minutes: about 5.
+Command: make reproduce EXP=07; with a network: python -m experiments.07_direct_minimisation --checkpoint best.ckpt. CPU
+minutes: about 5.
 
 Pairs are Middlebury's and Sintel's below the environment variable UNROLLFLOW_DATA_DIR (../shared/data). Optimizers and
 terms are compared at a quarter of the size, from one start: classical flow of an eighth of it. Of each optimizer's

@@ -1,9 +1,12 @@
 import importlib
 from pathlib import Path
 
+import pytest
+
 experiment = importlib.import_module("experiments.07_direct_minimisation")
 
 
+@pytest.mark.slow
 def test_a_small_run_leaves_tables_and_a_figure(tmp_path: Path) -> None:
     experiment.main(smoke=True, folder=tmp_path)
     assert (tmp_path / "figure.png").stat().st_size > 10_000

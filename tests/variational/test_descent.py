@@ -39,7 +39,7 @@ def test_every_named_optimizer_is_there() -> None:
 def test_every_optimizer_lowers_the_energy_and_finds_the_motion(optimizer: Optimizer) -> None:
     costs: list[float] = []
     flow = estimate(
-        moved(0.8, -0.5), optimizer=optimizer, rate=RATES[optimizer], steps=60,
+        moved(0.8, -0.5, size=(24, 32)), optimizer=optimizer, rate=RATES[optimizer], steps=60,
         on_step=lambda _, cost: costs.append(cost),
     )  # fmt: skip
     assert len(costs) == 60
