@@ -64,7 +64,7 @@ def searches(axis: Axes, rows: Sequence[Row]) -> None:
         if "energy" in row["results"]:
             label = f"descent, rate {rate:g}" if lesson == "descent" else f"random moves of {rate:g} px"
             axis.plot(row["results"]["energy"], "--" if lesson == "random search" else "-", label=label)
-    axis.set(xlabel="evaluations of the energy", ylabel="energy (an eighth of the size)")
+    axis.set(xlabel="evaluations of the energy", ylabel="energy (an eighth of the size)", yscale="log")
     axis.legend(fontsize="small")
 
 
