@@ -15,9 +15,9 @@ LAYERS = {
     "tables": 0,
     "compilation": 1, "losses": 1, "models": 1, "data": 1, "metrics": 1, "viz": 1, "report": 1, "schedules": 1,
     "selection": 1,
-    "module": 2, "importing": 2,
+    "module": 2, "importing": 2, "variational": 2,
     "callbacks": 3, "collapse": 3, "telemetry": 3, "interruption": 4,
-    "writers": 3, "evaluation": 4, "prediction": 4, "labelling": 5, "faults": 5,
+    "writers": 3, "evaluation": 4, "prediction": 4, "labelling": 5, "estimation": 5, "faults": 5,
     "flow_cli": 6, "cli": 7, "__main__": 8, "__init__": 8,
 }  # fmt: skip
 LIGHTNING = {

@@ -1,4 +1,4 @@
-"""The command line: `unrollflow fit | validate | test` (LightningCLI); `predict`, `label`, `import` on plain files."""
+"""The command line: `unrollflow fit | validate | test` (LightningCLI); `predict`, `label` and others on plain files."""
 
 import re
 import sys
@@ -14,6 +14,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from unrollflow.checkpoints import TRUSTED, check_trusted, read_checkpoint, refuse_weights_alone
 from unrollflow.data import FlowDataModule
+from unrollflow.estimation import estimate_from_arguments
 from unrollflow.flow_cli import FlowCLI, SaveRunConfig
 from unrollflow.importing import import_from_arguments
 from unrollflow.labelling import label_from_arguments
@@ -38,6 +39,8 @@ def main(args: Sequence[str] | None = None) -> None:
             predict_from_arguments(arguments[1:], trusted)
         elif arguments[:1] == ["label"]:
             label_from_arguments(arguments[1:], trusted)
+        elif arguments[:1] == ["estimate"]:
+            estimate_from_arguments(arguments[1:])
         elif arguments[:1] == ["import"]:
             import_from_arguments([shipped_config(argument) for argument in arguments[1:]])
         else:

@@ -1,0 +1,21 @@
+"""Flow without a network: direct minimisation of the package's objective, and the classical ways beside it."""
+
+from unrollflow.variational.descent import OPTIMIZERS, FlowEnergy, Optimizer, estimate_flow
+from unrollflow.variational.linearised import LinearisedFlow
+from unrollflow.variational.median import median_flow, weighted_median_flow
+from unrollflow.variational.presets import Preset, preset_flow, refine_flow
+from unrollflow.variational.primal_dual import primal_dual_flow
+
+__all__ = [
+    "OPTIMIZERS",
+    "FlowEnergy",
+    "LinearisedFlow",
+    "Optimizer",
+    "Preset",
+    "estimate_flow",
+    "median_flow",
+    "preset_flow",
+    "primal_dual_flow",
+    "refine_flow",
+    "weighted_median_flow",
+]
