@@ -134,6 +134,7 @@ def main(*, smoke: bool = False, folder: Path = RESULTS / "02_piecewise_constant
     descents = run_grid(cells, descent, folder / "rows.jsonl", processes=1 if smoke else 2, about="descents")
     optima = run_grid([{"sigma": sigma, **size} for sigma in sigmas], exact, folder / "exact.jsonl", about="exact")
     weight = next(row["results"]["exact_weight"] for row in descents if row["settings"]["sigma"] == 0.1)
+    write_report(folder, descents, optima, [])  # networks come last and take longest
     finals = []
     for name in names if smoke else LEARNT:
         tried = run_grid(
