@@ -6,7 +6,7 @@ READY := .venv/.installed
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test slow bench reproduce lint build
+.PHONY: help install quickstart test slow faults audit bench reproduce lint build
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,12 @@ test: $(READY) ## run the default tests (under 3 minutes on two cores)
 
 slow: $(READY) ## run the long tests
 	$(PYTEST) -m slow
+
+faults: $(READY) ## inject every fault of the reliability suite and write docs/faults.md (ten minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.reliability.table docs/faults.md
+
+audit: $(READY) ## check that dependencies fit, are the pinned ones and free, and known vulnerabilities where they can be asked
+	$(BIN)/python -m tests.audit
 
 bench: $(READY) ## measure time and memory, and how fast samples are loaded (ten minutes on a quiet machine)
 	$(BIN)/python -m benchmarks.run

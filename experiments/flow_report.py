@@ -44,7 +44,7 @@ def write_finals(folder: Path, rows: Sequence[Row]) -> None:
     headings = [
         "term", "settings", "seeds", *COLUMNS.values(), "occluded, standard deviation over seeds (px)",
         "boundary F1", "steps to the hard finalist's validation EPE", "change of occluded EPE against hard (%)",
-        "95 % from (%)", "to (%)", "minutes",
+        "95 % from (%)", "to (%)", "minutes (wall)",
     ]  # fmt: skip
     lines: list[list[str | int | float]] = []
     for arm in ARMS:
@@ -79,7 +79,7 @@ def write_search(folder: Path, rows: Sequence[Row]) -> None:
                 settings["term"], described(row), *(results[name] for name in COLUMNS), results["boundary_f1"],
                 row["seconds"] / 60,
             ])  # fmt: skip
-    write_table(folder, ["term", "settings", *COLUMNS.values(), "boundary F1", "minutes"], lines)
+    write_table(folder, ["term", "settings", *COLUMNS.values(), "boundary F1", "minutes (wall)"], lines)
 
 
 def write_weights(folder: Path, rows: Sequence[Row]) -> None:

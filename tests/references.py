@@ -4,10 +4,10 @@ from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from unrollflow.contracts import FlowEstimate
-from unrollflow.models.pwclite import PWCLite
+from unrollflow.models.pwclite import PWCLite, ReducedEstimator
 from unrollflow.ops import unroll
 
 
@@ -28,8 +28,26 @@ def shifted_products(features1: Tensor, features2: Tensor, *, search_range: int)
     return torch.stack([(features1 * padded[..., y : y + height, x : x + width]).mean(1) for y, x in shifts], dim=1)
 
 
+class Concatenating(ReducedEstimator):
+    """The reduced estimator as its definition reads: each layer takes the two outputs before it put together."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """As ReducedEstimator's."""
+        previous, current = x, self.layers[0](x)
+        pair = current
+        for layer in list(self.layers)[1:]:
+            previous, current = current, layer(pair)
+            pair = torch.cat([previous, current], dim=1)
+        return current, self.head(pair)
+
+
 class OneAfterTheOther(PWCLite):
-    """PWC-Lite that decodes forward and then backward flow, as the released code does."""
+    """PWC-Lite that decodes forward and then backward flow with whole tensors, as the released code does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.estimator.__class__ = Concatenating
+        self.context.__class__ = nn.Sequential
 
     def both(self, image1: Tensor, image2: Tensor) -> tuple[list[FlowEstimate], list[FlowEstimate]]:
         """As PWCLite's, in two batches."""

@@ -17,6 +17,8 @@ from unrollflow.checkpoints import (
     refuse_weights_alone,
 )
 from unrollflow.evaluation import EvaluationTable
+from unrollflow.faults import SkipsFaults
+from unrollflow.interruption import SavesWhenStopped
 
 PER_STAGE = ("init_weights",)
 """Model settings that only start a training: not part of what a checkpoint holds."""
@@ -55,8 +57,10 @@ class FlowCLI(LightningCLI):
         super().__init__(*args, **kwargs)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """The table of validate and test, with arguments of its own: `--table.confidence 0.95`."""
+        """What every run has, with arguments of its own: `--table.confidence 0.95`, `--faults.most_in_a_row 10`."""
         parser.add_lightning_class_args(EvaluationTable, "table")
+        parser.add_lightning_class_args(SkipsFaults, "faults")
+        parser.add_lightning_class_args(SavesWhenStopped, "stopping")
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
         """Leave Lightning's own list of figures out, unless `--verbose true` asks for it: the table has them all.

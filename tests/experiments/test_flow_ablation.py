@@ -201,6 +201,7 @@ def test_a_run_depends_on_its_settings_alone(tmp_path: Path, monkeypatch: pytest
     assert "test" not in first
 
 
+@pytest.mark.slow
 def test_the_whole_protocol_in_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     ablation.main(smoke=True, folder=tmp_path / "results")

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.references import OneAfterTheOther
 from unrollflow.contracts import FlowNetwork
 from unrollflow.models import PWCLite
 
@@ -54,6 +55,20 @@ def test_both_directions_are_two_runs() -> None:
         for a, b in zip(joint, single, strict=True):
             torch.testing.assert_close(a.raw, b.raw)
             torch.testing.assert_close(a.flow, b.flow)
+
+
+def test_it_computes_what_the_plain_arrangement_does() -> None:
+    plain = OneAfterTheOther().double()
+    network = PWCLite().double()
+    network.load_state_dict(plain.state_dict())
+    images = [image.double() for image in pair(1, 64, 64)]
+    found = []
+    for net in (plain, network):
+        flows = [estimate.flow for estimates in net.both(*images) for estimate in estimates]
+        torch.stack([flow.square().mean() for flow in flows]).sum().backward()
+        found.append([*flows, *(p.grad for p in net.parameters())])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-12)
 
 
 def test_features_of_each_image_are_computed_once() -> None:

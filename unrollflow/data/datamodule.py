@@ -1,7 +1,8 @@
 """Data sets to loaders: one seed gives one order and one set of draws, whatever the number of workers."""
 
 from collections.abc import Iterator, Sized
-from typing import cast
+from itertools import islice
+from typing import Literal, cast
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler, default_co
 
 from unrollflow.contracts import FlowSample
 from unrollflow.data.boundaries import WithBoundaryDistance
+from unrollflow.data.loading import BadSamples, CollateReplaced, Replacing, ResumableLoader
 from unrollflow.data.transforms import Transform
 from unrollflow.ops.seeds import derived_seed
 
@@ -26,6 +28,9 @@ class EpochSampler(DistributedSampler[FlowSample]):
     Args:
         dataset: the data set, for its length.
         seed: of the order.
+
+    Attributes:
+        skip: samples that the next iteration leaves out, those of a resumed epoch that were trained on before.
     """
 
     def __init__(self, dataset: Dataset[FlowSample], *, seed: int) -> None:
@@ -37,8 +42,13 @@ class EpochSampler(DistributedSampler[FlowSample]):
             seed=seed,
             drop_last=True,
         )
+        self.skip = 0
 
     def __iter__(self) -> Iterator[int]:  # type: ignore[override]  # torch types it by the data set's samples
+        skip, self.skip = self.skip, 0
+        return islice(self._epoch_indices(), skip, None)
+
+    def _epoch_indices(self) -> Iterator[int]:
         start = self.epoch * length(self.dataset)
         own_order = getattr(self.dataset, "epoch_order", None)
         if own_order is None:
@@ -85,9 +95,12 @@ class FlowDataModule(LightningDataModule):
         workers: processes that load data, 0: none but the trainer's own.
         seed: of the order and of the transform's draws.
         transform: random changes of the training samples, or None.
+        on_bad_sample: of a training sample that cannot be read, `raise` the error, or `skip` it: the next one that can
+            be read takes its place. Validation always raises: its figures are of all samples.
+        most_bad_samples: with `skip`, more than that many end the training.
 
     Raises:
-        ValueError: if the training set is smaller than a batch, or the seed is negative.
+        ValueError: if the training set is smaller than a batch, or the seed or `most_bad_samples` is negative.
     """
 
     def __init__(
@@ -101,6 +114,8 @@ class FlowDataModule(LightningDataModule):
         workers: int = 1,
         seed: int = 0,
         transform: Transform | None = None,
+        on_bad_sample: Literal["raise", "skip"] = "raise",
+        most_bad_samples: int = 100,
     ) -> None:
         super().__init__()
         if seed < 0:
@@ -113,9 +128,10 @@ class FlowDataModule(LightningDataModule):
         self.train, self.validation, self.test = train, validation, test
         self.batch_size, self.validation_batch_size = batch_size, validation_batch_size
         self.workers, self.seed, self.transform = workers, seed, transform
+        self.on_bad_sample, self.bad_samples = on_bad_sample, BadSamples(limit=most_bad_samples)
 
     def train_dataloader(self) -> DataLoader[FlowSample]:
-        """Shuffled batches; the last, incomplete one is dropped."""
+        """Shuffled batches; the last, incomplete one is dropped; goes on in the middle of an epoch after a resume."""
         samples = TrainingSamples(required(self.train, "train"), self.transform, seed=self.seed)
         sampler = EpochSampler(samples, seed=self.seed)
         if len(sampler) < self.batch_size:
@@ -138,16 +154,20 @@ class FlowDataModule(LightningDataModule):
     def _loader(
         self, dataset: Dataset[FlowSample], batch_size: int, sampler: EpochSampler | None = None
     ) -> DataLoader[FlowSample]:
-        return DataLoader(
-            dataset,
+        skips = sampler is not None and self.on_bad_sample == "skip"
+        loader = (DataLoader if sampler is None else ResumableLoader)(
+            Replacing(dataset) if skips else dataset,
             batch_size,
             sampler=sampler,
-            collate_fn=collate,
+            collate_fn=CollateReplaced(collate) if skips else collate,
             num_workers=self.workers,
             drop_last=sampler is not None,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=self.workers > 0,
         )
+        if isinstance(loader, ResumableLoader):
+            loader.bad = self.bad_samples
+        return loader
 
 
 def collate(samples: list[FlowSample]) -> FlowSample:

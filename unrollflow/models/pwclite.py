@@ -1,8 +1,10 @@
 """PWC-Lite, the network of ARFlow and of Cost Unrolling, with its sizes as arguments."""
 
 import itertools
+from typing import cast
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
@@ -18,9 +20,20 @@ OUTPUT_FACTOR = 4
 
 
 def conv(inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1, dilation: int = 1) -> nn.Sequential:
-    """Convolution with "same" padding and bias, then LeakyReLU."""
+    """Convolution with "same" padding and bias, then LeakyReLU, in place: its result serves its own backward pass."""
     padding = dilation * (kernel - 1) // 2
-    return nn.Sequential(nn.Conv2d(inputs, outputs, kernel, stride, padding, dilation), nn.LeakyReLU(LEAK))
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel, stride, padding, dilation), nn.LeakyReLU(LEAK, inplace=True)
+    )
+
+
+def joined(convolution: nn.Conv2d, one: Tensor, other: Tensor) -> Tensor:
+    """The 3x3 "same" convolution of two tensors' channels, one after the other's, which are never put together.
+
+    (Autograd would keep the copy beside the two tensors until the backward pass.)
+    """
+    first, second = torch.split(convolution.weight, [one.shape[1], other.shape[1]], dim=1)
+    return F.conv2d(one, first, convolution.bias, padding=1) + F.conv2d(other, second, padding=1)
 
 
 def flow_head(inputs: int, scale: float) -> nn.Conv2d:
@@ -67,12 +80,12 @@ class ReducedEstimator(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(B, inputs, h, w) to features (B, outputs, h, w) and a residual flow (B, 2, h, w)."""
-        previous, current = x, self.layers[0](x)
-        pair = current
-        for layer in list(self.layers)[1:]:
-            previous, current = current, layer(pair)
-            pair = torch.cat([previous, current], dim=1)
-        return current, self.head(pair)
+        previous = self.layers[0](x)
+        current = self.layers[1](previous)
+        for layer in list(self.layers)[2:]:
+            convolution, activation = cast(nn.Sequential, layer)
+            previous, current = current, activation(joined(cast(nn.Conv2d, convolution), previous, current))
+        return current, joined(self.head, previous, current)
 
 
 class DenseEstimator(nn.Module):
@@ -105,6 +118,13 @@ class ContextNetwork(nn.Sequential):
             for i, o, dilation in zip([inputs, *channels], channels, CONTEXT_DILATIONS, strict=False)
         ]
         super().__init__(*layers, flow_head(channels[-1], head_scale))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs, h, w) to (B, 2, h, w); channels last, in which a CPU is twice as fast at wide dilations."""
+        x = x.contiguous(memory_format=torch.channels_last)
+        for layer in self:
+            x = layer(x)
+        return x.contiguous()
 
 
 class PWCLite(nn.Module):

@@ -1,0 +1,184 @@
+"""Trainings that are killed, stopped, or cannot write."""
+
+import os
+import random
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
+from torch import Tensor
+
+from tests.reliability.fault import Fault, refusal
+from tests.test_interruption import STEPS, At, fit
+from unrollflow.checkpoints import read_checkpoint
+from unrollflow.interruption import STOPPED, SavesWhenStopped, WholeCheckpoints
+
+KILLS = 25
+DEADLINE = 240
+
+
+def forked(work: Callable[[], None]) -> int:
+    """The id of a child of this process that does some work; what is imported need not be imported again."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            work()
+            code = 0
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    return child
+
+
+def ended(child: int) -> int:
+    """The exit status of a child, negative for the signal that ended it."""
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def training(folder: Path, *, workers: int) -> None:
+    """A training with a checkpoint at each step, from the last one that there is; its weights go into a file."""
+    keep = ModelCheckpoint(
+        folder, every_n_train_steps=1, save_top_k=1, filename="one", enable_version_counter=False, save_last=True
+    )
+    last = folder / "last.ckpt"
+    resume = last if last.is_file() else None
+    weights = fit(folder, SavesWhenStopped(), keep, workers=workers, resume=resume)
+    torch.save(weights, folder / "weights.pt")
+
+
+def same(weights: Path, expected: dict[str, Tensor]) -> bool:
+    found = torch.load(weights, weights_only=True)
+    return found.keys() == expected.keys() and all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def killed_at_random(folder: Path, *, workers: int, kills: int) -> str:
+    """Kills at random moments; each time the training is started again until it ends."""
+    draw = random.Random(workers)
+    lasts = float(DEADLINE)
+    for _ in range(2):  # the first one warms up
+        shutil.rmtree(folder / "straight", ignore_errors=True)
+        started = time.monotonic()
+        assert ended(forked(partial(training, folder / "straight", workers=workers))) == 0
+        lasts = min(lasts, time.monotonic() - started)
+    expected = torch.load(folder / "straight" / "weights.pt", weights_only=True)
+    done, late, steps = 0, 0, list[int]()
+    while done < kills:
+        run = folder / f"{done}-{late}"
+        child = forked(partial(training, run, workers=workers))
+        time.sleep(draw.uniform(0.2, 0.9) * lasts)
+        os.kill(child, signal.SIGKILL)
+        if ended(child) != -signal.SIGKILL:  # it had ended by itself
+            late += 1
+            continue
+        last = run / "last.ckpt"
+        steps.append(read_checkpoint(last)["global_step"] if last.is_file() else 0)
+        assert ended(forked(partial(training, run, workers=workers))) == 0
+        assert same(run / "weights.pt", expected), f"after a kill at step {steps[-1]}"
+        done += 1
+    return f"{done} of {done} identical bit for bit, resumed from steps {', '.join(map(str, sorted(steps)))} of {STEPS}"
+
+
+def stopped(folder: Path, *, number: int, workers: int = 0, validating: bool = False) -> str:
+    """A signal at the begin of the fifth step, or in the validation after the third."""
+    straight = fit(folder / "straight", workers=workers)
+    step = 3 if validating else 4
+    at = At(step, number, validating=validating)
+    child = forked(lambda: fit(folder / "run", SavesWhenStopped(), at, workers=workers) and None)
+    code = ended(child)
+    saved = next((folder / "run").rglob(STOPPED))
+    resumed = fit(folder / "run", workers=workers, resume=saved)
+    assert all(torch.equal(resumed[name], value) for name, value in straight.items())
+    assert code == 128 + number
+    return f"exit status {code}, saved after step {read_checkpoint(saved)['global_step']}, resumed bit for bit"
+
+
+def killed_while_writing(folder: Path) -> str:
+    """Kills while checkpoints of a megabyte are written over each other as fast as it goes."""
+    path, draw = folder / "last.ckpt", random.Random(0)
+
+    def write() -> None:
+        for i in range(10**6):
+            WholeCheckpoints().save_checkpoint({"state_dict": {"w": torch.full((250_000,), float(i))}}, path)
+
+    WholeCheckpoints().save_checkpoint({"state_dict": {"w": torch.zeros(250_000)}}, path)
+    for _ in range(20):
+        child = forked(write)
+        time.sleep(draw.uniform(0.05, 0.3))
+        os.kill(child, signal.SIGKILL)
+        ended(child)
+        weights = read_checkpoint(path)["state_dict"]["w"]
+        assert (weights == weights[0]).all()
+    return "20 of 20 checkpoints whole"
+
+
+def full_disk(folder: Path) -> str:
+    """The file system takes no more than 20 kB a file: what a full disk does, for one process."""
+    path, told = folder / "last.ckpt", folder / "told"
+    WholeCheckpoints().save_checkpoint({"state_dict": {"w": torch.ones(2)}}, path)
+
+    def write() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+        large: dict[str, Any] = {"state_dict": {"w": torch.zeros(100_000)}}
+        words = refusal(
+            lambda: WholeCheckpoints().save_checkpoint(large, path), names="cannot be written", kind=OSError
+        )
+        told.write_text(words)
+
+    assert ended(forked(write)) == 0
+    assert read_checkpoint(path)["state_dict"]["w"].tolist() == [1, 1]
+    assert sorted(file.name for file in folder.iterdir()) == ["last.ckpt", "told"]
+    return f"{told.read_text()}"
+
+
+def dying_process(folder: Path) -> str:
+    """One of two processes of a training is killed in it."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    script = [str(Path(__file__).with_name("two_processes.py")), str(folder)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    started = time.monotonic()
+    done = subprocess.run(
+        [*command, *script], env=environment, capture_output=True, text=True, timeout=DEADLINE, check=False
+    )
+    seconds = time.monotonic() - started
+    killed = (folder / "killed").stat().st_mtime  # written just before
+    after = time.time() - killed
+    assert done.returncode != 0
+    assert re.search(r"SIGKILL|Signal 9", done.stderr), done.stderr[-3000:]
+    assert not (folder / "ended").exists()
+    assert after < seconds
+    return f"exit status {done.returncode}, {after:.0f} s after the kill"
+
+
+SAVED = "saved after the step, says where, goes on bit for bit"
+FAULTS = [
+    Fault(
+        f"{kills} SIGKILLs at random moments, {workers} workers",
+        "resumed weights are those of an uninterrupted training",
+        partial(killed_at_random, workers=workers, kills=kills),
+    )
+    for workers, kills in ((0, KILLS - 10), (2, 10))
+] + [
+    Fault("SIGTERM in a step, no workers", SAVED, partial(stopped, number=signal.SIGTERM)),
+    Fault("SIGTERM in a step, 2 workers", SAVED, partial(stopped, number=signal.SIGTERM, workers=2)),
+    Fault("Ctrl-C in a step", SAVED, partial(stopped, number=signal.SIGINT)),
+    Fault("SIGTERM in a validation", SAVED, partial(stopped, number=signal.SIGTERM, validating=True)),
+    Fault("20 SIGKILLs while a checkpoint is written", "the file is whole, old or new", killed_while_writing),
+    Fault("no room for a checkpoint", "an error that names it; the one before stays valid", full_disk),
+    Fault("SIGKILL of one of two processes (gloo)", "the job ends with an error", dying_process),
+]
