@@ -127,7 +127,7 @@ def main(*, smoke: bool = False, folder: Path = RESULTS / "02_piecewise_constant
     """
     names = ("tv", "unrolled T=1 attached t0") if smoke else COMPARED
     sigmas = (0.1,) if smoke else SIGMAS
-    size = {"tuning": 2, "test": 3} if smoke else {"tuning": 8, "test": 20}
+    size = {"tuning": 1, "test": 2} if smoke else {"tuning": 8, "test": 20}
     cells = [
         {"penalty": name, "sigma": sigma, **size, "steps": 5 if smoke else 300} for sigma in sigmas for name in names
     ]

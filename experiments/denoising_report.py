@@ -73,7 +73,8 @@ def draw(
     finals: Sequence[Row],
 ) -> None:  # fmt: skip
     """Write figure.png: differences to total variation's descent, and to its network."""
-    figure, axes = plt.subplots(1, 2, figsize=(14, 6), layout="constrained")
+    figure, axes = plt.subplots(1, 2 if finals else 1, figsize=(14 if finals else 8, 6), layout="constrained")
+    axes = np.atleast_1d(axes)
     names = [name for name in dict.fromkeys(entry[2] for entry in entries) if name != "noisy"]
     places = {name: len(names) - index for index, name in enumerate(names)}
     for number, level in enumerate(base):
@@ -85,7 +86,7 @@ def draw(
     if learnt:
         changes = [mean_difference(seed_mean(finals, name, "psnr"), seed_mean(finals, "tv", "psnr")) for name in learnt]
         bars(axes[1], changes, [places[name] for name in learnt], "mean of seeds")
-    for axis, title in zip(axes, ("descent", "network without clean targets, noise 25 of 255"), strict=True):
+    for axis, title in zip(axes, ("descent", "network without clean targets, noise 25 of 255"), strict=False):
         axis.set(title=title, yticks=list(places.values()), yticklabels=names)
         axis.set_xlabel("PSNR minus that of total variation (dB); 95 % interval over photographs")
         axis.grid(axis="x", alpha=0.3)

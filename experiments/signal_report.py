@@ -88,7 +88,7 @@ def network_rows(finals: Sequence[Row]) -> list[list[Cell]]:
 
 def draw(folder: Path, descents: Sequence[Row], optima: Sequence[Row], finals: Sequence[Row]) -> None:
     """Write figure.png: changes of the error, steps, and the networks."""
-    figure, axes = plt.subplots(1, 3, figsize=(19, 6), layout="constrained")
+    figure, axes = plt.subplots(1, 3 if finals else 2, figsize=(19 if finals else 13, 6), layout="constrained")
     names = list(dict.fromkeys(row["settings"]["penalty"] for row in descents))
     places = {name: len(names) - index for index, name in enumerate(names)}
     for number, optimum in enumerate(optima):
@@ -107,13 +107,14 @@ def draw(folder: Path, descents: Sequence[Row], optima: Sequence[Row], finals: S
     limit = descents[0]["settings"]["steps"]
     axes[1].axvline(limit + 1, color="grey", linestyle=":", label="not reached")
     labels = ("change of the error against TV's descent (%)", "steps to within 1 % of exact TV")
-    for axis, label in zip(axes, (*labels, "change of the error against TV's network (%)"), strict=True):
+    for axis, label in zip(axes, (*labels, "change of the error against TV's network (%)"), strict=False):
         axis.set(xlabel=f"{label}; 95 % interval", yticks=list(places.values()), yticklabels=list(places))
         axis.grid(axis="x", alpha=0.3)
         axis.legend(*axis.get_legend_handles_labels())
     axes[0].set_title("descent, settings chosen for error")
     axes[1].set_title("descent, settings chosen for speed")
-    axes[2].set_title("network without clean targets, noise 0.1")
+    if finals:
+        axes[2].set_title("network without clean targets, noise 0.1")
     figure.savefig(folder / "figure.png", dpi=80)
     plt.close(figure)
 
