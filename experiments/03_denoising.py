@@ -176,6 +176,7 @@ def main(*, smoke: bool = False, folder: Path = RESULTS / "03_denoising") -> Non
         "noisy": run_grid(levels_alone, untouched, folder / "noisy.jsonl", about="noisy"),
         "scikit-image TV": run_grid(levels_alone, chambolle, folder / "chambolle.jsonl", about="scikit-image"),
     }
+    write_report(folder, descents, references, [])  # networks come last and take longest
     finals = []
     for name in LEARNT:
         tried = run_grid(

@@ -48,7 +48,7 @@ def write_report(
         folder: to write to.
         descents: rows, one for each penalty and level.
         references: rows by name, one for each level.
-        finals: rows of networks, the chosen settings of each penalty with several seeds.
+        finals: rows of networks, the chosen settings of each penalty with several seeds; none before they have run.
     """
     entries = [("descent", row["settings"]["level"], row["settings"]["penalty"], row["results"]) for row in descents]
     entries += [("", r["settings"]["level"], name, r["results"]) for name, rows in references.items() for r in rows]
@@ -73,7 +73,8 @@ def draw(
     finals: Sequence[Row],
 ) -> None:  # fmt: skip
     """Write figure.png: differences to total variation's descent, and to its network."""
-    figure, axes = plt.subplots(1, 2, figsize=(14, 6), layout="constrained")
+    figure, axes = plt.subplots(1, 2 if finals else 1, figsize=(14 if finals else 8, 6), layout="constrained")
+    axes = np.atleast_1d(axes)
     names = [name for name in dict.fromkeys(entry[2] for entry in entries) if name != "noisy"]
     places = {name: len(names) - index for index, name in enumerate(names)}
     for number, level in enumerate(base):
@@ -82,13 +83,14 @@ def draw(
         heights = [places[entry[2]] + 0.2 * (number - 1) for entry in own]
         bars(axes[0], changes, heights, f"noise {level} of 255")
     learnt = list(dict.fromkeys(row["settings"]["penalty"] for row in finals))
-    changes = [mean_difference(seed_mean(finals, name, "psnr"), seed_mean(finals, "tv", "psnr")) for name in learnt]
-    bars(axes[1], changes, [places[name] for name in learnt], "mean of seeds")
-    for axis, title in zip(axes, ("descent", "network without clean targets, noise 25 of 255"), strict=True):
+    if learnt:
+        changes = [mean_difference(seed_mean(finals, name, "psnr"), seed_mean(finals, "tv", "psnr")) for name in learnt]
+        bars(axes[1], changes, [places[name] for name in learnt], "mean of seeds")
+    for axis, title in zip(axes, ("descent", "network without clean targets, noise 25 of 255"), strict=False):
         axis.set(title=title, yticks=list(places.values()), yticklabels=names)
         axis.set_xlabel("PSNR minus that of total variation (dB); 95 % interval over photographs")
         axis.grid(axis="x", alpha=0.3)
-        axis.legend()
+        axis.legend(*axis.get_legend_handles_labels())
     figure.savefig(folder / "figure.png", dpi=80)
     plt.close(figure)
 

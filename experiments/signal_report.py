@@ -40,7 +40,7 @@ def write_report(folder: Path, descents: Sequence[Row], optima: Sequence[Row], f
     Args:
         folder: to write to.
         descents, optima: rows of part (a).
-        finals: rows of part (b), the chosen settings of each penalty with several seeds.
+        finals: rows of part (b), the chosen settings of each penalty with several seeds; none before it has run.
     """
     rows: list[list[Cell]] = []
     for optimum in optima:
@@ -49,7 +49,7 @@ def write_report(folder: Path, descents: Sequence[Row], optima: Sequence[Row], f
         of_sigma = [row for row in descents if row["settings"]["sigma"] == sigma]
         baseline = next(row for row in of_sigma if row["settings"]["penalty"] == "tv")
         rows += [descent_cells(row, baseline) for row in of_sigma]
-    rows += network_rows(finals)
+    rows += network_rows(finals) if finals else []
     headings = [
         "part", "noise", "penalty", "RMSE", "RMSE against TV (%, 95 %)", "share of jumps found",
         "steps to 1 % of exact TV (median, 95 %)", "steps to 0.1 %",
@@ -88,7 +88,7 @@ def network_rows(finals: Sequence[Row]) -> list[list[Cell]]:
 
 def draw(folder: Path, descents: Sequence[Row], optima: Sequence[Row], finals: Sequence[Row]) -> None:
     """Write figure.png: changes of the error, steps, and the networks."""
-    figure, axes = plt.subplots(1, 3, figsize=(19, 6), layout="constrained")
+    figure, axes = plt.subplots(1, 3 if finals else 2, figsize=(19 if finals else 13, 6), layout="constrained")
     names = list(dict.fromkeys(row["settings"]["penalty"] for row in descents))
     places = {name: len(names) - index for index, name in enumerate(names)}
     for number, optimum in enumerate(optima):
@@ -101,18 +101,20 @@ def draw(folder: Path, descents: Sequence[Row], optima: Sequence[Row], finals: S
         counts = [median_interval(row["results"]["speed_coarse"]) for row in own]
         bars(axes[1], counts, heights, f"noise {sigma:g}")
     errors = by_penalty(finals, "rmse")
-    changes = [relative_change(own, errors["tv"]) for own in errors.values()]
-    bars(axes[2], changes, [places[name] for name in errors], "mean of seeds", factor=100)
+    if errors:
+        changes = [relative_change(own, errors["tv"]) for own in errors.values()]
+        bars(axes[2], changes, [places[name] for name in errors], "mean of seeds", factor=100)
     limit = descents[0]["settings"]["steps"]
     axes[1].axvline(limit + 1, color="grey", linestyle=":", label="not reached")
     labels = ("change of the error against TV's descent (%)", "steps to within 1 % of exact TV")
-    for axis, label in zip(axes, (*labels, "change of the error against TV's network (%)"), strict=True):
+    for axis, label in zip(axes, (*labels, "change of the error against TV's network (%)"), strict=False):
         axis.set(xlabel=f"{label}; 95 % interval", yticks=list(places.values()), yticklabels=list(places))
         axis.grid(axis="x", alpha=0.3)
-        axis.legend()
+        axis.legend(*axis.get_legend_handles_labels())
     axes[0].set_title("descent, settings chosen for error")
     axes[1].set_title("descent, settings chosen for speed")
-    axes[2].set_title("network without clean targets, noise 0.1")
+    if finals:
+        axes[2].set_title("network without clean targets, noise 0.1")
     figure.savefig(folder / "figure.png", dpi=80)
     plt.close(figure)
 
