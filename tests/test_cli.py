@@ -11,7 +11,7 @@ import yaml
 from tests.command import run_one_step
 from unrollflow.cli import main, shipped_config
 from unrollflow.data import read_flo, write_image
-from unrollflow.measures import HEADLINE
+from unrollflow.measures import HEADLINE, UNLABELLED
 from unrollflow.models import PWCLite
 from unrollflow.models.layouts import LAYOUTS
 from unrollflow.module import UnsupervisedFlow
@@ -46,7 +46,7 @@ def refusal(*arguments: str) -> str:
 
 def test_a_fit_leaves_figures_report_pictures_and_checkpoints(run: Path) -> None:
     figures = json.loads((run / "metrics.json").read_text())
-    assert {*HEADLINE, "angular", "over_1px", "epe_d0_5", "seconds", "steps"} <= set(figures)
+    assert {*HEADLINE, *UNLABELLED, "angular", "over_1px", "epe_d0_5", "seconds", "steps"} <= set(figures)
     assert figures["steps"] == 1
     assert figures["epe"] > 0
     assert len(list((run / "panels").glob("*.png"))) == 2
@@ -60,7 +60,7 @@ def test_what_is_logged(run: Path) -> None:
     with (run / "metrics.csv").open() as file:
         columns = set(next(csv.reader(file)))
     training = {"loss/total", "loss/photometric", "loss/smoothness", "visible_fraction", "grad_norm", "lr-AdamW/pg1"}
-    validation = {f"val/{name}" for name in (*HEADLINE, "epe_s0_10", "photometric", "visible_fraction", "score")}
+    validation = {f"val/{name}" for name in (*HEADLINE, *UNLABELLED, "epe_s0_10", "photometric", "score")}
     assert training | validation <= columns
 
 

@@ -321,6 +321,22 @@ def test_gpu_trainer_steps_on_the_cpu_in_its_precision(tmp_path: Path) -> None:
     run_one_step(tmp_path, QUICKSTART, *trainer, *ON_A_CPU)
 
 
+def test_telemetry_is_added_to_the_trainers_callbacks(tmp_path: Path) -> None:
+    run_one_step(tmp_path, QUICKSTART, "--config", str(CONFIGS / "callbacks" / "telemetry.yaml"))
+    run = tmp_path / "flow" / "version_0"
+    callbacks = yaml.safe_load((run / "config.yaml").read_text())["trainer"]["callbacks"]
+    used = [callback["class_path"].rpartition(".")[2] for callback in callbacks]
+    assert used[-3:] == ["RunReport", "CollapseGuard", "SmoothnessTelemetry"]
+    assert "telemetry/smoothness_share" in (run / "metrics.csv").read_text()
+    assert 'alt="share against step"' in (run / "report.html").read_text()
+
+
+@pytest.mark.parametrize("path", sorted((CONFIGS / "trainer").glob("*.yaml")), ids=identify)
+def test_every_trainer_warns_of_a_collapse(path: Path) -> None:
+    (guard,) = [c for c in yaml.safe_load(path.read_text())["callbacks"] if c["class_path"].endswith("CollapseGuard")]
+    assert guard["init_args"]["stop"] is False
+
+
 @pytest.mark.parametrize("path", sorted((CONFIGS / "debug").glob("*.yaml")), ids=identify)
 def test_overlay_wins_over_the_experiment(path: Path, tmp_path: Path) -> None:
     run_one_step(tmp_path, QUICKSTART, "--config", str(path))

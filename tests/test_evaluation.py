@@ -9,10 +9,11 @@ import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
 from tests.test_callbacks import Still, validate
-from tests.test_module import layers, trainer
+from tests.test_module import layers, parts, trainer
 from unrollflow.callbacks import RunReport
 from unrollflow.evaluation import EvaluationTable, Row, summary, summary_table
-from unrollflow.measures import MEASURES
+from unrollflow.measures import MEASURES, UNLABELLED
+from unrollflow.module import UnsupervisedFlow
 from unrollflow.tables import format_table
 
 
@@ -65,6 +66,26 @@ def test_a_table_holds_no_rows_of_a_run_that_was_interrupted(tmp_path: Path) -> 
     runner.callbacks.pop()  # type: ignore[attr-defined]
     runner.validate(module, loader, verbose=False)
     assert len((tmp_path / "per_sample.csv").read_text().splitlines()) == 3
+
+
+def test_without_ground_truth_the_table_shows_what_needs_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ("image1", "image2", "name")
+    samples: Any = [{name: sample[name] for name in names} for sample in layers(3, "validation")]
+    runner = trainer(tmp_path, callbacks=[EvaluationTable(confidence=0.9), RunReport()])
+    (logged,) = runner.validate(UnsupervisedFlow(**parts()), DataLoader(samples, batch_size=2), verbose=False)
+    shown = capsys.readouterr().out
+    assert "ratio to zero" in shown.splitlines()[0]
+    assert "Forward-backward mismatch, px" in shown
+    assert "EPE" not in shown
+    averages = json.loads((tmp_path / "evaluation.json").read_text())
+    assert set(averages) == set(UNLABELLED)
+    for name, values in averages.items():
+        assert values["mean"] == pytest.approx(logged[f"val/{name}"], rel=1e-5)
+        assert values["images"] == 3
+    assert json.loads((tmp_path / "metrics.json").read_text())["census"] == pytest.approx(averages["census"]["mean"])
+    assert "Without ground truth" in (tmp_path / "report.html").read_text()
 
 
 def test_images_and_pixels_are_averaged_for_what_they_are() -> None:

@@ -40,6 +40,21 @@ def test_headline_is_honest_about_a_bad_result() -> None:
     assert headline({"epe": None}) == ""
 
 
+def test_headline_without_ground_truth_says_what_is_known() -> None:
+    blind = {"epe": None, "zero_flow_ratio": 0.456, "visible_fraction": 0.9, "motion": 3.21}
+    text = headline(blind)
+    assert "explains held-out frames better than no motion would" in text
+    assert "0.46 of zero flow" in text
+    assert "90% of the pixels visible" in text
+    assert "no better than no motion" in headline(blind | {"zero_flow_ratio": 1.01})
+
+
+def test_without_ground_truth_the_shares_are_drawn(tmp_path: Path) -> None:
+    rows = "epoch,step,val/zero_flow_ratio,val/visible_fraction\n0,1,0.9,0.8\n0,2,0.5,0.9\n"
+    (tmp_path / "metrics.csv").write_text(rows)
+    assert 'alt="validation against step"' in write_report(tmp_path, title="blind").read_text()
+
+
 def test_wide_panels_are_shrunk_and_others_kept(tmp_path: Path) -> None:
     for width, expected in ((3200, 1600), (1500, 1500)):
         write_image(tmp_path / "wide.png", torch.rand(3, 40, width))

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from unrollflow.contracts import FlowSample
 from unrollflow.data.codecs import write_image, write_whole
-from unrollflow.measures import HEADLINE, MEASURES
+from unrollflow.measures import HEADLINE, MEASURES, UNLABELLED
 from unrollflow.report import write_report
 from unrollflow.viz import panel
 
-REPORTED = (*MEASURES, "photometric", "visible_fraction")
+REPORTED = (*MEASURES, *UNLABELLED, "photometric")
 
 
 def run_directory(trainer: pl.Trainer) -> Path:

@@ -15,10 +15,11 @@ from unrollflow.averages import bootstrap_interval, image_mean, pooled_mean
 from unrollflow.callbacks import run_directory, say
 from unrollflow.contracts import FlowSample
 from unrollflow.data.codecs import write_whole
-from unrollflow.measures import HEADLINE, MEASURES
+from unrollflow.measures import HEADLINE, MEASURES, UNLABELLED, UNLABELLED_HEADLINE
 from unrollflow.tables import format_table
 
 MEAN, POOLED = "mean of images", "all pixels"
+COLUMNS = MEASURES | UNLABELLED
 
 
 class Row(NamedTuple):
@@ -62,11 +63,8 @@ class EvaluationTable(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Keep the batch's measures."""
-        if trainer.state.fn == "fit" or "measures" not in outputs:
-            return
-        means, pixels = ({k: v.tolist() for k, v in part.items()} for part in outputs["measures"])
-        for i, name in enumerate(batch["name"]):
-            self.rows.append(Row(name, {k: v[i] for k, v in means.items()}, {k: v[i] for k, v in pixels.items()}))
+        if trainer.state.fn != "fit" and ("measures" in outputs or "unlabelled" in outputs):
+            self.rows += batch_rows(batch, outputs)
 
     on_test_batch_end = on_validation_batch_end
 
@@ -87,6 +85,24 @@ class EvaluationTable(Callback):
     on_test_end = on_validation_end
 
 
+def batch_rows(batch: FlowSample, outputs: Any) -> list[Row]:
+    """A row for each sample of a batch, of what validation_step returned.
+
+    What needs no ground truth is of all pixels of an image.
+    """
+    names, size = batch["name"], batch["image1"][0, 0].numel()
+    means: dict[str, list[float]] = {key: [math.nan] * len(names) for key in MEASURES}
+    pixels = {key: [0] * len(names) for key in MEASURES}
+    if "measures" in outputs:
+        means, pixels = ({k: v.tolist() for k, v in part.items()} for part in outputs["measures"])
+    for key, values in outputs.get("unlabelled", {}).items():
+        means[key], pixels[key] = values.tolist(), [size] * len(names)
+    return [
+        Row(name, {k: v[i] for k, v in means.items()}, {k: v[i] for k, v in pixels.items()})
+        for i, name in enumerate(names)
+    ]
+
+
 def summary(rows: Sequence[Row], *, confidence: float | None) -> dict[str, dict[str, Any]]:
     """Averages of every measure that any sample defines.
 
@@ -96,8 +112,8 @@ def summary(rows: Sequence[Row], *, confidence: float | None) -> dict[str, dict[
         A value that is not finite, as of a broken flow, is None.
     """
     averages = {}
-    for name in MEASURES:
-        means, pixels = [row.means[name] for row in rows], [row.pixels[name] for row in rows]
+    for name in COLUMNS:
+        means, pixels = [row.means.get(name, math.nan) for row in rows], [row.pixels.get(name, 0) for row in rows]
         if not any(pixels):
             continue
         values = {"mean": image_mean(means), "pooled": pooled_mean(means, pixels)}
@@ -113,8 +129,8 @@ def comma_separated(rows: Sequence[Row]) -> str:
     """Every measure of every sample, a line each; `nan` where a sample does not define one."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["name", *MEASURES])
-    writer.writerows([row.name, *(row.means[name] for name in MEASURES)] for row in rows)
+    writer.writerow(["name", *COLUMNS])
+    writer.writerows([row.name, *(row.means.get(name, math.nan) for name in COLUMNS)] for row in rows)
     return buffer.getvalue()
 
 
@@ -122,7 +138,8 @@ def samples_table(rows: Sequence[Row]) -> str:
     """The headline measures of every sample, or nothing where there is no row."""
     if not rows:
         return ""
-    return format_table(list(HEADLINE.values()), [(r.name, [r.means[k] for k in HEADLINE]) for r in rows]) + "\n\n"
+    shown = HEADLINE if any(row.pixels["epe"] for row in rows) else UNLABELLED_HEADLINE
+    return format_table(list(shown.values()), [(r.name, [r.means[k] for k in shown]) for r in rows]) + "\n\n"
 
 
 def summary_table(averages: dict[str, dict[str, Any]]) -> str:
@@ -131,8 +148,8 @@ def summary_table(averages: dict[str, dict[str, Any]]) -> str:
     keys = ["mean", "pooled", *([] if confidence is None else ["low", "high"]), "images"]
     interval = [] if confidence is None else [f"{100 * confidence:g} % from", "to"]
     rows = [
-        (f"{measure.label}, {measure.unit}", [math.nan if averages[k][v] is None else averages[k][v] for v in keys])
-        for k, measure in MEASURES.items()
+        (", ".join(filter(None, measure)), [math.nan if averages[k][v] is None else averages[k][v] for v in keys])
+        for k, measure in COLUMNS.items()
         if k in averages
     ]
     return format_table([MEAN, POOLED, *interval, "images"], rows)

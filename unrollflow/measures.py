@@ -1,4 +1,4 @@
-"""Names of what is measured, and how tables and reports call it."""
+"""Names of what is measured, with and without ground truth, and how tables and reports call it."""
 
 from typing import NamedTuple
 
@@ -35,6 +35,17 @@ MEASURES = {
     "epe_best_constant": Measure("EPE of the best constant flow per image (oracle)", "px"),
 }
 
+UNLABELLED = {
+    "census": Measure("Census difference, visible pixels (0 alike, 1 nothing visible)", ""),
+    "zero_flow_ratio": Measure("Census difference, ratio to zero flow's (over 1: worse than none)", ""),
+    "consistency": Measure("Forward-backward mismatch", "px"),
+    "visible_fraction": Measure("Visible share of the pixels", ""),
+    "occluded_fraction": Measure("Occluded share, within the frame", ""),
+    "out_of_frame_fraction": Measure("Share that leaves the frame", ""),
+    "motion": Measure("Predicted motion, mean", "px"),
+}
+"""What needs no ground truth: see :func:`~unrollflow.losses.unlabelled_measures`."""
+
 HEADLINE = {
     "epe": "EPE",
     "epe_noc": "noc",
@@ -44,3 +55,12 @@ HEADLINE = {
     "epe_best_constant": "best constant",
 }
 """The measures of a short table, and its headings."""
+
+UNLABELLED_HEADLINE = {
+    "census": "census",
+    "zero_flow_ratio": "ratio to zero",
+    "consistency": "mismatch px",
+    "visible_fraction": "visible",
+    "motion": "motion px",
+}
+"""Likewise where there is no ground truth."""

@@ -14,7 +14,7 @@ from unrollflow.checkpoints import MODEL_KEY, check_fits, check_trusted, read_ch
 from unrollflow.compilation import StepParts, compiled
 from unrollflow.contracts import FlowEstimate, FlowNetwork, FlowSample, Prediction
 from unrollflow.data.transforms import crop_to_multiple
-from unrollflow.losses import Distillation, Objective, Photometric, Smoothness
+from unrollflow.losses import Distillation, Objective, Photometric, Smoothness, unlabelled_measures
 from unrollflow.losses.views import jittered
 from unrollflow.measures import MEASURES
 from unrollflow.metrics import FlowMetrics, image_measures
@@ -224,16 +224,16 @@ class UnsupervisedFlow(pl.LightningModule):
     def _evaluate(self, batch: FlowSample, stage: str) -> dict[str, Any]:
         image1, image2 = batch["image1"], batch["image2"]
         prediction: Prediction = self(image1, image2)
-        photometric = self.objective.held_out(image1, image2, prediction.flow)
-        self.log(f"{stage}/photometric", photometric, batch_size=len(image1), sync_dist=True)
-        self.log(f"{stage}/visible_fraction", prediction.visible.mean(), batch_size=len(image1), sync_dist=True)
-        outputs = {"flow": prediction.flow, "visible": prediction.visible}
-        if "flow" not in batch:
-            return outputs
-        maps: dict[str, Any] = {name: batch.get(name) for name in TRUE_MAPS}
-        measures = image_measures(prediction.flow, batch["flow"], **maps)
-        self.measures.update(measures)
-        return outputs | {"measures": measures}
+        blind = unlabelled_measures(image1, image2, prediction)
+        means = {f"{stage}/{name}": values.mean() for name, values in blind.items()}
+        means[f"{stage}/photometric"] = self.objective.held_out(image1, image2, prediction.flow)
+        self.log_dict(means, batch_size=len(image1), sync_dist=True)
+        outputs: dict[str, Any] = {"flow": prediction.flow, "visible": prediction.visible, "unlabelled": blind}
+        if "flow" in batch:
+            maps: dict[str, Any] = {name: batch.get(name) for name in TRUE_MAPS}
+            outputs["measures"] = image_measures(prediction.flow, batch["flow"], **maps)
+            self.measures.update(outputs["measures"])
+        return outputs
 
     def _log_measures(self, stage: str) -> None:
         """Log what is defined, and `score`: the EPE, or the photometric loss where there is no ground truth."""

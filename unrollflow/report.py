@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from unrollflow.measures import MEASURES
+from unrollflow.measures import MEASURES, UNLABELLED
+from unrollflow.report_page import PAGE
 
 ROWS = (
-    *((key, measure.label, measure.unit) for key, measure in MEASURES.items()),
+    *((key, measure.label, measure.unit) for key, measure in (MEASURES | UNLABELLED).items()),
     ("photometric", "Photometric loss, all pixels", ""),
-    ("visible_fraction", "Visible share of the pixels", ""),
     ("steps", "Training steps", ""),
     ("seconds", "Time", ""),
 )
@@ -26,38 +26,18 @@ LOSSES = (("loss/total", "total"), ("loss/photometric", "photometric"))
 SMOOTHNESS = (("loss/smoothness", "smoothness"),)
 """Apart, because it is smaller by orders of magnitude."""
 
+SHARE = (("telemetry/smoothness_share", "smoothness"),)
 ERRORS = (("val/epe", "all pixels"), ("val/epe_noc", "visible"), ("val/epe_occ", "occluded"))
+SHARES = (
+    ("val/zero_flow_ratio", "census, of zero flow's"),
+    ("val/visible_fraction", "visible"),
+    ("val/out_of_frame_fraction", "out of frame"),
+)
 BASELINES = (("epe_zero_flow", "zero flow", "--"), ("epe_best_constant", "best constant flow", ":"))
 FEW_POINTS = 30
 MOST_HISTORY = 12
 WIDEST_PICTURE = 1600
 """Pixels; the files in panels/ keep their full size."""
-
-PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>
-:root {{ color-scheme: light; }}
-body {{ font: 16px/1.6 system-ui, sans-serif; color: #1c2430; background: #fff; max-width: 68rem; margin: 3rem auto;
-  padding: 0 1.25rem; }}
-h1 {{ font-size: 1.7rem; line-height: 1.25; margin: 0 0 .4rem; overflow-wrap: anywhere; }}
-h2 {{ font-size: 1.15rem; margin: 2.6rem 0 .7rem; }}
-.lead {{ font-size: 1.1rem; color: #39424e; max-width: 42rem; margin: 0; }}
-.wide {{ overflow-x: auto; }}
-table {{ border-collapse: collapse; }}
-th, td {{ padding: .3rem 1.4rem .3rem 0; border-bottom: 1px solid #e6e9ed; text-align: left; font-weight: normal; }}
-thead th {{ color: #68717d; font-size: .88rem; }} td:nth-child(3) {{ color: #68717d; padding-right: 0; }}
-td:nth-child(2), th:nth-child(2) {{ text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }}
-figure {{ margin: 0 0 1.2rem; }} img {{ display: block; max-width: 100%; height: auto; }}
-.wide img {{ min-width: 44rem; }} figcaption {{ color: #68717d; font-size: .88rem; overflow-wrap: anywhere; }}
-.plots {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(min(19rem, 100%), 1fr)); gap: 1rem; }}
-summary {{ cursor: pointer; }}
-pre {{ background: #f5f6f8; padding: 1rem; overflow-x: auto; font-size: .82rem; line-height: 1.4; border-radius: 6px; }}
-</style></head><body>
-<h1>{title}</h1>
-{body}
-</body></html>
-"""
 
 
 class Curve(NamedTuple):
@@ -94,13 +74,26 @@ def headline(metrics: dict[str, Any]) -> str:
     """The result in one sentence, empty where there is none."""
     epe, zero, constant = (metrics.get(k) for k in ("epe", "epe_zero_flow", "epe_best_constant"))
     if not zero or constant is None:
-        return ""
+        return blind_headline(metrics)
     if epe is None:
         return '<p class="lead">The predicted flow is not finite everywhere, so it has no end-point error.</p>'
     verdict = "better" if epe < constant else "no better"
     return (
         f'<p class="lead">End-point error {epe:.3f} px: {epe / zero:.2f} of what zero flow leaves ({zero:.3f} px), and '
         f"{verdict} than the best constant flow of each image ({constant:.3f} px).</p>"
+    )
+
+
+def blind_headline(metrics: dict[str, Any]) -> str:
+    """The result in one sentence where there is no ground truth."""
+    ratio, visible, motion = (metrics.get(k) for k in ("zero_flow_ratio", "visible_fraction", "motion"))
+    if ratio is None or visible is None or motion is None:
+        return ""
+    verdict = "better" if ratio < 1 else "no better"
+    return (
+        f'<p class="lead">Without ground truth: the flow explains held-out frames {verdict} than no motion would '
+        f"(census difference {ratio:.2f} of zero flow's), calls {visible:.0%} of the pixels visible, and moves them by "
+        f"{motion:.2f} px on average.</p>"
     )
 
 
@@ -151,11 +144,13 @@ def read_curves(path: Path) -> dict[str, Curve]:
 
 
 def plots(curves: dict[str, Curve], metrics: dict[str, Any]) -> str:
-    """Losses and errors against the training step, side by side."""
+    """Losses and errors against the training step, side by side; without ground truth, what needs none."""
     drawn = [
         ("loss", figure(curves, LOSSES, "training loss", {})),
         ("smoothness", figure(curves, SMOOTHNESS, "smoothness, unweighted", {})),
+        ("share", figure(curves, SHARE, "smoothness: share of the gradient", {})),
         ("error", figure(curves, ERRORS, "validation EPE (px)", {k: metrics.get(k) for k, *_ in BASELINES})),
+        ("validation", "" if "val/epe" in curves else figure(curves, SHARES, "validation, without labels", {})),
     ]
     shown = [f'<figure><img alt="{name} against step" src="{source}"></figure>' for name, source in drawn if source]
     return f'<h2>Training</h2><div class="plots">{"".join(shown)}</div>' if shown else ""

@@ -1,6 +1,7 @@
 """Loss terms as functions and modules, and the objective that combines them."""
 
 from unrollflow.losses.distillation import Distillation, consistency_loss
+from unrollflow.losses.held_out import unlabelled_measures
 from unrollflow.losses.masking import level_weights, photometric_loss, visible_mean
 from unrollflow.losses.objective import Cost, Objective
 from unrollflow.losses.photometric import (
@@ -68,5 +69,6 @@ __all__ = [
     "level_weights",
     "photometric_loss",
     "ssim",
+    "unlabelled_measures",
     "visible_mean",
 ]

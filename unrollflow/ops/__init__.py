@@ -3,7 +3,13 @@
 from unrollflow.ops.affine import affine_flow, affine_map, affine_warp, compose_affine, leaves_frame
 from unrollflow.ops.fusion import fuse_flow
 from unrollflow.ops.gradient import edge_weights, image_gradient
-from unrollflow.ops.occlusion import beside_crop, forward_backward_visibility, range_map, range_map_visibility
+from unrollflow.ops.occlusion import (
+    beside_crop,
+    forward_backward_visibility,
+    out_of_frame,
+    range_map,
+    range_map_visibility,
+)
 from unrollflow.ops.precision import float32_island
 from unrollflow.ops.resize import crop_centre, pad_to_multiple, resize_flow, resize_image, shrink_image
 from unrollflow.ops.unroll import soft_threshold, unroll, unrolled_cost
@@ -23,6 +29,7 @@ __all__ = [
     "fuse_flow",
     "image_gradient",
     "leaves_frame",
+    "out_of_frame",
     "pad_to_multiple",
     "range_map",
     "range_map_visibility",

@@ -106,3 +106,23 @@ def beside_crop(flow: Tensor, *, origin: Tensor, size: tuple[int, int]) -> Tenso
         )
     ]
     return (~inside[0] & inside[1]).unsqueeze(1)
+
+
+@torch.no_grad()
+@float32_island
+def out_of_frame(flow: Tensor) -> Tensor:
+    """Where p + F(p) leaves the frame, or is not finite.
+
+    Args:
+        flow: (B, 2, H, W), pixels.
+
+    Returns:
+        (B, 1, H, W) bool.
+
+    >>> right = torch.tensor([1.0, 0.0]).view(1, 2, 1, 1).expand(1, 2, 1, 3)
+    >>> out_of_frame(right).flatten().tolist()
+    [False, False, True]
+    """
+    height, width = flow.shape[-2:]
+    x, y = target_coords(flow).unbind(dim=1)  # each (B, H, W)
+    return ~((x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)).unsqueeze(1)

@@ -1,0 +1,94 @@
+"""The figure of experiment 04."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from experiments.flow_finals import compared, final_rows
+from experiments.flow_search import RIVALS, finalist, search_rows
+from experiments.grid import Row
+
+matplotlib.use("Agg")  # a machine without a display draws, too
+
+COLOURS = {"none": "0.5", "hard": "tab:blue", "unrolled": "tab:orange", "supervised": "tab:green"}
+PAPER = -15.82
+"""Per cent: the change of the EPE of occluded pixels against total variation that the paper puts first."""
+
+MARKS = {"tv": "o", "charbonnier": "s", "huber": "^", "unrolled": "D"}
+
+
+def draw(path: Path, rows: Sequence[Row]) -> None:
+    """The finals' change and learning curves, then the error against the weight in the search."""
+    figure = Figure(figsize=(11, 8), layout="constrained")
+    (change, curves), (occluded, everywhere) = figure.subplots(2, 2)
+    draw_change(change, rows)
+    draw_curves(curves, rows)
+    draw_search(occluded, rows, "epe_occ", "EPE of occluded pixels (px)")
+    draw_search(everywhere, rows, "epe", "EPE of all pixels (px)")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+
+
+def draw_change(axes: Axes, rows: Sequence[Row]) -> None:
+    """Change of each family's errors against the hard finalist's on test data, with its 95 % interval."""
+    rivals = [family for family in COLOURS if family != "hard" and final_rows(rows, family)]
+    measures = {"epe_occ": "occluded", "epe_noc": "visible", "epe": "all"}
+    for place, family in enumerate(rivals if final_rows(rows, "hard") else []):
+        changes = [compared(rows, family, measure) for measure in measures]
+        x = np.arange(len(measures)) + 0.2 * (place - (len(rivals) - 1) / 2)
+        middle, low, high = (100 * np.array(values) for values in zip(*changes, strict=True))
+        axes.errorbar(x, middle, [middle - low, high - middle], fmt="o", capsize=3, color=COLOURS[family], label=family)
+    axes.axhline(0, color=COLOURS["hard"], label="hard")
+    axes.axhline(PAPER, color="k", ls=":", label="occluded: largest gain in the paper")
+    axes.set_xticks(range(len(measures)), measures.values())
+    runs = len(final_rows(rows, "hard"))
+    axes.set(
+        xlabel="pixels", ylabel="change of EPE against the hard finalist (%), test",
+        title=f"finals: 95 % over {runs} seeds and their images" if runs else "no finals yet",
+    )  # fmt: skip
+    axes.legend(fontsize="small")
+
+
+def draw_curves(axes: Axes, rows: Sequence[Row]) -> None:
+    """Occluded EPE on validation against steps: mean and range of the seeds; of the best trial where no final is."""
+    finals = any(final_rows(rows, family) for family in RIVALS)
+    for family, colour in COLOURS.items():
+        runs = final_rows(rows, family) if finals else [finalist(rows, family)] if search_rows(rows, family) else []
+        if not runs:
+            continue
+        steps = runs[0]["results"]["curve"]["step"]
+        curves = np.array([row["results"]["curve"]["epe_occ"] for row in runs])
+        axes.plot(steps, curves.mean(axis=0), color=colour, label=f"{family} (n = {len(runs)})")
+        axes.fill_between(steps, curves.min(axis=0), curves.max(axis=0), color=colour, alpha=0.2)
+    if rows:
+        axes.axhline(rows[0]["results"]["validation"]["zero_epe_occ"], color="k", ls=":", label="zero flow")
+    title = "finals: mean and range of the seeds" if finals else "best trial of each family so far"
+    axes.set(xlabel="training steps", ylabel="EPE of occluded pixels (px), validation", title=title)
+    if axes.get_legend_handles_labels()[1]:
+        axes.legend(fontsize="small")
+
+
+def draw_search(axes: Axes, rows: Sequence[Row], measure: str, label: str) -> None:
+    """Every trial's error against its weight; `none` as a line."""
+    for family in RIVALS:
+        for term, mark in MARKS.items():
+            trials = [row for row in search_rows(rows, family) if row["settings"]["term"] == term]
+            weights = [row["settings"]["weight"] for row in trials]
+            values = [row["results"]["validation"][measure] for row in trials]
+            if trials:
+                axes.scatter(weights, values, marker=mark, color=COLOURS[family], label=term, alpha=0.7)
+    none = search_rows(rows, "none")
+    if none:
+        best = finalist(rows, "none")["results"]["validation"]
+        axes.axhline(best[measure], color=COLOURS["none"], ls="--", label="none")
+        axes.axhline(best[f"zero_{measure}"], color="k", ls=":", label="zero flow")
+    axes.set(
+        xscale="log", xlabel="weight of the term (unit of total variation)", ylabel=f"{label}, validation",
+        title="search: every trial",
+    )  # fmt: skip
+    if axes.get_legend_handles_labels()[1]:
+        axes.legend(fontsize="small")

@@ -1,0 +1,128 @@
+"""Which settings the terms of experiment 04 are tried with, the same number for each family, and which of them win."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from experiments.grid import Row, Settings, Value
+
+FAMILY = {
+    "none": "none", "tv": "hard", "charbonnier": "hard", "huber": "hard", "unrolled": "unrolled",
+    "supervised": "supervised",
+}  # fmt: skip
+RIVALS = ("hard", "unrolled")
+RATE = 1.4e-3
+SPREAD = {"weight": 4.0, "scale": 3.0, "learning_rate": 2.0}
+"""A refining trial multiplies a setting of the best one by this to the power of a draw from -1 to 1."""
+
+
+class Protocol(NamedTuple):
+    """How long and on what.
+
+    Attributes:
+        search_steps, final_steps: of training.
+        samples: different training pairs.
+        images: of validation.
+        test_images: in the finals alone.
+        seeds: of the finals; the search has seed 0.
+        starts: trials of each rival family with fixed settings.
+        rounds: of refinement.
+        refinements: trials of each rival family in a round.
+        rates: learning rates that `none` and `supervised` are tried with.
+        points: of a final's learning curve.
+    """
+
+    search_steps: int = 1200
+    final_steps: int = 4000
+    samples: int = 4000
+    images: int = 128
+    test_images: int = 256
+    seeds: tuple[int, ...] = (1, 2, 3, 4, 5)
+    starts: int = 16
+    rounds: int = 2
+    refinements: int = 4
+    rates: tuple[float, ...] = (RATE / 2, RATE, 2 * RATE)
+    points: int = 16
+
+    def trial(self, settings: Settings) -> dict[str, Value]:
+        """A run of the search."""
+        shared = {"seed": 0, "steps": self.search_steps, "samples": self.samples, "images": self.images, "points": 6}
+        return {**settings, **shared}
+
+    def final(self, settings: Settings, seed: int) -> dict[str, Value]:
+        """A run of the finals with a trial's settings."""
+        longer = {"seed": seed, "steps": self.final_steps, "points": self.points, "test_images": self.test_images}
+        return {**settings, **longer}
+
+
+def reference_trials(protocol: Protocol, term: str) -> list[Settings]:
+    """Of `none` or `supervised` the learning rate alone is to be found."""
+    return [protocol.trial({"term": term, "learning_rate": rate}) for rate in protocol.rates]
+
+
+def starting_trials(protocol: Protocol) -> list[Settings]:
+    """The core grid, hard and unrolled by turns: whatever has been run, both families have had as many trials."""
+    hard = [{"term": "tv", "weight": weight} for weight in (0.03, 0.1, 0.3, 1.0)]
+    hard += [
+        {"term": term, "weight": weight, "scale": scale}
+        for term, scales in (("charbonnier", (0.03, 0.3)), ("huber", (0.1, 1.0)))
+        for scale in scales
+        for weight in (0.1, 0.3, 1.0)
+    ]
+    unrolled = [
+        {
+            "term": "unrolled", "weight": weight, "scale": 0.3, "iterations": iterations, "detach": detach,
+            "initial_term": initial,
+        }
+        for weight in (1.0, 0.3)
+        for iterations in (1, 4)
+        for detach in (False, True)
+        for initial in (True, False)
+    ]  # fmt: skip
+    turns = zip(hard[: protocol.starts], unrolled[: protocol.starts], strict=True)
+    return [protocol.trial({**settings, "learning_rate": RATE}) for pair in turns for settings in pair]
+
+
+def refined(best: Settings, number: int) -> Settings:
+    """A trial beside the best one: weight, scale and learning rate times random factors; `number` decides them."""
+    generator = np.random.default_rng(number)
+    factors = {name: spread ** generator.uniform(-1, 1) for name, spread in SPREAD.items()}
+    # three digits, so that the settings read from disk are those that are written
+    return best | {name: significant(best[name] * factor) for name, factor in factors.items() if name in best}
+
+
+def significant(value: float) -> float:
+    """Three significant digits.
+
+    >>> significant(0.0123456)
+    0.0123
+    """
+    return float(f"{value:.3g}")
+
+
+def search_rows(rows: Sequence[Row], family: str) -> list[Row]:
+    """Trials of a family among any rows."""
+    return [row for row in rows if FAMILY[row["settings"]["term"]] == family and not row["settings"].get("test_images")]
+
+
+def finalist(rows: Sequence[Row], family: str) -> Row:
+    """The trial of a family that goes on, by validation data.
+
+    Of the rivals the lowest EPE of occluded pixels, the figure that the paper claims, among the trials whose EPE of
+    all pixels is no worse than that of the best run without smoothness: a term that helps occluded pixels by ruining
+    the rest is of no use. Where none is left, and of the references, the lowest EPE of all pixels.
+    """
+    trials = search_rows(rows, family)
+    bound = min((error(row, "epe") for row in search_rows(rows, "none")), default=math.inf)
+    useful = [row for row in trials if error(row, "epe") <= bound]
+    if family in RIVALS and useful:
+        return min(useful, key=lambda row: error(row, "epe_occ"))
+    return min(trials, key=lambda row: error(row, "epe"))
+
+
+def error(row: Row, measure: str) -> float:
+    """A validation error; one that is not finite is infinite, so that a broken run never wins."""
+    value = float(row["results"]["validation"][measure])
+    return value if math.isfinite(value) else math.inf

@@ -1,0 +1,176 @@
+"""A sweep's runs on this machine, without an account: the commands that W&B's agents would start, and a table of them.
+
+Command: python -m experiments.replay_sweep configs/sweep/ablation.yaml. Minutes on two CPU cores: a run of the shipped
+files is the quickstart's (6 minutes), validated four times as often; a grid is run whole, of another sweep `--runs` are
+drawn at random (the search by Bayes' rule and early termination need W&B's server). What is finished is not run again.
+What stands after `--` is added to every command, such as `-- --config configs/debug/brief.yaml`.
+"""
+
+import argparse
+import hashlib
+import itertools
+import json
+import math
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
+
+from experiments.grid import Results, Row, Value, run_grid
+from experiments.results import write_table
+
+FOLDER = Path("runs/sweep")
+EPILOG = "What stands after -- is added to every command."
+
+
+def choices(sweep: Mapping[str, Any], *, runs: int, seed: int) -> list[dict[str, Value]]:
+    """Parameters of the runs of a sweep: all of a grid, else `runs` that are drawn at random.
+
+    Args:
+        sweep: as its file says.
+        runs: how many to draw.
+        seed: of the draws; more runs of one seed begin with the fewer ones.
+
+    Raises:
+        ValueError: for a parameter of a kind that cannot be drawn, or listed.
+
+    >>> choices({"method": "grid", "parameters": {"a": {"values": [1, 2]}, "b": {"value": 0}}}, runs=1, seed=0)
+    [{'a': 1, 'b': 0}, {'a': 2, 'b': 0}]
+    """
+    parameters = sweep["parameters"]
+    if sweep["method"] == "grid":
+        options = [options_of(name, parameter) for name, parameter in parameters.items()]
+        return [dict(zip(parameters, cell, strict=True)) for cell in itertools.product(*options)]
+    random = np.random.default_rng(seed)
+    return [{name: draw(name, parameter, random) for name, parameter in parameters.items()} for _ in range(runs)]
+
+
+def options_of(name: str, parameter: Mapping[str, Any]) -> list[Value]:
+    """All values of a parameter."""
+    if "values" not in parameter and "value" not in parameter:
+        raise ValueError(f"{name} is {dict(parameter)}: a grid needs `values`, or one `value`.")
+    return list(parameter["values"]) if "values" in parameter else [parameter["value"]]
+
+
+def draw(name: str, parameter: Mapping[str, Any], random: np.random.Generator) -> Value:
+    """One value of a parameter."""
+    kind = parameter.get("distribution", "uniform" if "min" in parameter else "categorical")
+    if kind in ("categorical", "constant"):
+        options = options_of(name, parameter)
+        return options[int(random.integers(len(options)))]
+    if kind == "log_uniform_values":
+        return short(math.exp(random.uniform(math.log(parameter["min"]), math.log(parameter["max"]))))
+    if kind == "uniform":
+        return short(random.uniform(parameter["min"], parameter["max"]))
+    raise ValueError(f"{name} has the distribution {kind!r}; uniform, log_uniform_values and values can be replayed.")
+
+
+def short(number: float) -> float:
+    """A number that a person can repeat.
+
+    >>> short(0.18789852661499487)
+    0.1879
+    """
+    return float(f"{number:.4g}")
+
+
+def command_line(sweep: Mapping[str, Any], parameters: Mapping[str, Value]) -> list[str]:
+    """What an agent starts for a run's parameters, by W&B's own rules; `${interpreter}` is this Python."""
+    filled = create_sweep_command_args({"args": {name: {"value": value} for name, value in parameters.items()}})
+    known = filled | {"env": ["/usr/bin/env"], "interpreter": [sys.executable], "program": [sweep["program"]]}
+    words = [str(word) for word in create_sweep_command(list(sweep["command"]))]
+    # as wandb's agent does it, in a method that needs its server
+    macros = [known.get(word[2:-1], []) if word.startswith("${") else [word] for word in words]
+    return [word for words in macros for word in words]
+
+
+def run_command(*, command: str, folder: Path, threads: int | None) -> Results:
+    """Figures of a run (its metrics.json), which is started in a folder of its own, with W&B switched off.
+
+    Raises:
+        ValueError: if it fails; its output is in log.txt.
+    """
+    place = folder / hashlib.sha256(command.encode()).hexdigest()[:12]
+    place.mkdir(parents=True, exist_ok=True)
+    limits = {} if threads is None else {"OMP_NUM_THREADS": str(threads)}
+    root = str(Path(__file__).parents[1])  # where a checkout is not installed
+    found = {
+        "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")])),
+        "WANDB_MODE": "disabled",
+    }
+    words = [sys.executable if word == "python" else word for word in shlex.split(command)]
+    with (place / "log.txt").open("w") as log:
+        ended = subprocess.run(
+            words, cwd=place, env=os.environ | found | limits, stdout=log, stderr=subprocess.STDOUT, check=False
+        )
+    reports = sorted(place.glob("runs/flow/version_*/metrics.json"), key=lambda path: path.stat().st_mtime)
+    if ended.returncode or not reports:
+        raise ValueError(f"a run has failed ({place.resolve() / 'log.txt'} says why): {command}")
+    figures: dict[str, Any] = json.loads(reports[-1].read_text())
+    return figures
+
+
+def replay(
+    sweep: Mapping[str, Any], folder: Path, *, runs: int, seed: int, processes: int, extra: Sequence[str] = ()
+) -> list[Row]:
+    """Rows of all runs of a sweep, and their table in the folder, best first.
+
+    Args:
+        sweep: as its file says.
+        folder: of the finished runs (rows.jsonl), the table, and each run's own files.
+        runs, seed: see :func:`choices`.
+        processes: runs at the same time, of one thread each; 1: one, on all cores.
+        extra: arguments added to every command.
+    """
+    cells = choices(sweep, runs=runs, seed=seed)
+    lines = [[*command_line(sweep, cell), *extra] for cell in cells]
+    # the interpreter's place is no setting: another checkout finds the runs finished
+    texts = [shlex.join("python" if word == sys.executable else word for word in line) for line in lines]
+    run = partial(run_command, folder=folder, threads=1 if processes > 1 else None)
+    rows = run_grid([{"command": text} for text in texts], run, folder / "rows.jsonl", processes=processes)
+    name = sweep["metric"]["name"].partition("/")[2]
+    figures = [row["results"].get(name) for row in rows]
+    order = sorted(range(len(rows)), key=lambda i: math.inf if figures[i] is None else figures[i])
+    table = [[*map(str, cells[i].values()), cell(figures[i]), rows[i]["seconds"]] for i in order]
+    write_table(folder, [*sweep["parameters"], sweep["metric"]["name"], "seconds"], table)
+    return rows
+
+
+def cell(figure: float | None) -> str | float:
+    """A figure in a table."""
+    return "-" if figure is None else figure
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Replay a file, and say where the table is."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.replay_sweep", description=__doc__, epilog=EPILOG)
+    parser.add_argument("sweep", type=Path, help="a file of configs/sweep")
+    parser.add_argument("--runs", type=int, default=20, help="how many to draw, unless it is a grid")
+    parser.add_argument("--seed", type=int, default=0, help="of the draws")
+    parser.add_argument("--processes", type=int, default=1, help="runs at the same time, of one thread each")
+    parser.add_argument("--folder", type=Path, help=f"of the results; without it {FOLDER}/NAME")
+    words = [*(sys.argv[1:] if arguments is None else arguments), "--"]
+    own, extra = words[: words.index("--")], words[words.index("--") + 1 : -1]
+    given = parser.parse_args(own)
+    folder = given.folder or FOLDER / given.sweep.stem
+    replay(
+        yaml.safe_load(given.sweep.read_text()),
+        folder,
+        runs=given.runs,
+        seed=given.seed,
+        processes=given.processes,
+        extra=extra,
+    )
+    print(f"\n{(folder / 'table.md').read_text()}\n{folder / 'table.md'}")
+
+
+if __name__ == "__main__":
+    main()

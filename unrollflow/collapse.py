@@ -1,0 +1,78 @@
+"""A guard against trainings that have failed in silence: no motion any more, or nothing visible."""
+
+import math
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.utilities import rank_zero_warn
+
+ADVICE = {
+    "broken": "the flow is not finite (its mean motion is {motion}). Lower the learning rate (now {rate}), set "
+    "--trainer.gradient_clip_val 1.0, or train with --trainer.precision 32-true or bf16-mixed.",
+    "still": "the flow has collapsed to zero: {motion:.3g} px on average, under {least:g}. Lower "
+    "--model.objective.init_args.smoothness_weight (now {weight}), or raise the learning rate (now {rate}); if the "
+    "frames hardly move, take them farther apart (--data.train.stride), or lower least_motion.",
+    "hidden": "nearly everything counts as occluded: {visible:.1%} of the pixels are visible, under {least:.1%}, so "
+    "that little is left to learn from. Start without an occlusion test (unrollflow.losses.Staged: AllVisible first, "
+    "then RangeMap, ForwardBackward last and late), lower the learning rate (now {rate}), or check that the pairs "
+    "belong together.",
+}
+
+
+class CollapseGuard(Callback):
+    """Warns, or stops the training, when validation shows that the flow has collapsed, and says what to change.
+
+    Collapsed is a flow of hardly any motion, one whose forward-backward test leaves hardly a pixel visible, or one that
+    is not finite. It needs no ground truth.
+
+    Args:
+        least_motion: mean length of the flow below which it counts as zero, pixels.
+        least_visible: share of the pixels, below which everything counts as occluded.
+        patience: validations in a row of a fit that must show it; a network begins with hardly any motion.
+        stop: end the training as well.
+
+    Raises:
+        ValueError: for values outside of their ranges.
+    """
+
+    def __init__(
+        self, *, least_motion: float = 0.05, least_visible: float = 0.05, patience: int = 2, stop: bool = False
+    ) -> None:
+        if least_motion < 0 or not 0 <= least_visible < 1 or patience < 1:
+            raise ValueError(
+                f"least_motion={least_motion}, least_visible={least_visible}, patience={patience}: a motion of at "
+                "least 0 px, a share from 0 to under 1 and a number of validations of at least 1 are needed."
+            )
+        self.least_motion, self.least_visible = least_motion, least_visible
+        self.patience, self.stop = patience, stop
+        self.seen = 0
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Judge what the validation has logged, once for each collapse."""
+        measured = [trainer.callback_metrics.get(f"val/{name}") for name in ("motion", "visible_fraction")]
+        if trainer.sanity_checking or any(value is None for value in measured):
+            return
+        motion, visible = (float(value) for value in measured if value is not None)
+        kind = self.judge(motion, visible)
+        self.seen = self.seen + 1 if kind else 0
+        if kind is None or self.seen != (self.patience if trainer.state.fn == "fit" else 1):
+            return
+        least = self.least_motion if kind == "still" else self.least_visible
+        rate = f"{trainer.optimizers[0].param_groups[0]['lr']:.3g}" if trainer.optimizers else "the run's"
+        weight = getattr(getattr(pl_module, "objective", None), "smoothness_weight", "none")
+        text = ADVICE[kind].format(motion=motion, visible=visible, least=least, rate=rate, weight=weight)
+        ending = " The training ends here." if self.stop and trainer.state.fn == "fit" else ""
+        rank_zero_warn(f"After {trainer.global_step} steps {text}{ending}")
+        trainer.should_stop = trainer.should_stop or self.stop
+
+    def judge(self, motion: float, visible: float) -> str | None:
+        """Which collapse a mean motion (pixels) and a visible share are, or None.
+
+        >>> CollapseGuard().judge(0.01, 0.9), CollapseGuard().judge(2.0, 0.01), CollapseGuard().judge(2.0, 0.9)
+        ('still', 'hidden', None)
+        """
+        if not math.isfinite(motion):
+            return "broken"
+        if motion < self.least_motion:
+            return "still"
+        return "hidden" if visible < self.least_visible else None

@@ -1,0 +1,69 @@
+"""How good a flow is, told without labels: of held-out pairs, for choosing between runs and for seeing them fail."""
+
+import torch
+from torch import Tensor
+
+from unrollflow.contracts import Prediction
+from unrollflow.losses.photometric import census
+from unrollflow.ops.occlusion import out_of_frame
+from unrollflow.ops.precision import float32_island
+from unrollflow.ops.resize import crop_centre
+from unrollflow.ops.warp import warp
+
+PATCH_SIZE = 3
+"""Of the census; the same for every run, whatever it was trained with. (7 costs a CPU four times the network.)"""
+
+UNEXPLAINED = 1.0
+"""Census of an image of which nothing is visible: the worst, because 0 would reward a flow that hides everything."""
+
+LEAST_DIFFERENCE = 1e-3
+"""Added to both sides of the ratio to zero flow, so that frames that are alike give 1."""
+
+
+@torch.no_grad()
+@float32_island
+def unlabelled_measures(image1: Tensor, image2: Tensor, prediction: Prediction) -> dict[str, Tensor]:
+    """Every measure of :data:`~unrollflow.measures.UNLABELLED` but the training's own loss, of every image.
+
+    Args:
+        image1, image2: (B, 3, H, W), RGB in [0, 1], of at least 3 pixels a side.
+        prediction: of these.
+
+    Returns:
+        name to (B,); infinite where the flow is not finite.
+
+    Source: Meister et al., UnFlow, AAAI 2018 (census); Sundaram et al., ECCV 2010 (forward-backward).
+
+    >>> flow, image = torch.zeros(1, 2, 8, 8), torch.rand(1, 3, 8, 8)
+    >>> measures = unlabelled_measures(image, image, Prediction(flow, flow, torch.ones(1, 1, 8, 8)))
+    >>> [round(measures[name].item(), 6) for name in ("census", "zero_flow_ratio", "visible_fraction")]
+    [0.0, 1.0, 1.0]
+    """
+    flow, visible = prediction.flow.float(), prediction.visible
+    difference = census(image1, warp(image2, flow), patch_size=PATCH_SIZE)  # (B, 1, H - 2, W - 2)
+    unmoved = census(image1, image2, patch_size=PATCH_SIZE)
+    inner = crop_centre(visible, (difference.shape[-2], difference.shape[-1]))
+    seen = image_mean(inner)
+    # of a pixel that leaves the frame, the flow back is that of the nearest border pixel
+    mismatch = torch.linalg.vector_norm(flow + warp(prediction.flow_backward.float(), flow), dim=1)
+    outside = out_of_frame(flow).to(flow)
+    ratio = (image_mean(difference) + LEAST_DIFFERENCE) / (image_mean(unmoved) + LEAST_DIFFERENCE)
+    motion = image_mean(torch.linalg.vector_norm(flow, dim=1))
+    explained = torch.where(
+        seen > 0, image_mean(difference * inner) / seen.clamp_min(1 / inner[0].numel()), UNEXPLAINED
+    )
+    whole = motion.isfinite()  # warp is safe against a flow that is not, and so would hide it
+    return {
+        "census": explained.where(whole, torch.inf),
+        "zero_flow_ratio": ratio.where(whole, torch.inf),
+        "consistency": image_mean(mismatch).where(whole, torch.inf),
+        "visible_fraction": image_mean(visible),
+        "occluded_fraction": image_mean((1 - visible) * (1 - outside)),
+        "out_of_frame_fraction": image_mean(outside),
+        "motion": motion.where(whole, torch.inf),
+    }
+
+
+def image_mean(values: Tensor) -> Tensor:
+    """Mean of each image: (B, ...) to (B,)."""
+    return values.flatten(1).mean(dim=1)
