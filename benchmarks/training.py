@@ -1,7 +1,7 @@
 """A training step of PWC-Lite: both directions, ternary loss, unrolled term, backward, Adam.
 
 The reference is the same step arranged as the released code arranges it: one direction decoded after the other, the
-cost volume by a loop over shifts, the unrolled cost by plain autograd. (The released code itself is not run here.)
+cost volume by a loop over shifts, the census and the unrolled cost by plain autograd. (The released code itself is not run here.)
 """
 
 from collections.abc import Callable
@@ -14,10 +14,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.measuring import Row, in_turn, matrix_rate, peak_rise
 from tests.assembly import CONFIGS, build_model
-from tests.references import OneAfterTheOther, composed_cost, shifted_products
+from tests.references import OneAfterTheOther, composed_census, composed_cost, shifted_products
 from unrollflow import PWCLite
 from unrollflow.contracts import FlowSample
-from unrollflow.losses import smoothness
+from unrollflow.losses import photometric, smoothness
 from unrollflow.models import pwclite
 
 RECIPE = CONFIGS / "experiment" / "arflow_sintel_raw_unrolled.yaml"
@@ -54,6 +54,7 @@ def as_released(run: Step) -> None:
     with (
         mock.patch.object(pwclite, "cost_volume", shifted_products),
         mock.patch.object(smoothness, "unrolled_cost", composed_cost),
+        mock.patch.object(photometric, "census", composed_census),
     ):
         run()
 
