@@ -1,15 +1,18 @@
 """A training step of PWC-Lite: both directions, ternary loss, unrolled term, backward, Adam.
 
 The reference is the same step arranged as the released code arranges it: one direction decoded after the other, the
-cost volume by a loop over shifts, the census and the unrolled cost by plain autograd. (The released code itself is not run here.)
+cost volume by a loop over shifts, the census and the unrolled cost by plain autograd. (The released code itself is
+not run here.)
 """
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 from unittest import mock
 
 import torch
-from torch import Tensor, nn
+import torch.nn.functional as F
+from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.measuring import Row, in_turn, matrix_rate, peak_rise
@@ -59,22 +62,37 @@ def as_released(run: Step) -> None:
         run()
 
 
+class Convolutions(TorchFunctionMode):
+    """Records what each convolution was called with."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[list[Any]] = []
+
+    def __torch_function__(
+        self, function: Callable[..., Any], _: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Call the function; keep a convolution's features and weight as leaves, its stride, padding and dilation."""
+        options = kwargs or {}
+        if function is F.conv2d:
+            features, weight = (x.detach().requires_grad_() for x in args[:2])
+            bias, stride, padding, dilation = (*args[2:6], *(None, 1, 0, 1)[len(args) - 2 :])[:4]
+            self.calls.append([features, weight, bias, stride, options.get("padding", padding), dilation])
+        return function(*args, **options)
+
+
 def convolutions(size: str) -> tuple[Step, float]:
     """The forward and backward passes of a step's convolutions, one by one on their own; and their GFLOP."""
     batch, height, width = SIZES[size]
-    network = PWCLite()
-    calls: list[tuple[nn.Conv2d, Tensor]] = []
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            module.register_forward_hook(lambda module, inputs, _: calls.append((module, inputs[0].detach())))
     images = torch.rand(2, batch, 3, height, width)
-    network.both(*images)
+    with Convolutions() as recorded:
+        PWCLite().both(*images)
 
     def run() -> None:
-        for module, features in calls:
-            output = nn.Conv2d.forward(module, features.requires_grad_(features.shape[1] > images.shape[2]))
-            output.backward(torch.ones_like(output))  # type: ignore[no-untyped-call]
-            features.grad = module.weight.grad = None
+        for features, weight, *rest in recorded.calls:
+            inputs = [weight, features] if features.shape[1] > images.shape[2] else [weight]  # images are not learnt
+            output = F.conv2d(features, weight, *rest)
+            torch.autograd.grad(output, inputs, torch.ones_like(output))
 
     with FlopCounterMode(display=False) as counter:
         run()
