@@ -1,7 +1,8 @@
 """A training step of PWC-Lite: both directions, ternary loss, unrolled term, backward, Adam.
 
 The reference is the same step arranged as the released code arranges it: one direction decoded after the other, the
-cost volume by a loop over shifts, the census and the unrolled cost by plain autograd. (The released code itself is not run here.)
+cost volume by a loop over shifts, the census and the unrolled cost by plain autograd. (The released code itself is not
+run here.)
 """
 
 from collections.abc import Callable
