@@ -12,6 +12,7 @@ from unittest import mock
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -29,6 +30,7 @@ SIZES = {"4 x 128x192": (4, 128, 192), "1 x 384x832": (1, 384, 832), "1 x 64x128
 LATE_STEP = 10**6
 """At which the recipe has come to its ternary loss."""
 
+IMAGE_CHANNELS = 3
 TARGET = 0.6
 Step = Callable[[], None]
 
@@ -67,32 +69,32 @@ class Convolutions(TorchFunctionMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.calls: list[list[Any]] = []
+        self.calls: list[Callable[..., Tensor]] = []
+        self.leaves: list[list[Tensor]] = []
 
     def __torch_function__(
         self, function: Callable[..., Any], _: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Call the function; keep a convolution's features and weight as leaves, its stride, padding and dilation."""
+        """Call the function; keep a convolution, and its features and weight as leaves."""
         options = kwargs or {}
         if function is F.conv2d:
             features, weight = (x.detach().requires_grad_() for x in args[:2])
-            bias, stride, padding, dilation = (*args[2:6], *(None, 1, 0, 1)[len(args) - 2 :])[:4]
-            self.calls.append([features, weight, bias, stride, options.get("padding", padding), dilation])
+            self.calls.append(partial(function, features, weight, *args[2:], **options))
+            self.leaves.append([features, weight][features.shape[1] == IMAGE_CHANNELS :])  # images are not learnt
         return function(*args, **options)
 
 
 def convolutions(size: str) -> tuple[Step, float]:
     """The forward and backward passes of a step's convolutions, one by one on their own; and their GFLOP."""
     batch, height, width = SIZES[size]
-    images = torch.rand(2, batch, 3, height, width)
+    images = torch.rand(2, batch, IMAGE_CHANNELS, height, width)
     with Convolutions() as recorded:
         PWCLite().both(*images)
 
     def run() -> None:
-        for features, weight, *rest in recorded.calls:
-            inputs = [weight, features] if features.shape[1] > images.shape[2] else [weight]  # images are not learnt
-            output = F.conv2d(features, weight, *rest)
-            torch.autograd.grad(output, inputs, torch.ones_like(output))
+        for call, leaves in zip(recorded.calls, recorded.leaves, strict=True):
+            output = call()
+            torch.autograd.grad(output, leaves, torch.ones_like(output))
 
     with FlopCounterMode(display=False) as counter:
         run()
