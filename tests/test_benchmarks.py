@@ -75,6 +75,17 @@ def test_all_benchmarks_run_in_their_short_form(tmp_path: Path, capsys: pytest.C
         assert any(part in row["what"] for row in written["rows"]), part
 
 
+@pytest.mark.slow
+def test_the_breakdown_of_a_step_adds_up(capsys: pytest.CaptureFixture[str]) -> None:
+    from benchmarks import breakdown
+
+    breakdown.main(["--size", "1 x 64x128"])
+    shares = [int(share) for share in re.findall(r"\| (\d+)% \|", capsys.readouterr().out)]
+    assert len(shares) > 5
+    assert abs(sum(shares) - 100) <= len(shares)  # each is rounded
+    assert max(shares) > 20  # the convolutions
+
+
 def test_times_are_taken_in_turn() -> None:
     calls: list[str] = []
     medians = measuring.in_turn([lambda: calls.append("a"), lambda: calls.append("b")], repeats=2)
