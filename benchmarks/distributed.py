@@ -48,7 +48,7 @@ def work(rank: int, processes: int, port: int, folder: str) -> None:
     torch.set_num_threads(CORES // processes)
     dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=processes)
     torch.manual_seed(0)
-    module = DistributedDataParallel(Loss(), find_unused_parameters=True)
+    module = DistributedDataParallel(Loss())
     optimizer = torch.optim.Adam(module.parameters(), lr=1e-4)
     images = torch.rand(2, BATCH // processes, 3, *SIZE)
     times = []

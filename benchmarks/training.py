@@ -36,7 +36,7 @@ Step = Callable[[], None]
 
 
 def training_step(kind: str, size: str) -> Step:
-    """A step of "ours" or of the "reference" on noise."""
+    """A step of "ours", of the "reference", or of ours in "bfloat16" mixed precision, on noise."""
     batch, height, width = SIZES[size]
     torch.manual_seed(0)
     model = build_model(RECIPE)
@@ -47,11 +47,13 @@ def training_step(kind: str, size: str) -> Step:
 
     def run() -> None:
         optimizer.zero_grad()
-        forward, backward = model.backbone.both(sample["image1"], sample["image2"])
-        model.objective(sample, forward, backward, step=LATE_STEP).total.backward()
+        with torch.autocast("cpu", torch.bfloat16, enabled=kind == "bfloat16"):
+            forward, backward = model.backbone.both(sample["image1"], sample["image2"])
+            total = model.objective(sample, forward, backward, step=LATE_STEP).total
+        total.backward()
         optimizer.step()
 
-    return run if kind == "ours" else partial(as_released, run)
+    return partial(as_released, run) if kind == "reference" else run
 
 
 def as_released(run: Step) -> None:
@@ -133,4 +135,7 @@ def rows(*, short: bool) -> list[Row]:
         memory = [peak_rise(training_step, kind, size) for kind in ("ours", "reference")]
         found.append(Row(f"training step {size} / as released arranges it, peak memory", "MB", *memory, TARGET))
         found.append(Row(f"unrolled term / training step {size}", "ms", *smoothness_share(size), 0.01))
+        if size == FULL[0]:  # half a minute a step where the CPU has no such products
+            precisions = in_turn([training_step(kind, size) for kind in ("bfloat16", "ours")], repeats=1)
+            found.append(Row(f"training step {size} in bfloat16 / in float32", "ms", *precisions))
     return found
