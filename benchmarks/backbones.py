@@ -23,7 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.inference import SIZE, by_network
 from benchmarks.measuring import in_turn, machine
-from experiments.grid import Results, run_grid
+from experiments.grid import Results, Row, run_grid
 from experiments.results import write_table
 from tests.assembly import CONFIGS, build, build_model
 from unrollflow.contracts import FlowSample
@@ -35,7 +35,8 @@ from unrollflow.ops import pad_to_multiple
 
 QUICKSTART = CONFIGS / "experiment" / "quickstart.yaml"
 DATA = CONFIGS / "data" / "moving_layers.yaml"
-STEPS = 1000
+FULL_SIZE = {"height": SIZE[0], "width": SIZE[1], "repeats": 3}
+STEPS, IMAGES = 1000, 512
 CLIPPED_NORM = 1.0
 NETWORKS = {
     "PWC-Lite": ("pwclite", "pwclite_small"),
@@ -143,33 +144,34 @@ def measured(model: UnsupervisedFlow, data: FlowDataModule) -> tuple[float, floa
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and train what is missing, and write the table."""
     options = parser().parse_args(arguments)
-    height, width = (64, 64) if options.short else SIZE
-    sizes = [
-        {"atom": full, "height": height, "width": width, "repeats": 1 if options.short else 3}
-        for full, _ in NETWORKS.values()
-    ]
-    ended = {"steps": 2 if options.short else options.steps, "images": 2 if options.short else 512, "seed": 0}
-    trainings = [
-        {"atom": small, "objective": OBJECTIVES.get(small, "plain"), **ended} for _, small in NETWORKS.values()
-    ] + [{"atom": small, "objective": objective, **ended} for small, objective in MORE.values()]
-    measured_rows = run_grid(sizes, sized, options.folder / "sizes.jsonl", about="sizes")
-    trained_rows = run_grid(
+    size = {"height": 64, "width": 64, "repeats": 1} if options.short else FULL_SIZE
+    budget = {"steps": 2 if options.short else options.steps, "images": 2 if options.short else IMAGES, "seed": 0}
+    networks = [{"atom": full, **size} for full, _ in NETWORKS.values()]
+    trainings = [{"atom": atom, "objective": OBJECTIVES.get(atom, "plain"), **budget} for _, atom in NETWORKS.values()]
+    trainings += [{"atom": atom, "objective": objective, **budget} for atom, objective in MORE.values()]
+    sizes = run_grid(networks, sized, options.folder / "sizes.jsonl", about="sizes")
+    ends = run_grid(
         trainings, trained, options.folder / "trainings.jsonl", processes=options.processes, about="trainings"
     )
-    lines: list[list[str | int | float]] = []
-    for i, name in enumerate([*NETWORKS, *MORE]):
-        learned = trained_rows[i]["results"]
-        sized_as = measured_rows[i]["results"] if i < len(NETWORKS) else {}
-        big = [f"{sized_as[key]:,}" if key == "parameters" else sized_as[key] for key in sized_as] or ["", "", ""]
-        lines.append([name, *big, f"{learned['parameters']:,}", learned["epe"], trained_rows[i]["seconds"] / 60])
-    zero = trained_rows[0]["results"]["zero_epe"]
-    lines.append(["zero flow", "", "", "", "", zero, ""])
     headings = [
-        "backbone", "parameters", f"GFLOP at {height}x{width}", "s on the CPU", "of the small version: parameters",
-        f"EPE after {ended['steps']} steps (px)", "minutes (one thread)",
+        "backbone", "parameters", f"GFLOP at {size['height']}x{size['width']}", "s on the CPU",
+        "parameters of the small version", f"its EPE after {budget['steps']} steps (px)", "minutes (wall)",
     ]  # fmt: skip
-    write_table(options.folder, headings, lines)
+    write_table(options.folder, headings, lines(sizes, ends))
     print(f"{(options.folder / 'table.md').read_text()}\n{machine()}")
+
+
+def lines(sizes: Sequence[Row], ends: Sequence[Row]) -> list[list[str | int | float]]:
+    """A line for each network, each further objective, and zero flow."""
+    found: list[list[str | int | float]] = []
+    for name, size in itertools.zip_longest([*NETWORKS, *MORE], sizes):
+        published = [f"{size['results'][key]:,.4g}" for key in ("gflop", "seconds")] if size else ["", ""]
+        count = f"{size['results']['parameters']:,}" if size else ""
+        end = ends[len(found)]
+        found.append([
+            name, count, *published, f"{end['results']['parameters']:,}", end["results"]["epe"], end["seconds"] / 60,
+        ])  # fmt: skip
+    return [*found, ["zero flow", "", "", "", "", ends[0]["results"]["zero_epe"], ""]]
 
 
 def parser() -> argparse.ArgumentParser:
