@@ -1,4 +1,4 @@
-"""The unrolled term against total variation, and against its own plain composition."""
+"""The unrolled term against total variation and against its own plain composition; the census against its own."""
 
 from collections.abc import Callable
 from functools import partial
@@ -6,15 +6,19 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from benchmarks.measuring import Row, in_turn
-from tests.references import composed_cost
+from benchmarks.measuring import Row, in_turn, peak_rise
+from tests.references import composed_census, composed_cost
 from unrollflow import Smoothness, TotalVariation, UnrolledTotalVariation, unrolled_cost
+from unrollflow.losses import census
 
 FIELD = (8, 4, 96, 208)
 """Of the gradients: what a flow of 8 x 2 x 97 x 209 has, both directions."""
 
 EAGER_TARGETS = {1: 1.5, 4: 2.5}
 COMPILED_TARGET = 1.1
+IMAGES = (2, 3, 384, 832)
+"""Of the census: both directions of a pair."""
+
 RELEASED = {"eta": 1.0, "detach": False, "initial_term": True}
 
 
@@ -38,6 +42,31 @@ def penalty_step(penalty: Callable[[Tensor], Tensor], gradient: Tensor) -> Calla
     return run
 
 
+def census_step(form: str, shape: tuple[int, ...], patch_size: int) -> Callable[[], None]:
+    """Forward and backward of the "fused" or the "composed" census; the second image is learnt."""
+    image, reconstruction = torch.rand(shape), torch.rand(shape).requires_grad_()
+    function = census if form == "fused" else composed_census
+
+    def run() -> None:
+        reconstruction.grad = None
+        function(image, reconstruction, patch_size=patch_size, border="crop").mean().backward()
+
+    return run
+
+
+def census_rows(*, short: bool) -> list[Row]:
+    """Time and memory of the census at both sizes of the recipes."""
+    shape, found = (1, 3, 16, 24) if short else IMAGES, []
+    for patch_size in (3, 7):
+        forms = [partial(census_step, form, shape, patch_size) for form in ("fused", "composed")]
+        times = in_turn([form() for form in forms], repeats=3 if short else 9)
+        found.append(Row(f"census {patch_size}x{patch_size} / its composition by autograd", "ms", *times))
+        if not short:
+            memory = [peak_rise(form) for form in forms]
+            found.append(Row(f"census {patch_size}x{patch_size} / its composition, peak memory", "MB", *memory))
+    return found
+
+
 def rows(*, short: bool) -> list[Row]:
     """Whole terms, penalties alone, and compiled penalties."""
     repeats = 3 if short else 60
@@ -59,6 +88,7 @@ def rows(*, short: bool) -> list[Row]:
         )
         found.append(Row(f"penalty alone, unrolled T={steps} / absolute value, eager", "ms", ours, absolute))
         found.append(Row(f"penalty alone, unrolled T={steps} / its composition by autograd", "ms", ours, composed))
+    found += census_rows(short=short)
     return found if short else found + compiled_rows(flow, image, gradient, repeats)
 
 

@@ -1,23 +1,27 @@
 """A training step of PWC-Lite: both directions, ternary loss, unrolled term, backward, Adam.
 
 The reference is the same step arranged as the released code arranges it: one direction decoded after the other, the
-cost volume by a loop over shifts, the unrolled cost by plain autograd. (The released code itself is not run here.)
+cost volume by a loop over shifts, the census and the unrolled cost by plain autograd. (The released code itself is
+not run here.)
 """
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 from unittest import mock
 
 import torch
-from torch import Tensor, nn
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.measuring import Row, in_turn, matrix_rate, peak_rise
 from tests.assembly import CONFIGS, build_model
-from tests.references import OneAfterTheOther, composed_cost, shifted_products
+from tests.references import OneAfterTheOther, composed_census, composed_cost, shifted_products
 from unrollflow import PWCLite
 from unrollflow.contracts import FlowSample
-from unrollflow.losses import smoothness
+from unrollflow.losses import photometric, smoothness
 from unrollflow.models import pwclite
 
 RECIPE = CONFIGS / "experiment" / "arflow_sintel_raw_unrolled.yaml"
@@ -26,6 +30,7 @@ SIZES = {"4 x 128x192": (4, 128, 192), "1 x 384x832": (1, 384, 832), "1 x 64x128
 LATE_STEP = 10**6
 """At which the recipe has come to its ternary loss."""
 
+IMAGE_CHANNELS = 3
 TARGET = 0.6
 Step = Callable[[], None]
 
@@ -54,26 +59,42 @@ def as_released(run: Step) -> None:
     with (
         mock.patch.object(pwclite, "cost_volume", shifted_products),
         mock.patch.object(smoothness, "unrolled_cost", composed_cost),
+        mock.patch.object(photometric, "census", composed_census),
     ):
         run()
+
+
+class Convolutions(TorchFunctionMode):
+    """Records what each convolution was called with."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[Callable[..., Tensor]] = []
+        self.leaves: list[list[Tensor]] = []
+
+    def __torch_function__(
+        self, function: Callable[..., Any], _: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Call the function; keep a convolution, and its features and weight as leaves."""
+        options = kwargs or {}
+        if function is F.conv2d:
+            features, weight = (x.detach().requires_grad_() for x in args[:2])
+            self.calls.append(partial(function, features, weight, *args[2:], **options))
+            self.leaves.append([features, weight][features.shape[1] == IMAGE_CHANNELS :])  # images are not learnt
+        return function(*args, **options)
 
 
 def convolutions(size: str) -> tuple[Step, float]:
     """The forward and backward passes of a step's convolutions, one by one on their own; and their GFLOP."""
     batch, height, width = SIZES[size]
-    network = PWCLite()
-    calls: list[tuple[nn.Conv2d, Tensor]] = []
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            module.register_forward_hook(lambda module, inputs, _: calls.append((module, inputs[0].detach())))
-    images = torch.rand(2, batch, 3, height, width)
-    network.both(*images)
+    images = torch.rand(2, batch, IMAGE_CHANNELS, height, width)
+    with Convolutions() as recorded:
+        PWCLite().both(*images)
 
     def run() -> None:
-        for module, features in calls:
-            output = nn.Conv2d.forward(module, features.requires_grad_(features.shape[1] > images.shape[2]))
-            output.backward(torch.ones_like(output))  # type: ignore[no-untyped-call]
-            features.grad = module.weight.grad = None
+        for call, leaves in zip(recorded.calls, recorded.leaves, strict=True):
+            output = call()
+            torch.autograd.grad(output, leaves, torch.ones_like(output))
 
     with FlopCounterMode(display=False) as counter:
         run()

@@ -1,5 +1,5 @@
 # ruff: noqa: N999, an experiment is called by its number
-"""Flow without a network: what optimizers and smoothness terms do to one objective, and how good such flow is.
+"""Without a network: what do optimizers and smoothness terms do to the objective, and how good is its flow?
 
 Command: make reproduce EXP=07; with a network: python -m experiments.07_direct_minimisation --checkpoint best.ckpt. CPU
 minutes: about 5.

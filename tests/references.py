@@ -4,11 +4,14 @@ from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from unrollflow.contracts import FlowEstimate
+from unrollflow.losses.photometric import grey_levels
 from unrollflow.models.pwclite import PWCLite, ReducedEstimator
 from unrollflow.ops import unroll
+from unrollflow.ops.census import SATURATION, SOFTNESS
 
 
 def composed_cost(
@@ -18,6 +21,21 @@ def composed_cost(
     with torch.no_grad() if detach else nullcontext():
         iterates = unroll(c, lam=lam, rho=rho, eta=eta, steps=steps)[0 if initial_term else 1 :]
     return torch.stack([rho / 2 * (q - c + beta).square() for q, beta in iterates]).mean(dim=0)
+
+
+def composed_census(image: Tensor, reconstruction: Tensor, *, patch_size: int, border: str) -> Tensor:
+    """The census distance as its definition reads: all differences of a window at once, zero padded."""
+    margin = patch_size // 2
+
+    def soft_signs(grey: Tensor) -> Tensor:
+        patches = F.unfold(grey, patch_size, padding=margin)
+        difference = rearrange(patches, "b k (h w) -> b k h w", h=grey.shape[-2]) - grey
+        return difference / (SOFTNESS + difference.square()).sqrt()
+
+    squared = (soft_signs(grey_levels(image)) - soft_signs(grey_levels(reconstruction))).square()
+    distance = (squared / (SATURATION + squared)).mean(dim=1, keepdim=True)
+    inner = distance[..., margin:-margin, margin:-margin]
+    return inner if border == "crop" else F.pad(inner, [margin] * 4)
 
 
 def shifted_products(features1: Tensor, features2: Tensor, *, search_range: int) -> Tensor:

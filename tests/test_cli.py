@@ -164,6 +164,7 @@ def test_next_stage_starts_from_the_weights(checkpoint: str, tmp_path: Path) -> 
         assert value.equal(after["state_dict"][name])
 
 
+@pytest.mark.slow
 def test_released_weights_are_imported_and_start_a_training(tmp_path: Path) -> None:
     network = PWCLite()
     names = LAYOUTS["arflow"](network).names

@@ -127,7 +127,7 @@ def test_a_compiled_fit_leaves_a_checkpoint_like_any_other(tmp_path: Path) -> No
     assert not UnsupervisedFlow.load_from_checkpoint(path).compiles
     # neither another run nor a validation of it asks how it was trained
     run_one_step(tmp_path, QUICKSTART, "--ckpt_path", str(path), epochs=2)
-    figures = (tmp_path / "flow" / "version_1" / "metrics.json").read_text()
+    figures = (tmp_path / "flow" / "version_0" / "metrics.json").read_text()
     assert '"steps": 2' in figures
 
 

@@ -120,7 +120,7 @@ def test_every_smoothness_term_has_an_atom() -> None:
 
 LONG = frozenset(
     {"moving_layers_gpu", "raft", "raft_convex", "arflow_kitti", "unrolled_kitti"}
-    | {"raft_chairs", "raft_kitti", "raft_sintel", "smurf"}
+    | {"raft_chairs", "raft_kitti", "raft_sintel", "smurf", "affine", "arflow_sintel"}
     | {"flownets", "flownetc", "flownet2", "spynet", "likenet"}
 )
 """Files whose one step takes many seconds: CI runs them with the slow tests."""

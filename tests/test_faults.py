@@ -1,6 +1,7 @@
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import pytorch_lightning as pl
@@ -62,6 +63,20 @@ def test_samples_left_out_are_told_at_the_end(tmp_path: Path, capsys: pytest.Cap
     data.bad_samples.add(["a.png is cut off"])
     trainer(tmp_path, callbacks=[SkipsFaults()]).fit(flow, data)
     assert "left out     1 samples that could not be read: a.png is cut off (x1)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("others_are_sound", [True, False])
+def test_an_infinite_loss_of_another_process_is_no_overflow_of_the_scaler(others_are_sound: bool) -> None:
+    network = torch.nn.Linear(1, 1)
+    network.weight.grad = torch.full((1, 1), float("inf"))
+    guard, strategy = SkipsFaults(), mock.Mock()
+    guard.losses = [torch.tensor(1.0)]
+    strategy.reduce_boolean_decision.side_effect = lambda own, **_: own and others_are_sound
+    scaler = torch.amp.GradScaler("cpu")
+    trainer: Any = mock.Mock(strategy=strategy, precision_plugin=mock.Mock(scaler=scaler))
+    guard.on_before_optimizer_step(trainer, network, mock.Mock())  # type: ignore[arg-type]  # its parameters count
+    assert (guard.faulty is None) == others_are_sound
+    assert (network.weight.grad is not None) == others_are_sound
 
 
 def test_bad_arguments_are_named() -> None:

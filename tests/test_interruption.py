@@ -111,6 +111,17 @@ def test_handlers_are_given_back(tmp_path: Path) -> None:
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
 
 
+def test_what_loads_data_does_not_speak_of_a_signal(capsys: pytest.CaptureFixture[str]) -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    for process, said in ((os.getpid(), True), (os.getpid() + 1, False)):
+        listens = SavesWhenStopped()
+        listens.process = process
+        listens._listen(signal.SIGINT, None)
+        assert ("SIGINT: ending after this step" in capsys.readouterr().out) == said
+    for number, handler in zip((signal.SIGTERM, signal.SIGINT), before, strict=True):
+        signal.signal(number, handler)
+
+
 def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(tmp_path: Path) -> None:
     path = tmp_path / "last.ckpt"
     WholeCheckpoints().save_checkpoint({"state_dict": {"w": torch.ones(2)}}, path)
@@ -148,5 +159,5 @@ def test_a_file_system_that_takes_no_more_is_an_os_error(tmp_path: Path) -> None
     path = tmp_path / "last.ckpt"
     WholeCheckpoints().save_checkpoint({"state_dict": {"w": torch.ones(2)}}, path)
     done = subprocess.run([sys.executable, "-c", LIMITED, str(path)], capture_output=True, text=True, check=False)
-    assert "this checkpoint cannot be written" in done.stderr, done.stderr
+    assert "this checkpoint cannot be written: File too large" in done.stderr, done.stderr
     assert read_checkpoint(path)["state_dict"]["w"].tolist() == [1, 1]

@@ -68,8 +68,10 @@ class SkipsFaults(Callback):
             name for name, p in pl_module.named_parameters() if p.grad is not None and not p.grad.isfinite().all()
         ]
         self.faulty = f"gradient of {', '.join(broken[:MOST_NAMES])}" if broken else "loss"
+        sound = bool(torch.stack(self.losses).isfinite().all())
         scaler = getattr(trainer.precision_plugin, "scaler", None)
-        if scaler is not None and bool(torch.stack(self.losses).isfinite().all()) and scaler.get_scale() > 1:
+        # all processes judge alike, or one would end the training and leave the others waiting
+        if trainer.strategy.reduce_boolean_decision(sound, all=True) and scaler is not None and scaler.get_scale() > 1:
             self.faulty = None  # an overflow of its own scale, and it steps aside by itself
             return
         for parameter in pl_module.parameters():

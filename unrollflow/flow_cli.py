@@ -1,12 +1,13 @@
 """LightningCLI with the run's configuration kept where the checkpoint and the loggers need it."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import yaml
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
-from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.loggers import CSVLogger, WandbLogger
 
 from unrollflow.checkpoints import (
     INSTANTIATOR,
@@ -19,6 +20,7 @@ from unrollflow.checkpoints import (
 from unrollflow.evaluation import EvaluationTable
 from unrollflow.faults import SkipsFaults
 from unrollflow.interruption import SavesWhenStopped
+from unrollflow.resuming import continue_version, keep_configuration, keep_figures, run_that_ended_at
 
 PER_STAGE = ("init_weights",)
 """Model settings that only start a training: not part of what a checkpoint holds."""
@@ -54,6 +56,7 @@ class FlowCLI(LightningCLI):
 
     def __init__(self, *args: Any, trusted: Sequence[str] = (), **kwargs: Any) -> None:
         self.trusted = trusted  # before the parent's constructor, which runs everything
+        self.continued: tuple[Path, int, list[Any]] | None = None
         super().__init__(*args, **kwargs)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -91,13 +94,32 @@ class FlowCLI(LightningCLI):
         check_same(asked, saved, path)
         # what the user's own configuration names, the user trusts
         check_trusted(saved, path, trusted=(*self.trusted, *names_to_import(asked)))
+        if subcommand == "fit":
+            self._continue(Path(path), checkpoint["global_step"])
+
+    def _continue(self, path: Path, step: int) -> None:
+        """Go on in the run's directory, where the checkpoint is the end of a run."""
+        loggers = self.config["fit"]["trainer"]["logger"]
+        run = run_that_ended_at(path)
+        changed = continue_version(loggers if isinstance(loggers, list) else [loggers], run) if run else []
+        if run and changed:
+            self.continued = run, step, changed
+            self.save_config_kwargs["overwrite"] = True
 
     def after_instantiate_classes(self) -> None:
-        """Keep the model's configuration, primitives only, for the checkpoints."""
+        """Keep the model's configuration, primitives only, for the checkpoints, and what a continued run has left."""
         if self.subcommand is not None:
             config = model_config(self, self.subcommand) | dict.fromkeys(PER_STAGE)
             config = {name: value for name, value in config.items() if name not in PER_RUN}
             self.model.save_hyperparameters(config | {"_instantiator": INSTANTIATOR}, logger=False)
+        if self.continued is not None:
+            run, step, changed = self.continued
+            for arguments in changed:
+                arguments["version"] = None  # the saved configuration would send every later command there
+            keep_configuration(run, step)
+            for logger in self.trainer.loggers:
+                if isinstance(logger, CSVLogger):
+                    keep_figures(logger, step)
 
 
 def model_config(cli: LightningCLI, subcommand: str) -> dict[str, Any]:

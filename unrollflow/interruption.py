@@ -37,8 +37,10 @@ class WholeCheckpoints(TorchCheckpointIO):
                 file.flush()
                 os.fsync(file.fileno())
         except (OSError, RuntimeError) as error:  # torch tells of a full disk in a RuntimeError
-            reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
-            number = error.errno if isinstance(error, OSError) else None
+            found = error if isinstance(error, OSError) else error.__context__
+            system = found if isinstance(found, OSError) else None  # what the system had said to torch
+            reason = system.strerror if system else str(error).splitlines()[0]
+            number = system.errno if system else None
             kept = "; the file of before is left as it was" if Path(path).is_file() else ""
             raise OSError(number or 0, f"this checkpoint cannot be written: {reason}{kept}", str(path)) from error
 
@@ -52,6 +54,7 @@ class SavesWhenStopped(Callback):
     def __init__(self) -> None:
         self.asked: signal.Signals | None = None
         self.before: dict[signal.Signals, Any] = {}
+        self.process = os.getpid()
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Write checkpoints whole, unless the user has chosen how they are written."""
@@ -60,7 +63,7 @@ class SavesWhenStopped(Callback):
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Listen."""
-        self.asked = None
+        self.asked, self.process = None, os.getpid()
         if threading.current_thread() is threading.main_thread():  # Python allows no other one to
             self.before = {number: signal.signal(number, self._listen) for number in SIGNALS}
 
@@ -93,7 +96,8 @@ class SavesWhenStopped(Callback):
 
     def _listen(self, number: int, frame: FrameType | None) -> None:
         self.asked = signal.Signals(number)
-        say(f"{self.asked.name}: ending after this step; a second one ends at once.")
+        if os.getpid() == self.process:  # a terminal's Ctrl-C reaches the processes that load data, too
+            say(f"{self.asked.name}: ending after this step; a second one ends at once.")
         for again in SIGNALS:
             signal.signal(again, signal.SIG_DFL)
 

@@ -84,6 +84,13 @@ def test_complaints_are_listed_once_with_their_number() -> None:
     assert bad.listed().endswith("; and 2 more")
 
 
+def test_a_bad_sample_counts_once_over_all_epochs() -> None:
+    data = module(Damaged(8, bad=(2,)), on_bad_sample="skip", most_bad_samples=1)
+    for epoch in range(3):
+        assert "2" not in names([dict(batch) for batch in loader(data, epoch=epoch)])
+    assert data.bad_samples.listed() == "2.png is cut off (x3)"
+
+
 def test_a_file_that_vanishes_in_the_middle_of_an_epoch_is_named(tmp_path: Path) -> None:
     class Files(Dataset[FlowSample]):
         def __len__(self) -> int:

@@ -19,7 +19,7 @@ def cells(folder: Path, *numbers: int) -> list[dict[str, str | int]]:
     return [{"number": number, "folder": str(folder)} for number in numbers]
 
 
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_run_that_exists_is_not_repeated(tmp_path: Path, processes: int) -> None:
     store = tmp_path / "results" / "rows.jsonl"
     run_grid(cells(tmp_path, 3, 1), squared, store)

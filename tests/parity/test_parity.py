@@ -36,7 +36,13 @@ def test_parity_fixtures_are_absent() -> None:
     pytest.skip(f"no parity fixtures in {PARITY_DIR}; name their folder with UNROLLFLOW_PARITY_DIR")
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: p.name)
+LONG = frozenset({"06_raft.npz"})
+"""Of the full-size RAFT, many seconds: with the slow tests."""
+
+
+@pytest.mark.parametrize(
+    "path", [pytest.param(p, marks=[pytest.mark.slow] * (p.name in LONG), id=p.name) for p in FILES]
+)
 def test_reference_values(path: Path) -> None:
     if path.suffix in FILE_CHECKS:
         FILE_CHECKS[path.suffix](path)

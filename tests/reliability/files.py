@@ -218,8 +218,21 @@ def second_run(folder: Path) -> str:
 def resumed_run(folder: Path) -> str:
     run_one_step(folder, QUICKSTART)
     first = folder / "flow" / "version_0"
-    before = contents(first)
+    figures = (first / "metrics.csv").read_text().splitlines()
     run_one_step(folder, QUICKSTART, "--ckpt_path", str(first / "checkpoints" / "last.ckpt"), epochs=2)
+    assert [path.name for path in (folder / "flow").iterdir()] == ["version_0"]
+    assert json.loads((first / "metrics.json").read_text())["steps"] == 2
+    longer = (first / "metrics.csv").read_text().splitlines()
+    assert longer[: len(figures)] == figures
+    assert len(longer) > len(figures)
+    return "goes on in its version_0: metrics.csv grows, the configuration of before is kept beside the new one"
+
+
+def run_from_an_older_checkpoint(folder: Path) -> str:
+    run_one_step(folder, QUICKSTART)
+    first = folder / "flow" / "version_0"
+    before = contents(first)
+    run_one_step(folder, QUICKSTART, "--ckpt_path", str(first / "checkpoints" / "best.ckpt"), epochs=2)
     assert contents(first) == before
     assert json.loads((folder / "flow" / "version_1" / "metrics.json").read_text())["steps"] == 2
     return "goes on in version_1; version_0 byte for byte as before"
@@ -257,5 +270,6 @@ FAULTS = [
     Fault("a tar member above its folder", "nothing is written", climbing_member),
     *(Fault(f"an index of shards that lists {n}", REFUSED, partial(climbing, name=n)) for n in ("../a.tar", "pipe:x")),
     Fault("a second run of the same command", "the first one's files stay", second_run),
-    Fault("a run that goes on with another one", "the first one's files stay", resumed_run),
+    Fault("a run that goes on from its end", "it goes on in its directory, nothing is lost", resumed_run),
+    Fault("a run that goes on from a checkpoint before", "the first one's files stay", run_from_an_older_checkpoint),
 ]

@@ -26,6 +26,8 @@ from unrollflow.interruption import STOPPED, SavesWhenStopped, WholeCheckpoints
 
 KILLS = 25
 DEADLINE = 240
+HANGING = 60
+"""Seconds after the death of a process, from which the others count as hanging."""
 
 
 def forked(work: Callable[[], None]) -> int:
@@ -151,17 +153,15 @@ def dying_process(folder: Path) -> str:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     script = [str(Path(__file__).with_name("two_processes.py")), str(folder)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    started = time.monotonic()
     done = subprocess.run(
         [*command, *script], env=environment, capture_output=True, text=True, timeout=DEADLINE, check=False
     )
-    seconds = time.monotonic() - started
     killed = (folder / "killed").stat().st_mtime  # written just before
     after = time.time() - killed
     assert done.returncode != 0
     assert re.search(r"SIGKILL|Signal 9", done.stderr), done.stderr[-3000:]
     assert not (folder / "ended").exists()
-    assert after < seconds
+    assert after < HANGING
     return f"exit status {done.returncode}, {after:.0f} s after the kill"
 
 

@@ -97,7 +97,7 @@ class FlowDataModule(LightningDataModule):
         transform: random changes of the training samples, or None.
         on_bad_sample: of a training sample that cannot be read, `raise` the error, or `skip` it: the next one that can
             be read takes its place. Validation always raises: its figures are of all samples.
-        most_bad_samples: with `skip`, more than that many end the training.
+        most_bad_samples: with `skip`, more than that many end the training, each counted once over all epochs.
 
     Raises:
         ValueError: if the training set is smaller than a batch, or the seed or `most_bad_samples` is negative.

@@ -1,6 +1,8 @@
 """A loader whose place is saved with a training, and that may leave out what cannot be read."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 from torch.utils.data import DataLoader, Dataset
@@ -34,17 +36,17 @@ class BadSamples:
     """Complaints about samples that were left out, up to a limit.
 
     Args:
-        limit: more than that many end the training.
+        limit: more than that many different ones end the training; the same file complains anew in every epoch.
     """
 
     def __init__(self, *, limit: int) -> None:
         if limit < 0:
             raise ValueError(f"most_bad_samples is {limit}; it must be at least 0.")
-        self.limit, self.complaints = limit, list[str]()
+        self.limit, self.complaints = limit, Counter[str]()
 
     def add(self, complaints: list[str]) -> None:
         """Keep complaints; ValueError beyond the limit."""
-        self.complaints += complaints
+        self.complaints.update(complaints)
         if len(self.complaints) > self.limit:
             raise ValueError(
                 f"{len(self.complaints)} training samples could not be read, more than most_bad_samples="
@@ -53,9 +55,8 @@ class BadSamples:
 
     def listed(self) -> str:
         """Each complaint once, with how often it came, as far as a screen holds them."""
-        different = list(dict.fromkeys(self.complaints))
-        counted = [f"{text} (x{self.complaints.count(text)})" for text in different[:MOST_LISTED]]
-        more = len(different) - MOST_LISTED
+        counted = [f"{text} (x{times})" for text, times in islice(self.complaints.items(), MOST_LISTED)]
+        more = len(self.complaints) - MOST_LISTED
         return "; ".join(counted) + (f"; and {more} more" if more > 0 else "")
 
 

@@ -6,9 +6,9 @@ from typing import Literal, cast
 import kornia
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor, nn
 
+from unrollflow.ops.census import CensusDistance
 from unrollflow.ops.choice import check_choice
 from unrollflow.ops.precision import float32_island
 from unrollflow.ops.resize import crop_centre
@@ -21,11 +21,6 @@ LUMA = (0.2989, 0.5870, 0.1140)
 """Weights of R, G, B in the census's grey image, as released."""
 
 CENSUS_GREY_LEVELS = 255.0
-CENSUS_SOFTNESS = 0.81
-"""A grey difference d becomes d / sqrt(CENSUS_SOFTNESS + d^2): a soft sign (0.9^2, in grey levels squared)."""
-
-CENSUS_SATURATION = 0.1
-"""A squared difference D of two soft signs becomes D / (CENSUS_SATURATION + D): a soft Hamming distance."""
 
 SSIM_C1, SSIM_C2 = 0.01**2, 0.03**2
 """Wang et al., Image quality assessment: from error visibility to structural similarity, TIP 2004; range 1."""
@@ -43,13 +38,9 @@ def check_window(image: Tensor, side: int, name: str) -> None:
         )
 
 
-def _soft_signs(image: Tensor, patch_size: int) -> Tensor:
-    """Soft signs (B, patch_size^2, H, W) of the grey differences to the centre, zero padded."""
-    weights = constant(LUMA, like=image)
-    grey = CENSUS_GREY_LEVELS * kornia.color.rgb_to_grayscale(image, rgb_weights=weights)  # (B, 1, H, W)
-    patches = F.unfold(grey, patch_size, padding=patch_size // 2)  # (B, patch_size^2, H*W)
-    difference = rearrange(patches, "b k (h w) -> b k h w", h=image.shape[-2]) - grey
-    return difference / (CENSUS_SOFTNESS + difference.square()).sqrt()
+def grey_levels(image: Tensor) -> Tensor:
+    """(B, 3, H, W) in [0, 1] to the census's grey image (B, 1, H, W), in [0, 255]."""
+    return CENSUS_GREY_LEVELS * kornia.color.rgb_to_grayscale(image, rgb_weights=constant(LUMA, like=image))
 
 
 @float32_island
@@ -66,6 +57,7 @@ def census(image: Tensor, reconstruction: Tensor, *, patch_size: int = 7, border
 
     Raises:
         ValueError: for an even patch size, or an image smaller than the patch.
+        RuntimeError: if it is differentiated twice.
 
     Source: Meister et al., UnFlow, AAAI 2018; released code (losses/loss_blocks.py).
 
@@ -75,11 +67,8 @@ def census(image: Tensor, reconstruction: Tensor, *, patch_size: int = 7, border
     """
     check_window(image, patch_size, "census")
     check_choice("border", border, Border)
-    margin = patch_size // 2
-    squared = (_soft_signs(image, patch_size) - _soft_signs(reconstruction, patch_size)).square()
-    distance = (squared / (CENSUS_SATURATION + squared)).mean(dim=1, keepdim=True)
-    inner = distance[..., margin:-margin, margin:-margin]
-    return inner if border == "crop" else F.pad(inner, [margin] * 4)
+    inner: Tensor = CensusDistance.apply(grey_levels(image), grey_levels(reconstruction), patch_size)  # type: ignore[no-untyped-call]  # torch's has no annotations
+    return inner if border == "crop" else F.pad(inner, [patch_size // 2] * 4)
 
 
 def _box_similarity(image: Tensor, reconstruction: Tensor, window_size: int) -> Tensor:

@@ -24,7 +24,8 @@ FIRST_BOX = 1.0
 """Pixels by which the first linearisation may move the flow."""
 
 LAST_BOX = 1e-3
-"""Pixels; where so small a move does not lower the energy, the flow is a minimum for all that a picture says."""
+"""Pixels; where so small a move does not lower the energy, the method is stuck, which need not be at a minimum: of
+photographs the linear approximation holds for less, and descent may go on from there."""
 
 TINY = 1e-9
 

@@ -1,0 +1,126 @@
+"""The distance of two census transforms, one shift after the other: what `losses.census` averages."""
+
+import itertools
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+SOFTNESS = 0.81
+"""A grey difference d becomes d / sqrt(SOFTNESS + d^2): a soft sign (0.9^2, in grey levels squared)."""
+
+SATURATION = 0.1
+"""A squared difference D of two soft signs becomes D / (SATURATION + D): a soft Hamming distance."""
+
+
+class Shift(NamedTuple):
+    """Where a shift (y, x) is looked at: at the pixels with a full window, and at those that it comes to them from.
+
+    Attributes:
+        here, there: a pixel and the one that it is compared with, as slices of the image.
+        shape: rows and columns of both.
+        window, opposite: the pixels with a full window, as slices of `here` and, for the shift (-y, -x), of `there`
+            told by where they lie in `here`.
+    """
+
+    here: tuple[slice, slice]
+    there: tuple[slice, slice]
+    shape: tuple[int, int]
+    window: tuple[slice, slice]
+    opposite: tuple[slice, slice]
+
+
+def shifts(height: int, width: int, patch_size: int) -> Iterator[Shift]:
+    """Half of a window's shifts, one of each two that are opposite: the difference to -k of x is that to k of x - k."""
+    margin = patch_size // 2
+    inner = (height - 2 * margin, width - 2 * margin)
+    for y, x in itertools.product(range(margin + 1), range(-margin, margin + 1)):
+        if (y, x) <= (0, 0):
+            continue
+        right, left = max(x, 0), max(-x, 0)
+        shape = (inner[0] + y, inner[1] + abs(x))
+        first = (margin - y, margin - right)
+        yield Shift(
+            here=_block(*first, shape),
+            there=_block(first[0] + y, first[1] + x, shape),
+            shape=shape,
+            window=_block(y, right, inner),
+            opposite=_block(0, left, inner),
+        )
+
+
+def _block(top: int, left: int, shape: tuple[int, int]) -> tuple[slice, slice]:
+    return slice(top, top + shape[0]), slice(left, left + shape[1])
+
+
+class CensusDistance(torch.autograd.Function):
+    """Soft Hamming distance of the soft census transforms of two grey images, averaged over a square window.
+
+    Its plain form keeps several maps of each pixel and shift until the backward pass (hundreds of MB for a 7x7 window);
+    this one keeps the two images and computes the differences again.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, grey1: Tensor, grey2: Tensor, patch_size: int) -> Tensor:
+        """(B, 1, H, W) twice, in grey levels, to (B, 1, H - patch_size + 1, W - patch_size + 1), in [0, 1)."""
+        ctx.save_for_backward(grey1, grey2)
+        ctx.patch_size = patch_size
+        *batch, height, width = grey1.shape
+        total = grey1.new_zeros(*batch, height - patch_size + 1, width - patch_size + 1)
+        for shift in shifts(height, width, patch_size):
+            (sign1, _), (sign2, _) = (_soft_sign(grey, shift) for grey in (grey1, grey2))
+            squared = sign1.sub_(sign2).square_()
+            distance = squared.div_(squared + SATURATION)
+            total += distance[..., *shift.window]
+            total += distance[..., *shift.opposite]
+        return total / patch_size**2
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        """Gradients of both images, where they are needed.
+
+        Raises:
+            RuntimeError: if they should themselves be differentiable.
+        """
+        if torch.is_grad_enabled():
+            raise RuntimeError(
+                "census has a first derivative only, but backward(create_graph=True) asks for a second; use L1, "
+                "Charbonnier or SSIM as the photometric term there."
+            )
+        greys = ctx.saved_tensors
+        first, second, _ = ctx.needs_input_grad
+        needed = zip(greys, (first, second), strict=True)
+        gradients = [torch.zeros_like(grey) if wanted else None for grey, wanted in needed]
+        gradient = gradient / ctx.patch_size**2
+        *_, height, width = greys[0].shape
+        for shift in shifts(height, width, ctx.patch_size):
+            (sign1, inverse1), (sign2, inverse2) = (_soft_sign(grey, shift) for grey in greys)
+            slope = _distance_slope(sign1.sub_(sign2)) * _spread(gradient, shift)
+            for total, inverse, side in zip(gradients, (inverse1, inverse2), (1, -1), strict=True):
+                if total is None:
+                    continue
+                part = inverse.pow_(3).mul_(slope).mul_(side * SOFTNESS)  # of d / sqrt(SOFTNESS + d^2)
+                total[..., *shift.there] += part
+                total[..., *shift.here] -= part
+        return gradients[0], gradients[1], None
+
+
+def _soft_sign(grey: Tensor, shift: Shift) -> tuple[Tensor, Tensor]:
+    """Soft sign of the difference d, and 1 / sqrt(SOFTNESS + d^2)."""
+    difference = grey[..., *shift.there] - grey[..., *shift.here]
+    inverse = difference.square().add_(SOFTNESS).rsqrt_()
+    return difference.mul_(inverse), inverse
+
+
+def _distance_slope(difference: Tensor) -> Tensor:
+    """Derivative of D / (SATURATION + D), D = difference^2."""
+    return 2 * SATURATION * difference / (difference.square() + SATURATION).square_()
+
+
+def _spread(gradient: Tensor, shift: Shift) -> Tensor:
+    """What the distance of each pixel and shift counts for: once in its own window, once in that of the other end."""
+    spread = gradient.new_zeros(*gradient.shape[:-2], *shift.shape)
+    spread[..., *shift.window] += gradient
+    spread[..., *shift.opposite] += gradient
+    return spread
