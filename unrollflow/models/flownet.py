@@ -37,9 +37,8 @@ def check_sizes(encoder: list[int], refinement: list[int], *, fewest: int, netwo
 class FlowNetS(nn.Module):
     """Flow of two stacked images: an encoder to 1/64 of the image, and a refinement back to a quarter.
 
-    The defaults are the released network, 38,676,506 parameters. (SPyNet's paper counts 32,070,472. That figure is not
-    of these layers: it is reached neither without up to four of them, nor with other kernels in a few, nor without
-    biases.)
+    The defaults are the released network, 38,676,506 parameters. (SPyNet's paper counts 32,070,472, which leaving out
+    any four of the layers, or the biases, does not give.)
 
     Args:
         extra_channels: channels beside the two images, 6 in FlowNet 2.0's stack; a backbone of its own has 0.
@@ -101,8 +100,8 @@ class FlowNetC(nn.Module):
     """FlowNetS whose first three levels see each image alone, and whose fourth sees how well their features correlate.
 
     The defaults are the released network, 39,175,298 parameters: 498,792 more than FlowNetS. (SPyNet's paper counts
-    32,561,032, 490,560 more than its FlowNetS: that is without the 8,224 of the convolution that passes features of
-    image1 by the correlation, and 8 biases that our FlowNetS lacks.)
+    32,561,032, 490,560 more than for FlowNetS. That difference is ours without the 8,224 of the convolution that passes
+    features of image1 by the correlation, and without 8 biases that the released FlowNetS lacks.)
 
     Args:
         encoder_channels: at 1/2, 1/4, ... of the image; at least four, the first three for each image alone.
