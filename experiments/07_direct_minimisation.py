@@ -1,8 +1,8 @@
 # ruff: noqa: N999, an experiment is called by its number
 """Without a network: what do optimizers and smoothness terms do to the objective, and how good is its flow?
 
-Command: make reproduce EXP=07; with a network: python -m experiments.07_direct_minimisation --checkpoint best.ckpt. CPU
-minutes: about 5.
+Command: make reproduce EXP=07; rows of another network: python -m experiments.07_direct_minimisation --checkpoint
+best.ckpt (the stored ones are of `make quickstart`'s). CPU minutes: about 5.
 
 Pairs are Middlebury's and Sintel's below the environment variable UNROLLFLOW_DATA_DIR (../shared/data). Optimizers and
 terms are compared at a quarter of the size, from one start: classical flow of an eighth of it. Of each optimizer's
@@ -12,9 +12,11 @@ as a first version was tried. `seconds` are of the CPU, all threads added up.
 """
 
 import argparse
+import hashlib
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -23,7 +25,7 @@ from skimage.registration import optical_flow_tvl1
 from torch import Tensor
 
 from experiments.direct_minimisation_figure import draw
-from experiments.grid import Results, Row, run_grid
+from experiments.grid import Results, Row, read_rows, run_grid
 from experiments.results import RESULTS, write_table
 from unrollflow.contracts import FlowSample
 from unrollflow.data import Middlebury, MovingLayers, Sintel
@@ -197,8 +199,14 @@ def gradient_difference(cost: Callable[[Tensor], Tensor], flow: Tensor, *, width
     return float(difference.abs().max() / gradient.abs().max())
 
 
-def run_method(*, pair: str, method: str, checkpoint: str) -> Results:
-    """Error and CPU seconds of a way to flow, at full size; a network's alone, and refined."""
+def fingerprint(checkpoint: Path) -> str:
+    """Of a network's weights, whatever else the file holds."""
+    state = UnsupervisedFlow.load_from_checkpoint(checkpoint).state_dict()
+    return hashlib.sha256(b"".join(state[name].numpy().tobytes() for name in sorted(state))).hexdigest()[:12]
+
+
+def run_method(*, pair: str, method: str, weights: str, checkpoint: Path | None) -> Results:
+    """Error and CPU seconds of a way to flow, at full size; a network's (of these weights) alone, and refined."""
     sample = sample_of(pair)
     first, second = (sample[name].unsqueeze(0) for name in ("image1", "image2"))
     begun = time.process_time()
@@ -206,22 +214,24 @@ def run_method(*, pair: str, method: str, checkpoint: str) -> Results:
     return {"epe": error_of(flow, sample), "cpu_seconds": time.process_time() - begun}
 
 
-def tvl1(first: Tensor, second: Tensor, checkpoint: str) -> Tensor:
+def tvl1(first: Tensor, second: Tensor, checkpoint: Path | None) -> Tensor:
     """Scikit-image's TV-L1, of grey images, with its own parameters."""
     frames = (cv2.cvtColor(image[0].movedim(0, -1).numpy(), cv2.COLOR_RGB2GRAY) for image in (first, second))
     rows, columns = optical_flow_tvl1(*frames)
     return torch.stack([torch.from_numpy(columns), torch.from_numpy(rows)]).unsqueeze(0)
 
 
-def network(first: Tensor, second: Tensor, checkpoint: str) -> Tensor:
+def network(first: Tensor, second: Tensor, checkpoint: Path | None) -> Tensor:
     """Flow of a trained network."""
+    if checkpoint is None:
+        raise ValueError("a network's row is missing from rows.jsonl: name its --checkpoint.")
     batch = FlowSample(image1=first, image2=second, name="")
     with torch.no_grad():
         flow: Tensor = UnsupervisedFlow.load_from_checkpoint(checkpoint).predict_step(batch, 0).flow
     return flow
 
 
-METHODS: dict[str, Callable[[Tensor, Tensor, str], Tensor]] = {
+METHODS: dict[str, Callable[[Tensor, Tensor, Path | None], Tensor]] = {
     "OpenCV DIS (medium)": lambda first, second, _: inverse_search(first, second),
     "scikit-image TV-L1": tvl1,
     "fast": lambda first, second, _: preset_flow(first, second, preset="fast"),
@@ -280,7 +290,7 @@ def main(
     Args:
         smoke: a few steps of small generated pairs.
         folder: of the results.
-        checkpoint: of a fit of the quickstart, to be refined, too; None: no network.
+        checkpoint: of a fit of the quickstart, to be refined, too; None: the network whose rows are stored.
     """
     pairs = ["layers"] if smoke else ["RubberWhale", "final/bandage_1/frame_0035"]
     steps, store = 2 if smoke else 81, folder / "rows.jsonl"
@@ -301,13 +311,15 @@ def main(
             "descent": (1.0, 10.0, 100.0, 1000.0), "random search": (0.1, 1.0), "gradient": (1.0, 0.1, 1e-2, 1e-4, 1e-6)
         }.items() for rate in rates
     ]  # fmt: skip
-    chosen = [name for name in METHODS if checkpoint is not None or not name.startswith("network")]
+    stored = [str(row["settings"]["weights"]) for row in read_rows(store) if row["settings"].get("weights")]
+    known = fingerprint(checkpoint) if checkpoint else stored[-1] if stored else None
+    chosen = [name for name in METHODS if known or not name.startswith("network")]
     sequences = pairs if smoke else [str(sample["name"]) for sample in Middlebury(root=DATA / "middlebury")]
     ways = [
-        {"pair": pair, "method": name, "checkpoint": str(checkpoint) if name.startswith("network") else ""}
+        {"pair": pair, "method": name, "weights": known if name.startswith("network") else ""}
         for name in chosen for pair in sequences
     ]  # fmt: skip
-    methods = run_grid(ways, run_method, store, about="methods")
+    methods = run_grid(ways, partial(run_method, checkpoint=checkpoint), store, about="methods")
     best = best_rates(run_grid(descents, run_optimizer, store, about="optimizers"))
     terms = run_grid(smoothed, run_term, store, about="smoothness terms")
     taught = run_grid(lessons, run_lesson, store, about="lessons")

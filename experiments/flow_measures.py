@@ -7,12 +7,11 @@ from torch import Tensor
 
 from experiments.boundary_score import best_threshold, boundary_f1
 from experiments.stored_layers import StoredLayers
-from unrollflow import losses
+from unrollflow.contracts import Prediction
 from unrollflow.data import FlowDataModule
-from unrollflow.data.transforms import leaves
+from unrollflow.losses import unlabelled_measures
 from unrollflow.metrics import image_measures
 from unrollflow.module import UnsupervisedFlow
-from unrollflow.ops import warp
 
 MEASURES = ("epe", "epe_noc", "epe_occ", "epe_d0_5", "epe_d0_10", "epe_d10_60")
 
@@ -46,7 +45,7 @@ def averages(model: UnsupervisedFlow, data: StoredLayers) -> dict[str, float]:
 def measured(
     model: UnsupervisedFlow, data: StoredLayers, *, threshold: float | None = None, by_image: bool = False
 ) -> dict[str, Any]:
-    """Errors of a model and of zero flow, motion boundaries, and scores that need no labels.
+    """Errors of a model and of zero flow, motion boundaries, and what needs no labels (`unlabelled`).
 
     Args:
         model: trained.
@@ -61,7 +60,7 @@ def measured(
     results: dict[str, Any] = {name: value.nanmean().item() for name, value in own.items()}
     results |= {f"zero_{name}": value.nanmean().item() for name, value in zero.items()}
     results |= {"boundary_f1": boundary_f1(flow, truth, threshold=threshold), "boundary_threshold": threshold}
-    results |= unlabelled_scores(model, maps)
+    results["unlabelled"] = unlabelled(model, maps)
     if by_image:
         results["images"] = {name: rounded(own[name]) for name in ("epe", "epe_noc", "epe_occ")}
     return results
@@ -73,20 +72,9 @@ def rounded(values: Tensor) -> list[float | None]:
 
 
 @torch.no_grad()
-def unlabelled_scores(model: UnsupervisedFlow, maps: dict[str, Tensor]) -> dict[str, float]:
-    """What may tell a good run from a bad one without ground truth; lower is better, of `visible` higher."""
+def unlabelled(model: UnsupervisedFlow, maps: dict[str, Tensor]) -> dict[str, float]:
+    """Means over the images of what a validation tells without ground truth."""
     image1, image2, flow = maps["image1"], maps["image2"], maps["flow_forward"]
-    census = losses.UnsupervisedObjective(
-        losses.Census(), losses.NoSmoothness(), visibility=losses.AllVisible(), smoothness_weight=0.0,
-        level_weights=1.0, smoothness_level_weights=0.0,
-    )  # fmt: skip
-    returned = warp(maps["flow_backward"], flow)
-    return {
-        "photometric": model.objective.held_out(image1, image2, flow).item(),
-        "photometric_of_zero": model.objective.held_out(image1, image2, torch.zeros_like(flow)).item(),
-        "census": census.held_out(image1, image2, flow).item(),
-        "mismatch": torch.linalg.vector_norm(flow + returned, dim=1).mean().item(),
-        "visible": maps["visible"].mean().item(),
-        "out_of_frame": leaves(flow).float().mean().item(),
-        "speed": torch.linalg.vector_norm(flow, dim=1).mean().item(),
-    }
+    found = unlabelled_measures(image1, image2, Prediction(flow, maps["flow_backward"], maps["visible"]))
+    means = {name: values.mean().item() for name, values in found.items()}
+    return means | {"photometric": model.objective.held_out(image1, image2, flow).item()}

@@ -5,26 +5,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import spearmanr
 
 from experiments.flow_figure import draw
 from experiments.flow_finals import compared, final_rows, mean, steps_to
 from experiments.flow_search import RIVALS, error, search_rows
 from experiments.grid import Row
 from experiments.results import write_table
+from unrollflow.measures import UNLABELLED
+from unrollflow.selection import rank_correlations
 
 ARMS = ("none", *RIVALS, "supervised")
 COLUMNS = {
     "epe": "EPE (px)", "epe_noc": "visible (px)", "epe_occ": "occluded (px)",
     "epe_d0_5": "under 5 px from a boundary (px)", "epe_d10_60": "10 px or more from one (px)",
 }  # fmt: skip
-SCORES = {
-    "photometric": "photometric loss", "census": "census loss", "mismatch": "forward-backward mismatch (px)",
-    "hidden": "occluded share", "out_of_frame": "share that leaves the frame",
-    "photometric_ratio": "photometric loss / that of zero flow", "speed": "mean speed (px)",
-}  # fmt: skip
-"""What needs no labels, and how its table calls it."""
-
 TOLERATED = 1.05
 """EPE of all pixels against that without smoothness, up to which a term's weight counts as borne."""
 
@@ -114,33 +108,19 @@ def form(row: Row) -> str:
 
 
 def write_scores(folder: Path, rows: Sequence[Row]) -> None:
-    """Rank correlation of scores that need no labels with the errors, over all unsupervised trials, on validation."""
-    runs = [row for family in ("none", *RIVALS) for row in search_rows(rows, family)]
-    values = [unlabelled(row) for row in runs]
-    lines: list[list[str | int | float]] = []
-    for name, label in SCORES.items():
-        score = [value[name] for value in values]
-        ranks = [rank_correlation(score, [error(row, measure) for row in runs]) for measure in ("epe", "epe_occ")]
-        lines.append([label, len(runs), *ranks])
-    headings = ["score without labels", "runs", "rank correlation with EPE", "with occluded EPE"]
+    """Rank correlation of what needs no labels with the errors, over all unsupervised trials, on validation."""
+    results = [row["results"]["validation"] for family in ("none", *RIVALS) for row in search_rows(rows, family)]
+    runs = [found["unlabelled"] | {name: found[name] for name in ("epe", "epe_occ")} for found in results]
+    ranks, of_occluded = (rank_correlations(runs, error=name) for name in ("epe", "epe_occ"))
+    lines: list[list[str | int | float]] = [
+        [
+            UNLABELLED[name].label if name in UNLABELLED else "Photometric loss of the training",
+            rank.runs, rank.coefficient, of_occluded[name].coefficient,
+        ]
+        for name, rank in ranks.items()
+    ]  # fmt: skip
+    headings = ["figure without labels", "runs", "rank correlation with EPE", "with occluded EPE"]
     write_table(folder, headings, lines)
-
-
-def rank_correlation(scores: Sequence[float], errors: Sequence[float]) -> float:
-    """Spearman's, in [-1, 1]; NaN where all scores or all errors are alike."""
-    if len(set(scores)) < 2 or len(set(errors)) < 2:
-        return math.nan
-    return float(spearmanr(scores, errors).statistic)
-
-
-def unlabelled(row: Row) -> dict[str, float]:
-    """Scores of a run: the higher, the worse, one hopes (but of the speed, which only shows a collapse)."""
-    results = row["results"]["validation"]
-    derived = {
-        "hidden": 1 - results["visible"],
-        "photometric_ratio": results["photometric"] / results["photometric_of_zero"],
-    }
-    return results | derived
 
 
 def described(row: Row) -> str:

@@ -46,3 +46,11 @@ def test_what_is_refused(frames: list[str], tmp_path: Path) -> None:
         with pytest.raises(SystemExit, match=message):
             main(["estimate", *arguments])
     assert not (tmp_path / "new.flo").exists()
+
+
+def test_a_preset_and_a_flow_to_refine_exclude_each_other(
+    frames: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["estimate", *frames, "-o", str(tmp_path / "new.flo"), "--preset", "fast", "--initial", "rough.flo"])
+    assert "not allowed with argument --preset" in capsys.readouterr().err

@@ -111,6 +111,38 @@ def test_handlers_are_given_back(tmp_path: Path) -> None:
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
 
 
+class Fails(pl.Callback):
+    def on_train_batch_end(self, *_: Any) -> None:
+        raise ZeroDivisionError
+
+
+def test_after_an_error_a_signal_is_again_what_it_was(tmp_path: Path) -> None:
+    received: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    signal.signal(signal.SIGTERM, lambda number, _: received.append(number))
+    try:
+        with pytest.raises(ZeroDivisionError):
+            fit(tmp_path, SavesWhenStopped(), Fails())
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        assert received == [signal.SIGTERM] * 2
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class AtBatch(pl.Callback):
+    def on_train_batch_start(self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, index: int) -> None:
+        if index == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_an_accumulated_step_is_completed_before_the_end(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit):
+        fit(tmp_path, SavesWhenStopped(), AtBatch(), accumulate_grad_batches=2)
+    assert read_checkpoint(next(tmp_path.rglob(STOPPED)))["global_step"] == 1
+
+
 def test_what_loads_data_does_not_speak_of_a_signal(capsys: pytest.CaptureFixture[str]) -> None:
     before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
     for process, said in ((os.getpid(), True), (os.getpid() + 1, False)):

@@ -85,6 +85,7 @@ def test_a_fit_goes_on_in_its_directory(tmp_path: Path) -> None:
     run_one_step(tmp_path, QUICKSTART)
     run = tmp_path / "flow" / "version_0"
     before = table(run / "metrics.csv")
+    (run / "checkpoints" / ".last.ckpt.a1b2").touch()  # of a process that was killed as it saved
     run_one_step(tmp_path, QUICKSTART, "--ckpt_path", str(run / "checkpoints" / "last.ckpt"), epochs=2)
     assert [path.name for path in (tmp_path / "flow").iterdir()] == ["version_0"]
     after = table(run / "metrics.csv")

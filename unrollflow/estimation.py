@@ -17,8 +17,9 @@ def estimate_from_arguments(arguments: list[str]) -> None:
     parser.add_argument("image1", type=Path, help="the first image")
     parser.add_argument("image2", type=Path, help="the second image, of the same size")
     parser.add_argument("-o", "--output", type=Path, required=True, help="file to write, .flo")
-    parser.add_argument("--preset", choices=get_args(Preset), default="default", help="(%(default)s)")
-    parser.add_argument("--initial", type=Path, help="a .flo file, such as a network's flow: descend from it instead")
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument("--preset", choices=get_args(Preset), default="default", help="(%(default)s)")
+    start.add_argument("--initial", type=Path, help="a .flo file, such as a network's flow: descend from it instead")
     parser.add_argument("--overwrite", action="store_true", help="replace a result that is there already")
     estimate(**vars(parser.parse_args(arguments)))
 

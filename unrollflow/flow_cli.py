@@ -20,7 +20,13 @@ from unrollflow.checkpoints import (
 from unrollflow.evaluation import EvaluationTable
 from unrollflow.faults import SkipsFaults
 from unrollflow.interruption import SavesWhenStopped
-from unrollflow.resuming import continue_version, keep_configuration, keep_figures, run_that_ended_at
+from unrollflow.resuming import (
+    continue_version,
+    keep_configuration,
+    keep_figures,
+    remove_unfinished,
+    run_that_ended_at,
+)
 
 PER_STAGE = ("init_weights",)
 """Model settings that only start a training: not part of what a checkpoint holds."""
@@ -117,6 +123,7 @@ class FlowCLI(LightningCLI):
             for arguments in changed:
                 arguments["version"] = None  # the saved configuration would send every later command there
             keep_configuration(run, step)
+            remove_unfinished(run)
             for logger in self.trainer.loggers:
                 if isinstance(logger, CSVLogger):
                     keep_figures(logger, step)

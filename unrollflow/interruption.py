@@ -55,6 +55,7 @@ class SavesWhenStopped(Callback):
         self.asked: signal.Signals | None = None
         self.before: dict[signal.Signals, Any] = {}
         self.process = os.getpid()
+        self.over = False
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Write checkpoints whole, unless the user has chosen how they are written."""
@@ -63,9 +64,14 @@ class SavesWhenStopped(Callback):
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Listen."""
-        self.asked, self.process = None, os.getpid()
+        self.asked, self.process, self.over = None, os.getpid(), False
         if threading.current_thread() is threading.main_thread():  # Python allows no other one to
             self.before = {number: signal.signal(number, self._listen) for number in SIGNALS}
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Listen alone: Lightning has wrapped the handler, and would end the training in an accumulated step."""
+        for number in self.before:
+            signal.signal(number, self._listen)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -88,6 +94,10 @@ class SavesWhenStopped(Callback):
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
             self._stop_if_asked(trainer)
 
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Listen no more; Lightning, which ends after this, puts the handler back that it found."""
+        self.over = True
+
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Listen no more."""
         for number, handler in self.before.items():
@@ -95,6 +105,10 @@ class SavesWhenStopped(Callback):
         self.before = {}
 
     def _listen(self, number: int, frame: FrameType | None) -> None:
+        if self.over:
+            signal.signal(number, self.before[signal.Signals(number)])
+            signal.raise_signal(number)
+            return
         self.asked = signal.Signals(number)
         if os.getpid() == self.process:  # a terminal's Ctrl-C reaches the processes that load data, too
             say(f"{self.asked.name}: ending after this step; a second one ends at once.")

@@ -62,6 +62,14 @@ def keep_configuration(run: Path, step: int) -> None:
 
 
 @rank_zero_only
+def remove_unfinished(run: Path) -> None:
+    """Delete what a process that was killed as it wrote a checkpoint has left of it."""
+    for name in ENDS:
+        for path in (run / "checkpoints").glob(f".{name}.*"):
+            path.unlink()
+
+
+@rank_zero_only
 def keep_figures(logger: CSVLogger, step: int) -> None:
     """Let a logger append to its metrics.csv; what is of a later step than the checkpoint's will be logged again."""
     figures, aside = (Path(logger.log_dir) / name for name in ("metrics.csv", ASIDE))

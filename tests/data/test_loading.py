@@ -52,8 +52,16 @@ def test_a_loader_goes_on_after_the_batches_handed_out(seen: int, workers: int) 
 def test_a_state_of_another_epoch_skips_nothing() -> None:
     data = module(layers(12))
     resumed = loader(data, epoch=1)
-    resumed.load_state_dict({"epoch": 0, "batches": 3})
+    resumed.load_state_dict({"epoch": 0, "batches": 3, "batch_size": 5})
     assert names([dict(batch) for batch in resumed]) == names([dict(batch) for batch in loader(data, epoch=1)])
+
+
+def test_batches_of_another_size_would_go_on_with_other_samples() -> None:
+    resumed = loader(module(layers(12)))
+    size = int(resumed.batch_size or 0)
+    resumed.load_state_dict({"epoch": 0, "batches": 3, "batch_size": size + 1})
+    with pytest.raises(ValueError, match=rf"after 3 batches of {size + 1}; .* --data.batch_size {size + 1}"):
+        next(iter(resumed))
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -10,7 +10,7 @@ from torch import Tensor
 from experiments.bootstrap import relative_change
 from experiments.boundary_score import best_threshold, boundary_f1
 from experiments.flow_finals import compared, first_at, steps_to
-from experiments.flow_report import rank_correlation, write_report
+from experiments.flow_report import write_report
 from experiments.flow_search import FAMILY, Protocol, finalist, refined, starting_trials
 from experiments.flow_training import descend, flow_model, smoothness_term, train_flow, training_batches
 from experiments.grid import Row, identity, read_rows
@@ -221,12 +221,6 @@ def test_a_cell_that_was_never_run_cannot_be_verified(tmp_path: Path, monkeypatc
     monkeypatch.delenv("FULL", raising=False)
     with pytest.raises(SystemExit, match="lacks the cell"):
         ablation.main(folder=tmp_path)
-
-
-def test_rank_correlation_of_what_rises_together() -> None:
-    assert rank_correlation([1.0, 2.0, 9.0], [3.0, 4.0, 4.5]) == pytest.approx(1)
-    assert rank_correlation([1.0, 2.0, 9.0], [3.0, 2.0, 1.0]) == pytest.approx(-1)
-    assert math.isnan(rank_correlation([1.0, 1.0], [1.0, 2.0]))
 
 
 def test_nothing_to_report_is_reported(tmp_path: Path) -> None:

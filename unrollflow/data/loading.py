@@ -110,17 +110,29 @@ class ResumableLoader(DataLoader[FlowSample]):
 
     def state_dict(self) -> dict[str, int]:
         """Where the training stands: plain numbers."""
-        return {"epoch": self._epoch(), "batches": self.handed_out}
+        return {"epoch": self._epoch(), "batches": self.handed_out, "batch_size": cast(int, self.batch_size)}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """The next iteration begins after the batches of a saved state, if it is of the same epoch."""
+        """The next iteration begins after the batches of a saved state, if it is of the same epoch.
+
+        It then raises ValueError if they were of another size.
+        """
         self.resumed = state
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # torch names its own iterator
         # all of it happens when the first batch is asked for, and not before: Lightning makes the iterator of a resumed
         # training before it tells the sampler which epoch it is, and workers would begin with another one
         resumed, self.resumed = self.resumed, None
-        self.handed_out = resumed["batches"] if resumed and resumed["epoch"] == self._epoch() else 0
+        self.handed_out = 0
+        if resumed and resumed["epoch"] == self._epoch():
+            self.handed_out = resumed["batches"]
+            size = resumed.get("batch_size", self.batch_size)
+            if size != self.batch_size:
+                raise ValueError(
+                    f"this training stopped within an epoch, after {self.handed_out} batches of {size}; batches of "
+                    f"{self.batch_size} would go on with other samples. Go on with --data.batch_size {size}, or from "
+                    "a checkpoint of an epoch's end."
+                )
         if isinstance(self.sampler, Skipping):
             self.sampler.skip = self.handed_out * cast(int, self.batch_size)
         for loaded in super().__iter__():

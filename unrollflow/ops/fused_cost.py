@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-BLOCK = 2**16
+BLOCK = 2**17
 """Elements that a CPU takes through all steps before it turns to the next ones: their iterates stay in its cache."""
 
 
@@ -29,7 +29,8 @@ class FusedCost(torch.autograd.Function):
         c = c.contiguous()
         start = constants.initial_term  # e_0 = -c
         squares, slopes = (c.square(), c.clone()) if start else (torch.zeros_like(c), torch.zeros_like(c))
-        whole = c.device.type != "cpu" or torch.compiler.is_compiling()  # few launches, or one kernel
+        # few launches, one kernel, or nothing that would be come back to
+        whole = c.device.type != "cpu" or torch.compiler.is_compiling() or constants.steps == 1
         block = c.numel() if whole else BLOCK
         flat = (x.view(-1) for x in (c, squares, slopes))
         for parts in zip(*(torch.split(x, block) for x in flat), strict=True):
