@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+import torch
 import yaml
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -120,6 +121,7 @@ def test_every_smoothness_term_has_an_atom() -> None:
 LONG = frozenset(
     {"moving_layers_gpu", "raft", "raft_convex", "arflow_kitti", "unrolled_kitti"}
     | {"raft_chairs", "raft_kitti", "raft_sintel", "smurf", "affine", "arflow_sintel"}
+    | {"flownets", "flownetc", "flownet2", "spynet", "likenet"}
 )
 """Files whose one step takes many seconds: CI runs them with the slow tests."""
 
@@ -137,8 +139,11 @@ def test_experiment_trains_and_validates_one_step(path: Path, tmp_path: Path) ->
 
 def beside(path: Path) -> dict[str, Path]:
     """What an atom needs beside it in the quickstart's model."""
-    if path.parent.name == "objective" and path.stem.startswith(("pwclite", "released_pwclite", "arflow")):
+    five_levels = ("pwclite", "released_pwclite", "arflow", "supervised_flownet")
+    if path.parent.name == "objective" and path.stem.startswith(five_levels):
         return {"backbone": FIVE_LEVELS}
+    if path.stem == "likelihood":
+        return {"backbone": CONFIGS / "backbone" / "likenet_small.yaml"}
     if path.parent.name == "distillation" and path.stem.startswith(("raft", "smurf")):  # for iterates of one size
         return {
             name: CONFIGS / name / f"{atom}.yaml"
@@ -160,11 +165,18 @@ def test_each_atom_takes_the_place_of_the_quickstarts(path: Path) -> None:
     step(model, frames(side=side(path)))
 
 
+@pytest.mark.parametrize("path", sorted((CONFIGS / "backbone").glob("*_small.yaml")), ids=identify)
+def test_each_small_network_steps_in_bfloat16(path: Path) -> None:
+    model = build_model(QUICKSTART, **{"backbone": path})
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        step(model, frames(side=64))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("path", [path for path in ATOMS if path.parent.name != "distillation"], ids=identify)
 def test_each_atom_takes_the_place_of_the_quickstarts_on_the_command_line(path: Path, tmp_path: Path) -> None:
     others = [word for name, atom in beside(path).items() for word in (f"--model.{name}", str(atom))]
-    if path.stem == "supervised":
+    if path.stem.startswith("supervised"):
         others += ["--data.transform", "null"]  # the temporal swap drops the labels
     run_one_step(tmp_path, QUICKSTART, *others, f"--model.{path.parent.name}", str(path), side=side(path))
 

@@ -116,6 +116,16 @@ def test_no_step_of_a_small_network_makes_a_gpu_wait(name: str, side: int) -> No
     assert train(build_model(EXPERIMENT / f"{name}.yaml"), frames(side)) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "objective"),
+    [("flownetc", "plain"), ("flownet2", "plain"), ("spynet", "plain"), ("likenet", "likelihood")],
+)
+def test_no_step_of_a_classic_network_makes_a_gpu_wait(name: str, objective: str) -> None:
+    atoms = {"backbone": f"{name}_small", "objective": objective}
+    paths = {part: CONFIGS / part / f"{atom}.yaml" for part, atom in atoms.items()}
+    assert train(build_model(EXPERIMENT / "quickstart.yaml", **paths), frames(64)) == []
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["arflow_sintel_unrolled", "arflow_kitti_charbonnier"])
 def test_no_step_of_a_pyramid_with_self_supervision_makes_a_gpu_wait(name: str) -> None:

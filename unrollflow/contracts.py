@@ -1,6 +1,6 @@
 """The seams: the few types that every part of the package agrees on (see FlowEstimate, FlowNetwork, FlowSample)."""
 
-from typing import NamedTuple, NotRequired, Protocol, TypedDict, runtime_checkable
+from typing import NamedTuple, NotRequired, Protocol, Self, TypedDict, runtime_checkable
 
 from torch import Tensor
 
@@ -15,6 +15,27 @@ class FlowEstimate(NamedTuple):
 
     raw: Tensor
     flow: Tensor
+
+
+class LikelihoodEstimate(FlowEstimate):
+    """A flow that is the expected displacement of a distribution over a window of (2r + 1)^2 displacements.
+
+    It unpacks as any estimate; the rest is for objectives that score the distribution.
+
+    Attributes:
+        likelihood: (B, (2r + 1)^2, h, w), of each displacement, in the order of
+            :func:`~unrollflow.ops.shifts.window_offsets`; sums to 1.
+        start: (B, 2, h, w), the flow that the displacements are added to, pixels of the raw flow's grid.
+    """
+
+    likelihood: Tensor
+    start: Tensor
+
+    def __new__(cls, raw: Tensor, flow: Tensor, *, likelihood: Tensor, start: Tensor) -> Self:
+        """An estimate with its distribution."""
+        estimate = super().__new__(cls, raw, flow)
+        estimate.likelihood, estimate.start = likelihood, start
+        return estimate
 
 
 class Prediction(NamedTuple):

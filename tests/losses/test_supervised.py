@@ -75,3 +75,30 @@ def test_samples_without_flow_are_named() -> None:
         objective()(pair, estimates(constant(0, 0)), [], step=0)
     with pytest.raises(ValueError, match="epsilon is 0"):
         objective(epsilon=0.0)
+
+
+def test_the_raw_field_is_compared_at_its_own_size() -> None:
+    truth = constant(4.0, 0.0)
+    levels = [FlowEstimate(constant(0, 0, (2, 3)), truth), FlowEstimate(constant(1.0, 0.0, (4, 6)), truth)]
+    terms = SupervisedEndpointError(L1(), NoSmoothness(), level_weights=[3.0, 1.0], field="raw", epsilon=1e-6)(
+        sample(truth), levels, [], step=0
+    )
+    assert terms.total.item() == pytest.approx(3 * 1 + 1)  # 4 px of the image are 1 px at a quarter, 2 px at a half
+    with pytest.raises(ValueError, match="field='rwa'"):
+        SupervisedEndpointError(L1(), NoSmoothness(), field="rwa")
+
+
+def test_flownets_weights_in_our_units() -> None:
+    """Errors in pixels of the image, summed over a level's pixels, are our means times a common factor."""
+    size, truth = (64, 64), constant(2.0, 1.0, (64, 64))
+    raws = [constant(0.1 * level, 0.2, (64 // 2**level, 64 // 2**level)) for level in (6, 5, 4, 3, 2)]
+    summed = sum(
+        weight * (2**level * raw - truth[..., : raw.shape[-2], : raw.shape[-1]]).square().sum(dim=1).sqrt().sum()
+        for weight, level, raw in zip((0.32, 0.08, 0.02, 0.01, 0.005), (6, 5, 4, 3, 2), raws, strict=True)
+    )
+    loss = SupervisedEndpointError(
+        L1(), NoSmoothness(), level_weights=[4.0, 2.0, 1.0, 1.0, 1.0], field="raw", epsilon=1e-9
+    )
+    pair = sample(truth)
+    found = loss(pair, estimates(*raws), [], step=0).total
+    assert summed.item() == pytest.approx(0.00125 * size[0] * size[1] * found.item())

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tests.references import shifted_products
-from unrollflow.models.correlation import BLOCK, cost_volume, unit_features
+from unrollflow.models.correlation import BLOCK, cost_volume, patch_correlation, unit_features
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -58,3 +58,35 @@ def test_unit_features_of_constant_features_are_zero_with_a_finite_gradient() ->
     features = unit_features(flat)
     assert features.abs().max() == 0
     assert torch.autograd.grad(features.sum(), flat)[0].isfinite().all()
+
+
+@pytest.mark.parametrize(("search_range", "step", "patch_size"), [(1, 2, 1), (2, 2, 3), (1, 3, 1), (2, 1, 3)])
+def test_patch_correlation_is_its_definition(search_range: int, step: int, patch_size: int) -> None:
+    f1, f2 = random(2, 3, 7, 8), random(2, 3, 7, 8, seed=1)
+    ours = patch_correlation(f1, f2, search_range=search_range, step=step, patch_size=patch_size)
+    margin = search_range * step
+    padded = F.pad(f2, [margin] * 4)
+    offsets = [step * d for d in range(-search_range, search_range + 1)]
+    products = [
+        (f1 * padded[..., margin + y : margin + y + 7, margin + x : margin + x + 8]).mean(dim=1)
+        for y in offsets
+        for x in offsets
+    ]
+    reach = patch_size // 2
+    around = F.pad(torch.stack(products, dim=1), [reach] * 4)  # outside the frame all features are zero
+    sums = [around[..., y : y + 7, x : x + 8] for y in range(patch_size) for x in range(patch_size)]
+    torch.testing.assert_close(ours, torch.stack(sums).mean(dim=0))
+
+
+def test_patch_correlation_gradcheck() -> None:
+    assert torch.autograd.gradcheck(
+        lambda a, b: patch_correlation(a, b, search_range=1, step=2, patch_size=3),
+        (random(1, 2, 3, 4), random(1, 2, 3, 4, seed=1)),
+    )
+
+
+def test_patches_without_a_centre_are_refused() -> None:
+    f = random(1, 2, 4, 4)
+    for options in ({"patch_size": 2}, {"step": 0}):
+        with pytest.raises(ValueError, match="take an odd patch and a step of at least 1"):
+            patch_correlation(f, f, search_range=1, **options)

@@ -2,6 +2,7 @@
 
 from unrollflow.losses.distillation import Distillation, consistency_loss
 from unrollflow.losses.held_out import unlabelled_measures
+from unrollflow.losses.likelihood import LikelihoodObjective, jensen_shannon
 from unrollflow.losses.masking import level_weights, photometric_loss, visible_mean
 from unrollflow.losses.objective import Cost, Objective
 from unrollflow.losses.photometric import (
@@ -42,6 +43,7 @@ __all__ = [
     "ForwardBackward",
     "HallucinatedOcclusion",
     "Lesson",
+    "LikelihoodObjective",
     "LossTerms",
     "Margin",
     "NoSmoothness",
@@ -66,6 +68,7 @@ __all__ = [
     "edge_aware_mean",
     "endpoint_loss",
     "hard_penalty",
+    "jensen_shannon",
     "level_weights",
     "photometric_loss",
     "ssim",

@@ -9,6 +9,8 @@ from unrollflow.losses.masking import Levels, level_weights
 from unrollflow.losses.objective import Objective
 from unrollflow.losses.photometric import Photometric
 from unrollflow.losses.smoothness import Smoothness
+from unrollflow.losses.unsupervised import Field
+from unrollflow.ops.choice import check_choice
 from unrollflow.ops.precision import float32_island
 from unrollflow.ops.resize import resize_image
 from unrollflow.ops.transfer import constant
@@ -38,21 +40,30 @@ class SupervisedEndpointError(Objective):
         photometric: scores flow without ground truth in validation, nothing else.
         smoothness: not used: every objective is built with a photometric and a smoothness term.
         level_weights: see :func:`~unrollflow.losses.level_weights`; errors are in pixels of each level's own grid.
+        field: what is compared: `raw`, the backbone's own resolution (FlowNet), or `flow`, as up-sampled.
         epsilon: rounds the error, sqrt(|d|^2 + epsilon^2), pixels.
 
     Raises:
-        ValueError: if epsilon is not positive.
+        ValueError: if epsilon is not positive, or the field is another word.
 
     Source: Dosovitskiy et al., FlowNet, ICCV 2015 (several levels); Teed and Deng, RAFT, ECCV 2020 (iterates).
     """
 
     def __init__(
-        self, photometric: Photometric, smoothness: Smoothness, *, level_weights: Levels = 0.8, epsilon: float = 0.01
+        self,
+        photometric: Photometric,
+        smoothness: Smoothness,
+        *,
+        level_weights: Levels = 0.8,
+        field: Field = "flow",
+        epsilon: float = 0.01,
     ) -> None:
         super().__init__(photometric, smoothness)
+        check_choice("field", field, Field)
         if epsilon <= 0:
             raise ValueError(f"epsilon is {epsilon}; it must be above 0, where the error's gradient is undefined.")
         self.level_weights, self.epsilon = level_weights, epsilon
+        self.field: Field = field
 
     def forward(
         self, sample: FlowSample, forward: list[FlowEstimate], backward: list[FlowEstimate], *, step: int
@@ -71,7 +82,7 @@ class SupervisedEndpointError(Objective):
         valid = sample["valid"].unsqueeze(1).to(flow) if "valid" in sample else flow.new_ones(flow[:, :1].shape)
         weights = level_weights(self.level_weights, len(forward))
         errors = [
-            endpoint_loss(estimate.flow, flow, valid, epsilon=self.epsilon)
+            endpoint_loss(estimate.raw if self.field == "raw" else estimate.flow, flow, valid, epsilon=self.epsilon)
             for estimate, weight in zip(forward, weights, strict=True)
             if weight != 0
         ]

@@ -1,8 +1,27 @@
 """Flow networks: anything that obeys :class:`unrollflow.contracts.FlowNetwork`."""
 
-from unrollflow.models.correlation import cost_volume
+from unrollflow.models.correlation import cost_volume, patch_correlation
+from unrollflow.models.flownet import FlowNetC, FlowNetS
+from unrollflow.models.flownet2 import FlowNet2
+from unrollflow.models.flownet_sd import FlowNetFusion, FlowNetSD
+from unrollflow.models.likenet import LikeNet
 from unrollflow.models.pwclite import PWCLite
 from unrollflow.models.raft import RAFT
+from unrollflow.models.spynet import SPyNet
 from unrollflow.models.weights import ImportReport, import_weights
 
-__all__ = ["RAFT", "ImportReport", "PWCLite", "cost_volume", "import_weights"]
+__all__ = [
+    "RAFT",
+    "FlowNet2",
+    "FlowNetC",
+    "FlowNetFusion",
+    "FlowNetS",
+    "FlowNetSD",
+    "ImportReport",
+    "LikeNet",
+    "PWCLite",
+    "SPyNet",
+    "cost_volume",
+    "import_weights",
+    "patch_correlation",
+]

@@ -45,6 +45,45 @@ def cost_volume(features1: Tensor, features2: Tensor, *, search_range: int) -> T
     return rearrange(volume, "y (h b n) k x -> b (y x) h (n k)", h=height, b=batch)[..., :width]
 
 
+def patch_correlation(
+    features1: Tensor, features2: Tensor, *, search_range: int, step: int = 1, patch_size: int = 1
+) -> Tensor:
+    """FlowNet's correlation: c(p, p + d) = mean over the channels and over o of f1(p + o) f2(p + d + o).
+
+    Pixels `step` apart are compared with each other alone: on each of the step x step grids of such pixels this is
+    :func:`cost_volume`, and the sum over the patch a sum of its neighbours in the volume.
+
+    Args:
+        features1, features2: (B, C, H, W).
+        search_range: r; dx and dy run from -r to r steps.
+        step: pixels.
+        patch_size: K, odd; o runs over K x K pixels.
+
+    Returns:
+        (B, (2r + 1)^2, H, W), channels as :func:`cost_volume`'s; products outside the frame count as zero.
+
+    Raises:
+        ValueError: if the patch has no centre, or the step is not positive.
+
+    Source: Dosovitskiy et al., FlowNet, ICCV 2015, Eq. 1, divided by the number of its terms, as in their code.
+
+    >>> features = torch.tensor([1.0, 2.0, 3.0]).view(1, 1, 1, 3)
+    >>> patch_correlation(features, features, search_range=1, step=2)[0, 3:6, 0, 0].tolist()  # dx = -2, 0, 2
+    [0.0, 1.0, 3.0]
+    """
+    if patch_size < 1 or patch_size % 2 == 0 or step < 1:
+        raise ValueError(f"patch_size={patch_size}, step={step}: take an odd patch and a step of at least 1.")
+    height, width = features1.shape[-2:]
+    margins = [0, -width % step, 0, -height % step]
+    grids = [
+        rearrange(F.pad(f, margins), "b c (h p) (w q) -> (b p q) c h w", p=step, q=step) for f in (features1, features2)
+    ]
+    volume = rearrange(
+        cost_volume(*grids, search_range=search_range), "(b p q) k h w -> b k (h p) (w q)", p=step, q=step
+    )[..., :height, :width]
+    return volume if patch_size == 1 else F.avg_pool2d(volume, patch_size, stride=1, padding=patch_size // 2)
+
+
 def band(products: Tensor, side: int) -> Tensor:
     """Elements (i, i + j), 0 <= j < side, of contiguous matrices (N, k, k + side - 1), as a view (N, k, side)."""
     count, rows, columns = products.shape

@@ -36,9 +36,9 @@ def joined(convolution: nn.Conv2d, one: Tensor, other: Tensor) -> Tensor:
     return F.conv2d(one, first, convolution.bias, padding=1) + F.conv2d(other, second, padding=1)
 
 
-def flow_head(inputs: int, scale: float) -> nn.Conv2d:
-    """Linear 3x3 convolution to (u, v), its initial weights and biases times `scale`."""
-    head = nn.Conv2d(inputs, 2, 3, padding=1)
+def flow_head(inputs: int, scale: float, *, kernel_size: int = 3) -> nn.Conv2d:
+    """Linear convolution to (u, v), its initial weights and biases times `scale`."""
+    head = nn.Conv2d(inputs, 2, kernel_size, padding=kernel_size // 2)
     with torch.no_grad():
         head.weight.mul_(scale)
         if head.bias is not None:

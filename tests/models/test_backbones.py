@@ -1,0 +1,117 @@
+"""What every one of the classic networks promises, as a FlowNetwork."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from unrollflow.contracts import FlowNetwork
+from unrollflow.models import FlowNet2, FlowNetC, FlowNetFusion, FlowNetS, FlowNetSD, LikeNet, SPyNet
+
+ENCODER, REFINEMENT = [6, 8, 10, 12], [8, 6]
+
+
+def flownet_s(extra_channels: int = 0) -> FlowNetS:
+    return FlowNetS(extra_channels=extra_channels, encoder_channels=ENCODER, refinement_channels=REFINEMENT)
+
+
+def flownet_c() -> FlowNetC:
+    return FlowNetC(
+        encoder_channels=ENCODER, redirect_channels=4, search_range=2, search_step=1, refinement_channels=REFINEMENT
+    )
+
+
+def flownet_sd() -> FlowNetSD:
+    return FlowNetSD(encoder_channels=[4, 6, 8, 8], refinement_channels=[6])
+
+
+def flownet2(trained: str = "all") -> FlowNet2:
+    return FlowNet2(
+        correlation=flownet_c(),
+        second=flownet_s(6),
+        third=flownet_s(6),
+        small=flownet_sd(),
+        fusion=FlowNetFusion(encoder_channels=[4, 6, 6], refinement_channels=[4, 4]),
+        trained=trained,
+    )
+
+
+SMALL: dict[str, Callable[[], nn.Module]] = {
+    "FlowNetS": flownet_s,
+    "FlowNetC": flownet_c,
+    "FlowNetSD": flownet_sd,
+    "FlowNet2": flownet2,
+    "SPyNet": lambda: SPyNet(levels=4, channels=[12, 8], kernel_size=3),
+    "LikeNet": lambda: LikeNet(search_ranges=[2, 1, 1], feature_channels=[8, 6, 4], branch_channels=6),
+}
+all_of_them = pytest.mark.parametrize("name", SMALL)
+
+
+def small(name: str) -> nn.Module:
+    torch.manual_seed(0)
+    return SMALL[name]()
+
+
+def pair(count: int = 2, height: int = 32, width: int = 48) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return tuple(torch.rand(count, 3, height, width, generator=generator) for _ in range(2))
+
+
+@all_of_them
+def test_it_is_a_flow_network_whose_last_flow_is_as_large_as_the_image(name: str) -> None:
+    network = small(name)
+    assert isinstance(network, FlowNetwork)
+    estimates = network(*pair())
+    assert tuple(estimates[-1].flow.shape) == (2, 2, 32, 48)
+    for raw, flow in estimates:
+        factor = flow.shape[-1] // raw.shape[-1]
+        assert tuple(flow.shape[-2:]) == (factor * raw.shape[-2], factor * raw.shape[-1])
+        torch.testing.assert_close(flow[..., 0, 0], factor * raw[..., 0, 0])  # pixels of its grid, corner-aligned
+
+
+@all_of_them
+def test_frames_of_the_smallest_size_have_flow(name: str) -> None:
+    network = small(name)
+    assert network(*pair(1, network.minimum_size, network.minimum_size))[-1].flow.isfinite().all()
+
+
+@all_of_them
+def test_both_directions_are_two_runs(name: str) -> None:
+    network, (image1, image2) = small(name).double(), (image.double() for image in pair())
+    forward, backward = network.both(image1, image2)
+    for joint, single in ((forward, network(image1, image2)), (backward, network(image2, image1))):
+        assert len(joint) == len(single)
+        for a, b in zip(joint, single, strict=True):
+            torch.testing.assert_close(a.raw, b.raw)
+            torch.testing.assert_close(a.flow, b.flow)
+
+
+@all_of_them
+def test_every_parameter_has_a_gradient(name: str) -> None:
+    network = small(name)
+    forward, backward = network.both(*pair())
+    torch.stack([(e.flow - 1).square().mean() for e in (*forward, *backward)]).sum().backward()
+    silent = [n for n, p in network.named_parameters() if p.grad is None or not p.grad.any()]
+    assert silent == []
+    assert all(p.grad.isfinite().all() for p in network.parameters())
+
+
+@all_of_them
+def test_flow_stays_float32_under_autocast(name: str) -> None:
+    network = small(name)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        low = network(*pair())[-1].flow
+    full = network(*pair())[-1].flow
+    assert low.dtype == torch.float32
+    assert (low - full).abs().mean() < 0.1 * full.abs().mean() + 0.01
+
+
+@all_of_them
+def test_sizes_that_do_not_fit_are_named(name: str) -> None:
+    network = small(name)
+    for height, width in ((network.stride + 1, 48), (32, 2 * network.stride - 1)):
+        with pytest.raises(ValueError, match=f"{name} needs two of one shape.* multiples of {network.stride}"):
+            network.both(*pair(1, height, width))
+    with pytest.raises(ValueError, match="two of one shape"):
+        network(pair(1)[0], pair(1, 48, 48)[0])

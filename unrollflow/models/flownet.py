@@ -1,0 +1,185 @@
+"""FlowNetS and FlowNetC, the first networks that learned optical flow end to end, with their sizes as arguments."""
+
+import torch
+from torch import Tensor, nn
+
+from unrollflow.contracts import FlowEstimate
+from unrollflow.models.correlation import patch_correlation, unit_features
+from unrollflow.models.pairs import both_orders, centred, check_pair, halves
+from unrollflow.models.pwclite import LEAK, conv
+from unrollflow.models.refinement import Refinement, quarter_estimates
+
+ENCODER = [64, 128, 256, 512, 512, 1024]
+REFINEMENT = [512, 256, 128, 64]
+FLOW_SCALE = 20.0
+SIAMESE_LEVELS = 3
+"""FlowNetC correlates at 1/8 of the image."""
+
+_KERNELS = (7, 5, 5)
+
+
+def encoder_level(number: int, inputs: int, outputs: int) -> nn.Sequential:
+    """A convolution of stride 2 (7x7, 5x5, 5x5, then 3x3 from level 4 on) and, from level 3 on, a 3x3 one."""
+    kernel = _KERNELS[number - 1] if number <= len(_KERNELS) else 3
+    strided = conv(inputs, outputs, kernel=kernel, stride=2)
+    return nn.Sequential(strided, conv(outputs, outputs)) if number >= len(_KERNELS) else strided
+
+
+def check_sizes(encoder: list[int], refinement: list[int], *, fewest: int, network: str) -> None:
+    """Raise ValueError unless the refinement leads from the encoder's last level to 1/4 of the image."""
+    if len(encoder) < fewest or len(refinement) != len(encoder) - 2:
+        raise ValueError(
+            f"{len(encoder)} encoder and {len(refinement)} refinement channels; {network} needs at least {fewest} of "
+            "the encoder, and two fewer of the refinement: it ends at a quarter of the image."
+        )
+
+
+class FlowNetS(nn.Module):
+    """Flow of two stacked images: an encoder to 1/64 of the image, and a refinement back to a quarter.
+
+    The defaults are the released network, 38,676,506 parameters. (SPyNet's paper counts 32,070,472, which leaving out
+    any four of the layers, or the biases, does not give.)
+
+    Args:
+        extra_channels: channels beside the two images, 6 in FlowNet 2.0's stack; a backbone of its own has 0.
+        encoder_channels: at 1/2, 1/4, ... of the image; at least three.
+        refinement_channels: of the enlarged features, coarse to fine; two fewer.
+        flow_scale: what an output of 1 means, pixels of the image.
+        head_scale: factor on the initial weights of the flow heads; small values start near zero flow.
+
+    Raises:
+        ValueError: for sizes that cannot be built, or images that are no multiple of `stride`.
+
+    Source: Dosovitskiy et al., FlowNet, ICCV 2015, Fig. 2 and 3. The figure's encoder ends with conv6; the released
+        one, ours too, has a further 3x3 convolution after it. Images less the pair's mean: NVIDIA/flownet2-pytorch.
+    """
+
+    def __init__(
+        self,
+        *,
+        extra_channels: int = 0,
+        encoder_channels: list[int] | None = None,
+        refinement_channels: list[int] | None = None,
+        flow_scale: float = FLOW_SCALE,
+        head_scale: float = 1.0,
+    ) -> None:
+        super().__init__()
+        encoder, refinement = encoder_channels or ENCODER, refinement_channels or REFINEMENT
+        check_sizes(encoder, refinement, fewest=3, network="FlowNetS")
+        self.extra_channels, self.flow_scale = extra_channels, flow_scale
+        self.stride = self.minimum_size = 2 ** len(encoder)
+        seen = [6 + extra_channels, *encoder]
+        self.encoder = nn.ModuleList(encoder_level(n, *seen[n - 1 : n + 1]) for n in range(1, len(seen)))
+        self.refinement = Refinement(
+            encoder[-1], encoder[-2:0:-1], refinement, smooth=False, flow_bias=False, head_scale=head_scale
+        )
+
+    def forward(self, image1: Tensor, image2: Tensor) -> list[FlowEstimate]:
+        """Flow from image1 to image2, (B, 3, H, W) each, at 1/2^n .. 1/4 of their size, coarsest first."""
+        if self.extra_channels:
+            raise ValueError(
+                f"this FlowNetS has {self.extra_channels} extra channels, a part of FlowNet2; a backbone needs "
+                "extra_channels=0."
+            )
+        check_pair(image1, image2, stride=self.stride, network="FlowNetS")
+        return self.estimates(torch.cat(centred(image1, image2), dim=1))
+
+    def both(self, image1: Tensor, image2: Tensor) -> tuple[list[FlowEstimate], list[FlowEstimate]]:
+        """Forward and backward flow in one batch; no features are of one image alone."""
+        return halves(self(*both_orders(image1, image2)))
+
+    def estimates(self, x: Tensor) -> list[FlowEstimate]:
+        """Of all channels (B, 6 + extra, H, W) as they are."""
+        features = [x]
+        for level in self.encoder:
+            features.append(level(features[-1]))
+        return quarter_estimates(self.refinement(features[:1:-1]), scale=self.flow_scale)
+
+
+class FlowNetC(nn.Module):
+    """FlowNetS whose first three levels see each image alone, and whose fourth sees how well their features correlate.
+
+    The defaults are the released network, 39,175,298 parameters: 498,792 more than FlowNetS. (SPyNet's paper counts
+    32,561,032, 490,560 more than for FlowNetS. That difference is ours without the 8,224 of the convolution that passes
+    features of image1 by the correlation, and without 8 biases that the released FlowNetS lacks.)
+
+    Args:
+        encoder_channels: at 1/2, 1/4, ... of the image; at least four, the first three for each image alone.
+        redirect_channels: of the features of image1 that pass by the correlation.
+        search_range: largest displacement of the correlation, in steps.
+        search_step: pixels at 1/8 of the image.
+        patch_size: side of the patches that are compared, pixels at 1/8 of the image, odd.
+        normalise_features: make each correlation a cosine (not in the released network), see
+            :func:`~unrollflow.models.correlation.unit_features`.
+        refinement_channels: of the enlarged features, coarse to fine; two fewer than the encoder's.
+        flow_scale: what an output of 1 means, pixels of the image.
+        head_scale: factor on the initial weights of the flow heads; small values start near zero flow.
+
+    Raises:
+        ValueError: for sizes that cannot be built, or images that are no multiple of `stride`.
+
+    Source: Dosovitskiy et al., FlowNet, ICCV 2015, Eq. 1, Fig. 2 and 3: k = 0 (`patch_size` 1), d = 20, s2 = 2.
+    """
+
+    def __init__(
+        self,
+        *,
+        encoder_channels: list[int] | None = None,
+        redirect_channels: int = 32,
+        search_range: int = 10,
+        search_step: int = 2,
+        patch_size: int = 1,
+        normalise_features: bool = False,
+        refinement_channels: list[int] | None = None,
+        flow_scale: float = FLOW_SCALE,
+        head_scale: float = 1.0,
+    ) -> None:
+        super().__init__()
+        encoder, refinement = encoder_channels or ENCODER, refinement_channels or REFINEMENT
+        check_sizes(encoder, refinement, fewest=SIAMESE_LEVELS + 1, network="FlowNetC")
+        self.search_range, self.search_step, self.patch_size = search_range, search_step, patch_size
+        self.normalise_features, self.flow_scale = normalise_features, flow_scale
+        self.stride = self.minimum_size = 2 ** len(encoder)
+        c1, c2, c3 = encoder[:SIAMESE_LEVELS]
+        # the third level's 3x3 convolution comes after the correlation
+        self.siamese = nn.ModuleList(
+            [conv(3, c1, kernel=7, stride=2), conv(c1, c2, kernel=5, stride=2), conv(c2, c3, kernel=5, stride=2)]
+        )
+        self.redirect = conv(c3, redirect_channels, kernel=1)
+        self.merge = conv(redirect_channels + (2 * search_range + 1) ** 2, c3)
+        self.activation = nn.LeakyReLU(LEAK)
+        self.encoder = nn.ModuleList(
+            encoder_level(n, *encoder[n - 2 : n]) for n in range(SIAMESE_LEVELS + 1, len(encoder) + 1)
+        )
+        self.refinement = Refinement(
+            encoder[-1], encoder[-2:0:-1], refinement, smooth=False, flow_bias=True, head_scale=head_scale
+        )
+
+    def forward(self, image1: Tensor, image2: Tensor) -> list[FlowEstimate]:
+        """Flow from image1 to image2, (B, 3, H, W) each, at 1/2^n .. 1/4 of their size, coarsest first."""
+        fine, coarse = (features.chunk(2) for features in self._features(image1, image2))
+        return self._decode(fine[0], *coarse)
+
+    def both(self, image1: Tensor, image2: Tensor) -> tuple[list[FlowEstimate], list[FlowEstimate]]:
+        """Forward and backward flow in one batch; the features of each image are computed once."""
+        fine, coarse = self._features(image1, image2)
+        return halves(self._decode(fine, coarse, coarse.roll(len(image1), dims=0)))
+
+    def _features(self, image1: Tensor, image2: Tensor) -> tuple[Tensor, Tensor]:
+        """Features of both images along the batch, at 1/4 and at 1/8."""
+        check_pair(image1, image2, stride=self.stride, network="FlowNetC")
+        half, quarter, eighth = self.siamese
+        fine = quarter(half(torch.cat(centred(image1, image2))))
+        return fine, eighth(fine)
+
+    def _decode(self, fine1: Tensor, f1: Tensor, f2: Tensor) -> list[FlowEstimate]:
+        one, other = (unit_features(f1), unit_features(f2)) if self.normalise_features else (f1, f2)
+        correlation = patch_correlation(
+            one, other, search_range=self.search_range, step=self.search_step, patch_size=self.patch_size
+        )
+        redirected = self.redirect(f1)
+        matched = self.activation(correlation).to(redirected.dtype)
+        features = [fine1, self.merge(torch.cat([redirected, matched], dim=1))]
+        for level in self.encoder:
+            features.append(level(features[-1]))
+        return quarter_estimates(self.refinement(features[::-1]), scale=self.flow_scale)

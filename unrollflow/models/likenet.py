@@ -1,0 +1,144 @@
+"""LikeNet: motion as a choice among displacements, one branch for each, from coarse to fine."""
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from unrollflow.contracts import FlowEstimate, LikelihoodEstimate
+from unrollflow.models.pairs import check_pair
+from unrollflow.models.pwclite import LEAK, conv
+from unrollflow.ops.precision import float32_island
+from unrollflow.ops.resize import resize_flow
+from unrollflow.ops.shifts import window_offsets, window_shifts
+from unrollflow.ops.warp import warp
+
+
+class Branches(nn.Module):
+    """Scores of the displacements of a window: a branch for each, all with the same weights.
+
+    A branch sees the features of image1 at p and those of image2 at p + d. Its first layer is linear in both, so that
+    each image passes through its half once and only the sums differ between branches.
+
+    Args:
+        inputs: channels of the features.
+        channels: inside a branch.
+        search_range: r; dx and dy run from -r to r, pixels of the level.
+    """
+
+    def __init__(self, inputs: int, channels: int, search_range: int) -> None:
+        super().__init__()
+        self.search_range = search_range
+        self.first = nn.Conv2d(inputs, channels, 3, padding=1)
+        self.second = nn.Conv2d(inputs, channels, 3, padding=1, bias=False)
+        with torch.no_grad():  # at first a branch sees the features' difference, which tells a match
+            self.second.weight.copy_(-self.first.weight)
+        self.score = nn.Sequential(nn.LeakyReLU(LEAK), conv(channels, channels), nn.Conv2d(channels, 1, 3, padding=1))
+
+    def forward(self, f1: Tensor, f2: Tensor) -> Tensor:
+        """Features (B, C, h, w) of both images to scores (B, (2r + 1)^2, h, w)."""
+        shifts = window_shifts(self.second(f2), self.search_range, padding="zeros")
+        x = self.first(f1).unsqueeze(1) + torch.stack(shifts, dim=1)  # (B, K, c, h, w)
+        scores: Tensor = self.score(rearrange(x, "b k c h w -> (b k) c h w"))
+        return scores.view(-1, len(shifts), *f1.shape[-2:])
+
+
+class LikeNet(nn.Module):
+    """Siamese features; at each level the likelihood P(L = m) of every displacement m, and its expectation as the flow.
+
+    A level takes the flow of the one before it, enlarged, warps the features of image2 by it and adds the expected
+    displacement. At first all displacements are about as likely, and flow is near zero.
+
+    Published are the idea, the numbers of branches of the five levels (121, 169, 49, 9, 9) and 697,028 parameters;
+    the default has 692,397. Open, and chosen here: the levels' sizes (1/16 to the whole image), the features' layers
+    (two 3x3 convolutions a level, as PWC-Lite's), the branches' (three 3x3 convolutions, whose weights all branches of
+    a level share), and that a level begins with the warped features.
+
+    Args:
+        search_ranges: r of each level's (2r + 1)^2 displacements, coarse to fine, pixels of the level.
+        feature_channels: of each level, coarse to fine; the last is at full size.
+        branch_channels: inside the branches.
+
+    Raises:
+        ValueError: for sizes that cannot be built, or images that are no multiple of `stride`.
+
+    Source: Ahmadi, Marras and Patras, LikeNet: A Siamese Motion Estimation Network Trained in an Unsupervised Way,
+        BMVC 2018.
+    """
+
+    def __init__(
+        self,
+        *,
+        search_ranges: list[int] | None = None,
+        feature_channels: list[int] | None = None,
+        branch_channels: int = 24,
+    ) -> None:
+        super().__init__()
+        ranges, channels = search_ranges or [5, 6, 3, 1, 1], feature_channels or [128, 96, 64, 48, 32]
+        if len(ranges) != len(channels) or min(ranges) < 1:
+            raise ValueError(
+                f"{len(ranges)} search ranges {ranges} and {len(channels)} feature channels; LikeNet needs one range "
+                "of at least 1 and one number of channels for each level."
+            )
+        self.stride = self.minimum_size = 2 ** (len(ranges) - 1)
+        fine_to_coarse = channels[::-1]
+        self.features = nn.ModuleList(
+            nn.Sequential(conv(inputs, outputs, stride=1 if level == 0 else 2), conv(outputs, outputs))
+            for level, (inputs, outputs) in enumerate(zip([3, *fine_to_coarse], fine_to_coarse, strict=False))
+        )
+        self.branches = nn.ModuleList(Branches(c, branch_channels, r) for c, r in zip(channels, ranges, strict=True))
+
+    def forward(self, image1: Tensor, image2: Tensor) -> list[FlowEstimate]:
+        """Flow from image1 to image2, (B, 3, H, W) each, of every level, coarsest first; the last one at their size."""
+        pairs = [features.chunk(2) for features in self._features(image1, image2)]
+        return list(self._decode([one for one, _ in pairs], [other for _, other in pairs]))
+
+    def both(self, image1: Tensor, image2: Tensor) -> tuple[list[FlowEstimate], list[FlowEstimate]]:
+        """Forward and backward flow in one batch; the features of each image are computed once."""
+        features = self._features(image1, image2)
+        joint = self._decode(features, [f.roll(len(image1), dims=0) for f in features])
+        forward, backward = zip(*(split(estimate) for estimate in joint), strict=True)
+        return list(forward), list(backward)
+
+    def _features(self, image1: Tensor, image2: Tensor) -> list[Tensor]:
+        """Features of both images along the batch, coarse to fine."""
+        check_pair(image1, image2, stride=self.stride, network="LikeNet")
+        features = [2 * torch.cat([image1, image2]) - 1]
+        for level in self.features:
+            features.append(level(features[-1]))
+        return features[:0:-1]
+
+    def _decode(self, features1: list[Tensor], features2: list[Tensor]) -> list[LikelihoodEstimate]:
+        estimates: list[LikelihoodEstimate] = []
+        for f1, f2, branches in zip(features1, features2, self.branches, strict=True):
+            if estimates:
+                start = resize_flow(estimates[-1].raw, (f1.shape[-2], f1.shape[-1]))
+                f2 = warp(f2, start)
+            else:  # float32 throughout: half precision cannot hold sub-pixel positions
+                start = torch.zeros_like(f1[:, :2], dtype=torch.promote_types(f1.dtype, torch.float32))
+            likelihood, displacement = expectation(branches(f1, f2))
+            raw = start + displacement
+            estimates.append(LikelihoodEstimate(raw, raw, likelihood=likelihood, start=start))
+        return estimates
+
+
+@float32_island
+def expectation(scores: Tensor) -> tuple[Tensor, Tensor]:
+    """Scores (B, (2r + 1)^2, h, w) to likelihoods and to the expected displacement (B, 2, h, w), pixels.
+
+    >>> expectation(torch.zeros(1, 9, 1, 1))[1].flatten().tolist()
+    [0.0, 0.0]
+    """
+    likelihood = F.softmax(scores, dim=1)
+    search_range = (round(scores.shape[1] ** 0.5) - 1) // 2
+    return likelihood, torch.einsum("bkhw,kc->bchw", likelihood, window_offsets(search_range, like=likelihood))
+
+
+def split(joint: LikelihoodEstimate) -> tuple[LikelihoodEstimate, LikelihoodEstimate]:
+    """The halves of a batch."""
+    parts = [tensor.chunk(2) for tensor in (joint.raw, joint.flow, joint.likelihood, joint.start)]
+    first, second = (
+        LikelihoodEstimate(raw, flow, likelihood=likelihood, start=start)
+        for raw, flow, likelihood, start in zip(*parts, strict=True)
+    )
+    return first, second

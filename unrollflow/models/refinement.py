@@ -1,0 +1,89 @@
+"""The half of every FlowNet that leads from coarse features to fine flow."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from unrollflow.contracts import FlowEstimate
+from unrollflow.models.pwclite import LEAK, OUTPUT_FACTOR, flow_head
+from unrollflow.ops.precision import float32_island
+from unrollflow.ops.resize import resize_flow
+
+
+class Refinement(nn.Module):
+    """Flow of the coarsest features, then, a level at a time, of twice the size.
+
+    A level sees the encoder's features of its size, the features before it, enlarged by a transposed convolution, and
+    the flow before it, enlarged by another one.
+
+    Args:
+        coarsest: channels of the coarsest features.
+        skips: channels of the encoder's features at each finer level, coarse to fine.
+        channels: of the enlarged features at each finer level.
+        smooth: a linear 3x3 convolution before each finer level's flow (FlowNet 2.0's small-displacement network).
+        flow_bias: whether the convolutions that enlarge the flow have a bias.
+        head_scale: factor on the initial weights of the flow heads.
+
+    Source: Dosovitskiy et al., FlowNet, ICCV 2015, Fig. 3; Ilg et al., FlowNet 2.0, CVPR 2017, supplement.
+    """
+
+    def __init__(
+        self,
+        coarsest: int,
+        skips: Sequence[int],
+        channels: Sequence[int],
+        *,
+        smooth: bool,
+        flow_bias: bool,
+        head_scale: float,
+    ) -> None:
+        super().__init__()
+        levels = [coarsest, *(skip + new + 2 for skip, new in zip(skips, channels, strict=True))]
+        seen = [coarsest, *(channels if smooth else levels[1:])]
+        self.enlarge = nn.ModuleList(
+            nn.Sequential(nn.ConvTranspose2d(i, o, 4, stride=2, padding=1), nn.LeakyReLU(LEAK, inplace=True))
+            for i, o in zip(levels, channels, strict=False)
+        )
+        self.enlarge_flow = nn.ModuleList(
+            nn.ConvTranspose2d(2, 2, 4, stride=2, padding=1, bias=flow_bias) for _ in channels
+        )
+        self.smooth = nn.ModuleList(
+            nn.Conv2d(i, o, 3, padding=1) if smooth else nn.Identity()
+            for i, o in zip(levels[1:], channels, strict=True)
+        )
+        self.heads = nn.ModuleList(flow_head(c, head_scale) for c in seen)
+
+    def forward(self, features: list[Tensor]) -> list[Tensor]:
+        """Features (B, c, h, w), coarse to fine, each twice the size of the one before, to outputs (B, 2, h, w)."""
+        x = features[0]
+        outputs = [precise(self.heads[0], x)]
+        for skip, enlarge, enlarge_flow, smooth, head in zip(
+            features[1:], self.enlarge, self.enlarge_flow, self.smooth, list(self.heads)[1:], strict=True
+        ):
+            x = torch.cat([skip, enlarge(x), precise(enlarge_flow, outputs[-1]).to(skip.dtype)], dim=1)
+            outputs.append(precise(head, smooth(x)))
+        return outputs
+
+
+@float32_island
+def precise(layer: nn.Module, x: Tensor) -> Tensor:
+    """A layer's output outside autocast: bfloat16 would hold a flow of 64 pixels in steps of a quarter."""
+    output: Tensor = layer(x)
+    return output
+
+
+def quarter_estimates(outputs: list[Tensor], *, scale: float) -> list[FlowEstimate]:
+    """Outputs (B, 2, h, w) at 1/2^n .. 1/4 of the image, coarse to fine, as estimates.
+
+    Args:
+        outputs: in units of `scale` pixels of the image, at every level (so that a level need not rescale the one
+            before it).
+        scale: see there.
+    """
+    estimates = []
+    for level, output in zip(range(len(outputs) + 1, 1, -1), outputs, strict=True):
+        raw = output * (scale / 2**level)
+        size = (OUTPUT_FACTOR * raw.shape[-2], OUTPUT_FACTOR * raw.shape[-1])
+        estimates.append(FlowEstimate(raw=raw, flow=resize_flow(raw, size)))
+    return estimates

@@ -1,0 +1,99 @@
+"""SPyNet: one small network for each level of an image pyramid, which adds what the warped frames still lack."""
+
+import torch
+from torch import Tensor, nn
+
+from unrollflow.contracts import FlowEstimate
+from unrollflow.models.pairs import both_orders, check_pair, halves
+from unrollflow.models.pwclite import flow_head
+from unrollflow.ops.resize import resize_flow, resize_image
+from unrollflow.ops.warp import warp
+
+MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of ImageNet's colours, R, G and B in [0, 1]."""
+
+
+class LevelNetwork(nn.Sequential):
+    """Convolutions of one size with ReLU between them, from the two frames and the flow so far to what it lacks."""
+
+    def __init__(self, channels: list[int], kernel_size: int, head_scale: float) -> None:
+        layers: list[nn.Module] = []
+        for inputs, outputs in zip([8, *channels], channels, strict=False):
+            layers += [nn.Conv2d(inputs, outputs, kernel_size, padding=kernel_size // 2), nn.ReLU(inplace=True)]
+        super().__init__(*layers, flow_head(channels[-1], head_scale, kernel_size=kernel_size))
+
+
+class SPyNet(nn.Module):
+    """Residual flow at each level of an image pyramid, from the second frame warped by the levels before.
+
+    The defaults are the published network, 1,200,250 parameters. Published is training level by level:
+    `trained_level` 0, then 1, ..., each in a run of its own that starts from the one before (`--model.init_weights
+    last.ckpt`). Here, unlike there, a level starts from weights of its own and not from a copy of the level before.
+    (On Sintel the paper runs the last network twice, on a sixth level; that is not built in.)
+
+    Args:
+        levels: of the pyramid; the coarsest has 1 / 2^(levels - 1) of the image's size.
+        channels: inside each level's network.
+        kernel_size: of its convolutions, odd.
+        trained_level: the one level, from 0, the coarsest, that is trained: those before are frozen, those after not
+            computed, and the flow is the level's own, enlarged. None: all are trained together.
+        head_scale: factor on the initial weights of each level's last layer; small values start near zero flow.
+
+    Raises:
+        ValueError: for sizes that cannot be built, or images that are no multiple of `stride`.
+
+    Source: Ranjan and Black, Optical Flow Estimation using a Spatial Pyramid Network, CVPR 2017, section 3; frames
+        are shrunk by means of 2x2 pixels, flow is enlarged with aligned corners, as in sniklaus/pytorch-spynet.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(
+        self,
+        *,
+        levels: int = 5,
+        channels: list[int] | None = None,
+        kernel_size: int = 7,
+        trained_level: int | None = None,
+        head_scale: float = 1.0,
+    ) -> None:
+        super().__init__()
+        last = levels - 1 if trained_level is None else trained_level
+        if levels < 1 or not 0 <= last < levels or kernel_size % 2 == 0:
+            raise ValueError(
+                f"levels={levels}, trained_level={trained_level}, kernel_size={kernel_size}: SPyNet needs at least one "
+                "level, one of them (from 0) to train or None for all, and odd kernels."
+            )
+        self.last = last
+        self.stride = self.minimum_size = 2 ** (levels - 1)
+        self.networks = nn.ModuleList(
+            LevelNetwork(channels or [32, 64, 32, 16], kernel_size, head_scale) for _ in range(levels)
+        )
+        for level, network in enumerate(self.networks):
+            network.requires_grad_(trained_level in (None, level))
+        self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("deviation", torch.tensor(DEVIATION).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, image1: Tensor, image2: Tensor) -> list[FlowEstimate]:
+        """Flow from image1 to image2, (B, 3, H, W) each, of every level, coarsest first; the last one at their size."""
+        check_pair(image1, image2, stride=self.stride, network="SPyNet")
+        image1, image2 = ((image - self.mean) / self.deviation for image in (image1, image2))
+        height, width = image1.shape[-2:]
+        estimates: list[FlowEstimate] = []
+        for level, network in enumerate(list(self.networks)[: self.last + 1]):
+            factor = 2 ** (len(self.networks) - 1 - level)
+            size = (height // factor, width // factor)
+            frame1, frame2 = resize_image(image1, size), resize_image(image2, size)
+            if estimates:
+                flow = resize_flow(estimates[-1].raw, size)
+                frame2 = warp(frame2, flow)
+            else:  # float32 throughout: half precision cannot hold sub-pixel positions
+                flow = torch.zeros_like(frame1[:, :2], dtype=torch.promote_types(frame1.dtype, torch.float32))
+            raw = flow + network(torch.cat([frame1, frame2, flow], dim=1))
+            estimates.append(FlowEstimate(raw=raw, flow=raw))
+        return [*estimates[:-1], FlowEstimate(estimates[-1].raw, resize_flow(estimates[-1].raw, (height, width)))]
+
+    def both(self, image1: Tensor, image2: Tensor) -> tuple[list[FlowEstimate], list[FlowEstimate]]:
+        """Forward and backward flow in one batch; no features are of one image alone."""
+        return halves(self(*both_orders(image1, image2)))
