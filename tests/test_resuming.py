@@ -46,7 +46,7 @@ def logger(folder: Path, name: str | None = "flow", version: str | None = None) 
 def test_only_a_logger_of_the_same_folder_goes_on(tmp_path: Path) -> None:
     run = tmp_path / "flow" / "version_2"
     loggers = [logger(tmp_path), logger(tmp_path / "other"), logger(tmp_path, None), logger(tmp_path, version="mine")]
-    assert continue_version(loggers, run) == [loggers[0].init_args]
+    assert continue_version(loggers, run) == [0]
     assert [entry.init_args.version for entry in loggers] == ["version_2", None, None, "mine"]
     assert not continue_version([True, logger(tmp_path / "other")], run)
 

@@ -62,7 +62,7 @@ class FlowCLI(LightningCLI):
 
     def __init__(self, *args: Any, trusted: Sequence[str] = (), **kwargs: Any) -> None:
         self.trusted = trusted  # before the parent's constructor, which runs everything
-        self.continued: tuple[Path, int, list[Any]] | None = None
+        self.continued: tuple[Path, int, list[int]] | None = None
         super().__init__(*args, **kwargs)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -107,7 +107,7 @@ class FlowCLI(LightningCLI):
         """Go on in the run's directory, where the checkpoint is the end of a run."""
         loggers = self.config["fit"]["trainer"]["logger"]
         run = run_that_ended_at(path)
-        changed = continue_version(loggers if isinstance(loggers, list) else [loggers], run) if run else []
+        changed = continue_version(as_list(loggers), run) if run else []
         if run and changed:
             self.continued = run, step, changed
             self.save_config_kwargs["overwrite"] = True
@@ -120,13 +120,23 @@ class FlowCLI(LightningCLI):
             self.model.save_hyperparameters(config | {"_instantiator": INSTANTIATOR}, logger=False)
         if self.continued is not None:
             run, step, changed = self.continued
-            for arguments in changed:
-                arguments["version"] = None  # the saved configuration would send every later command there
+            saved = next(c.config for c in self.trainer.callbacks if isinstance(c, SaveRunConfig))
+            for place in changed:  # the saved configuration would send every later command there
+                as_list(saved["trainer"]["logger"])[place].init_args["version"] = None
             keep_configuration(run, step)
             remove_unfinished(run)
             for logger in self.trainer.loggers:
                 if isinstance(logger, CSVLogger):
                     keep_figures(logger, step)
+
+
+def as_list(loggers: Any) -> list[Any]:
+    """One logger of a configuration, or several, as a list.
+
+    >>> as_list(True), as_list([1, 2])
+    ([True], [1, 2])
+    """
+    return loggers if isinstance(loggers, list) else [loggers]
 
 
 def model_config(cli: LightningCLI, subcommand: str) -> dict[str, Any]:

@@ -32,7 +32,7 @@ def run_that_ended_at(checkpoint: Path) -> Path | None:
     return folder.parent if newest.name == checkpoint.name else None
 
 
-def continue_version(loggers: list[Any], run: Path) -> list[Any]:
+def continue_version(loggers: list[Any], run: Path) -> list[int]:
     """Give loggers that would begin a version beside a run's directory that run's own.
 
     Args:
@@ -40,16 +40,16 @@ def continue_version(loggers: list[Any], run: Path) -> list[Any]:
         run: directory such as runs/flow/version_3.
 
     Returns:
-        `init_args` of those loggers.
+        places of those loggers in the list.
     """
     found = []
-    for logger in loggers:
+    for place, logger in enumerate(loggers):
         arguments = getattr(logger, "init_args", {})
         if arguments.get("version", "") is None and isinstance(arguments.get("name"), str):
             beside = Path(arguments.get("save_dir") or "") / arguments["name"]
             if beside.resolve() == run.resolve().parent:
                 arguments["version"] = run.name
-                found.append(arguments)
+                found.append(place)
     return found
 
 
