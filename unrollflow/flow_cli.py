@@ -120,7 +120,8 @@ class FlowCLI(LightningCLI):
             self.model.save_hyperparameters(config | {"_instantiator": INSTANTIATOR}, logger=False)
         if self.continued is not None:
             run, step, changed = self.continued
-            saved = next(c.config for c in self.trainer.callbacks if isinstance(c, SaveRunConfig))
+            callbacks = self.trainer.callbacks  # type: ignore[attr-defined]  # which a part of the trainer sets
+            saved = next(callback.config for callback in callbacks if isinstance(callback, SaveRunConfig))
             for place in changed:  # the saved configuration would send every later command there
                 as_list(saved["trainer"]["logger"])[place].init_args["version"] = None
             keep_configuration(run, step)
