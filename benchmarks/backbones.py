@@ -73,9 +73,9 @@ def sized(*, atom: str, height: int, width: int, repeats: int) -> Results:
     net = network(atom)
     pair = torch.rand(2, 1, 3, *size).unbind()
     (milliseconds,) = in_turn([lambda: by_network(net)(*pair)], repeats=repeats)
-    images = [pad_to_multiple(image, net.stride).to("meta") for image in pair]
+    images = [pad_to_multiple(image, net.stride) for image in pair]
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        net.to("meta")(*images)
+        net(*images)
     return {
         "parameters": sum(p.numel() for p in net.parameters()),
         "gflop": counter.get_total_flops() / 1e9,
