@@ -126,8 +126,10 @@ class LikeNet(nn.Module):
 def expectation(scores: Tensor) -> tuple[Tensor, Tensor]:
     """Scores (B, (2r + 1)^2, h, w) to likelihoods and to the expected displacement (B, 2, h, w), pixels.
 
-    >>> expectation(torch.zeros(1, 9, 1, 1))[1].flatten().tolist()
-    [0.0, 0.0]
+    >>> certain = torch.zeros(1, 9, 1, 1)
+    >>> certain[0, 5] = 100.0  # of (2r + 1)^2 = 9 displacements the one to the right
+    >>> expectation(certain)[1].flatten().tolist()
+    [1.0, 0.0]
     """
     likelihood = F.softmax(scores, dim=1)
     search_range = (round(scores.shape[1] ** 0.5) - 1) // 2
