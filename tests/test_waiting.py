@@ -118,7 +118,12 @@ def test_no_step_of_a_small_network_makes_a_gpu_wait(name: str, side: int) -> No
 
 @pytest.mark.parametrize(
     ("name", "objective"),
-    [("flownetc", "plain"), ("flownet2", "plain"), ("spynet", "plain"), ("likenet", "likelihood")],
+    [
+        ("flownetc", "plain"),
+        pytest.param("flownet2", "plain", marks=pytest.mark.slow),
+        ("spynet", "plain"),
+        ("likenet", "likelihood"),
+    ],
 )
 def test_no_step_of_a_classic_network_makes_a_gpu_wait(name: str, objective: str) -> None:
     atoms = {"backbone": f"{name}_small", "objective": objective}

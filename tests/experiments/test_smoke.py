@@ -9,7 +9,7 @@ import experiments
 NAMES = sorted(path.stem for path in Path(experiments.__file__).parent.glob("[0-9][0-9]_*.py"))
 
 
-LONG = frozenset({"04_flow_ablation", "06_released_mixture"})
+LONG = frozenset({"04_flow_ablation", "05_gradients", "06_released_mixture", "09_curriculum"})
 """Smoke runs of several seconds: with the slow tests."""
 
 

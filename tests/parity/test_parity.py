@@ -36,8 +36,8 @@ def test_parity_fixtures_are_absent() -> None:
     pytest.skip(f"no parity fixtures in {PARITY_DIR}; name their folder with UNROLLFLOW_PARITY_DIR")
 
 
-LONG = frozenset({"06_raft.npz"})
-"""Of the full-size RAFT, many seconds: with the slow tests."""
+LONG = frozenset({"05_pwclite_reduce.npz", "06_raft.npz", "07_unflow_loss.npz"})
+"""Of full size, many seconds: with the slow tests."""
 
 
 @pytest.mark.parametrize(
