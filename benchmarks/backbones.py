@@ -144,7 +144,7 @@ def measured(model: UnsupervisedFlow, data: FlowDataModule) -> tuple[float, floa
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and train what is missing, and write the table."""
     options = parser().parse_args(arguments)
-    size = {"height": 64, "width": 64, "repeats": 1} if options.short else FULL_SIZE
+    size = {"height": 128, "width": 128, "repeats": 1} if options.short else FULL_SIZE
     budget = {"steps": 2 if options.short else options.steps, "images": 2 if options.short else IMAGES, "seed": 0}
     networks = [{"atom": full, **size} for full, _ in NETWORKS.values()]
     trainings = [{"atom": atom, "objective": OBJECTIVES.get(atom, "plain"), **budget} for _, atom in NETWORKS.values()]

@@ -323,6 +323,7 @@ def test_shipped_files_are_found_by_name_in_any_folder(tmp_path: Path, monkeypat
     assert shipped_config("nowhere.yaml") == "nowhere.yaml"
 
 
+@pytest.mark.slow
 def test_the_module_is_the_command() -> None:
     shown = subprocess.run([sys.executable, "-m", "unrollflow", "--help"], capture_output=True, text=True, check=True)
     for subcommand in ("fit", "validate", "test", "predict"):

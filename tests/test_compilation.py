@@ -60,7 +60,11 @@ def value_and_gradients(function: Callable[..., Any], arguments: tuple[Tensor, .
     return [*outputs, *torch.autograd.grad(total, inputs, allow_unused=True, materialize_grads=True)]
 
 
-@pytest.mark.parametrize("name", OPERATIONS)
+LONG = frozenset({"census", "image_gradient"})
+"""Of long graphs: with the slow tests."""
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in OPERATIONS])
 def test_an_operation_is_one_graph_of_the_same_values_and_gradients(name: str) -> None:
     torch.compiler.reset()
     function, arguments = OPERATIONS[name]

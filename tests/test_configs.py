@@ -121,7 +121,8 @@ def test_every_smoothness_term_has_an_atom() -> None:
 LONG = frozenset(
     {"moving_layers_gpu", "raft", "raft_convex", "arflow_kitti", "unrolled_kitti"}
     | {"raft_chairs", "raft_kitti", "raft_sintel", "smurf", "affine", "arflow_sintel"}
-    | {"flownets", "flownetc", "flownet2", "spynet", "likenet"}
+    | {"flownets", "flownetc", "flownet2", "spynet", "likenet", "flownet2_small", "spynet_small"}
+    | {"raft_moving_layers", "overfit", "brief"}
 )
 """Files whose one step takes many seconds: CI runs them with the slow tests."""
 
@@ -165,7 +166,7 @@ def test_each_atom_takes_the_place_of_the_quickstarts(path: Path) -> None:
     step(model, frames(side=side(path)))
 
 
-@pytest.mark.parametrize("path", sorted((CONFIGS / "backbone").glob("*_small.yaml")), ids=identify)
+@steps_of(sorted((CONFIGS / "backbone").glob("*_small.yaml")))
 def test_each_small_network_steps_in_bfloat16(path: Path) -> None:
     model = build_model(QUICKSTART, **{"backbone": path})
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -333,6 +334,7 @@ def test_gpu_trainer_steps_on_the_cpu_in_its_precision(tmp_path: Path) -> None:
     run_one_step(tmp_path, QUICKSTART, *trainer, *ON_A_CPU)
 
 
+@pytest.mark.slow
 def test_telemetry_is_added_to_the_trainers_callbacks(tmp_path: Path) -> None:
     run_one_step(tmp_path, QUICKSTART, "--config", str(CONFIGS / "callbacks" / "telemetry.yaml"))
     run = tmp_path / "flow" / "version_0"
@@ -349,6 +351,6 @@ def test_every_trainer_warns_of_a_collapse(path: Path) -> None:
     assert guard["init_args"]["stop"] is False
 
 
-@pytest.mark.parametrize("path", sorted((CONFIGS / "debug").glob("*.yaml")), ids=identify)
+@steps_of(sorted((CONFIGS / "debug").glob("*.yaml")))
 def test_overlay_wins_over_the_experiment(path: Path, tmp_path: Path) -> None:
     run_one_step(tmp_path, QUICKSTART, "--config", str(path))

@@ -111,7 +111,9 @@ def train(model: UnsupervisedFlow, batch: FlowSample) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize(("name", "side"), [("quickstart", 64), ("raft_moving_layers", 128)])
+@pytest.mark.parametrize(
+    ("name", "side"), [("quickstart", 64), pytest.param("raft_moving_layers", 128, marks=pytest.mark.slow)]
+)
 def test_no_step_of_a_small_network_makes_a_gpu_wait(name: str, side: int) -> None:
     assert train(build_model(EXPERIMENT / f"{name}.yaml"), frames(side)) == []
 

@@ -183,6 +183,7 @@ def test_clips_that_do_not_fit_are_counted(root: Path, capsys: pytest.CaptureFix
     assert "2 clips that did not fit, the ends of 0." in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_what_a_killed_process_left_is_not_believed(root: Path, cache: Path) -> None:
     (cache / f"{UNFINISHED}old").mkdir(parents=True)
     os.utime(cache / f"{UNFINISHED}old", (1, 1))
@@ -228,6 +229,7 @@ def test_bad_arguments_are_named(root: Path, options: dict[str, Any], message: s
         footage(root / "frames", **options)
 
 
+@pytest.mark.slow
 def test_a_cache_within_the_footage_is_no_footage(root: Path) -> None:
     for _ in range(2):
         assert len(Footage(root=root, cache=root / "cache").clips) == 4
