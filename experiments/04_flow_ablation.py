@@ -6,15 +6,15 @@ released code changes operator, resolution, edge weights, order and learning rat
 data, photometric loss, visibility, optimizer, steps, ramp, operator (forward differences of first order), resolution (a
 quarter) and edge weights are the same; the penalty alone differs.
 
-Command: make reproduce EXP=04, which trains one stated cell of the grid again (4 minutes) and compares it with the
+Command: make reproduce EXP=04, which trains one stated cell of the grid again (2 minutes) and compares it with the
 committed row. FULL=1 make reproduce EXP=04 runs the whole grid, and goes on where it was left.
 
-Hours on two quiet CPU cores, one process each, estimated before the first run from 0.14 s a step: 54 trials of 1200
-steps of 4 pairs, 3.2 minutes each, 1.5 hours; 20 finals of 4000 steps, 10.5 minutes each, 1.8 hours.
+Hours on two quiet CPU cores, one process each, estimated before the first run from 0.1 s a step: 50 trials of 900
+steps of 4 pairs, 1.6 minutes each, 0.7 hours; 20 finals of 2200 steps, 3.8 minutes each, 0.6 hours.
 
 Protocol:
 - Families: hard (total variation, Charbonnier, Huber) and unrolled (T = 1, 4; detached or not; with and without the
-  t = 0 term) get 24 trials each, seed 0: 16 fixed ones, then two rounds of four beside the best so far, drawn by the
+  t = 0 term) get 22 trials each, seed 0: 16 fixed ones, then two rounds of three beside the best so far, drawn by the
   same law. `none` and `supervised` (end-point error on the ground truth) get three learning rates each.
 - Every weight ramps up over the first half of a training. A weight is in total variation's unit (flow_training).
 - One finalist a family, see flow_search.finalist; then five other seeds on test data that nothing before has seen.

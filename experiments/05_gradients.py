@@ -4,8 +4,8 @@
 Question: along a training run, the smoothness gradient in the network's weights on consecutive batches: its cosine, its
 norm, and the share of weights whose sign flips, for each term.
 
-Command: make reproduce EXP=05. CPU minutes on a quiet machine, estimated from smoke runs: about 20; it goes on where it
-was left.
+Command: make reproduce EXP=05. Minutes on two quiet CPU cores, one process each: about 7, estimated from smoke runs; it
+goes on where it was left.
 
 Held equal: every term is measured at the same weights and on the same batches, along trainings of the small PWC-Lite
 on MovingLayers (that of experiment 04) which something drives: no smoothness, total variation, or the unrolled term in
@@ -14,6 +14,7 @@ before its step. Thresholds, epsilon and delta are 0.3 pixels per pixel (Charbon
 """
 
 import argparse
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -156,7 +157,8 @@ def main(*, smoke: bool = False, folder: Path = RESULTS / "05_gradients") -> Non
     StoredLayers(split="train", length=size["samples"])
     drivers, seeds = (("unrolled",), (1,)) if smoke else (tuple(DRIVERS), (1, 2, 3))
     cells = [{"driver": driver, "seed": seed, **size} for seed in seeds for driver in drivers]
-    write_report(folder, run_grid(cells, watch, folder / "rows.jsonl", about="trainings"))
+    processes = 1 if smoke else os.cpu_count() or 1
+    write_report(folder, run_grid(cells, watch, folder / "rows.jsonl", processes=processes, about="trainings"))
 
 
 if __name__ == "__main__":

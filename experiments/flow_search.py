@@ -34,15 +34,15 @@ class Protocol(NamedTuple):
         points: of a final's learning curve.
     """
 
-    search_steps: int = 1200
-    final_steps: int = 4000
+    search_steps: int = 900
+    final_steps: int = 2200
     samples: int = 4000
     images: int = 128
     test_images: int = 256
     seeds: tuple[int, ...] = (1, 2, 3, 4, 5)
     starts: int = 16
     rounds: int = 2
-    refinements: int = 4
+    refinements: int = 3
     rates: tuple[float, ...] = (RATE / 2, RATE, 2 * RATE)
     points: int = 16
 
