@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.grid import Row, Settings, Value
+from experiments.grid import Row, Settings, Value, significant
 
 FAMILY = {
     "none": "none", "tv": "hard", "charbonnier": "hard", "huber": "hard", "unrolled": "unrolled",
@@ -89,17 +89,7 @@ def refined(best: Settings, number: int) -> Settings:
     """A trial beside the best one: weight, scale and learning rate times random factors; `number` decides them."""
     generator = np.random.default_rng(number)
     factors = {name: spread ** generator.uniform(-1, 1) for name, spread in SPREAD.items()}
-    # three digits, so that the settings read from disk are those that are written
     return best | {name: significant(best[name] * factor) for name, factor in factors.items() if name in best}
-
-
-def significant(value: float) -> float:
-    """Three significant digits.
-
-    >>> significant(0.0123456)
-    0.0123
-    """
-    return float(f"{value:.3g}")
 
 
 def search_rows(rows: Sequence[Row], family: str) -> list[Row]:

@@ -57,6 +57,15 @@ def identity(settings: Settings) -> str:
     return json.dumps(settings, sort_keys=True)
 
 
+def significant(value: float) -> float:
+    """A setting of three significant digits: what a person can repeat, and what is read back as it was written.
+
+    >>> significant(0.0123456)
+    0.0123
+    """
+    return float(f"{value:.3g}")
+
+
 def read_rows(store: Path) -> list[Row]:
     """What has been finished; a last line without its end is of a run that was killed as it was noted."""
     if not store.is_file():

@@ -1,11 +1,12 @@
 """The penalties that the experiments on signals and photographs compare, all in total variation's unit."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import torch
 from torch import Tensor
 
+from experiments.grid import Row, Value, significant
 from unrollflow.losses.smoothness import hard_penalty
 from unrollflow.ops import unrolled_cost
 
@@ -75,3 +76,33 @@ def trials(name: str, weights: Sequence[float], scales: Sequence[float]) -> tupl
         return torch.logspace(float(ends[0]), float(ends[1]), count), torch.ones(count)
     grid = torch.cartesian_prod(torch.tensor(weights), torch.tensor(scales))
     return grid[:, 0], grid[:, 1]
+
+
+def beside(name: str, best: Mapping[str, float]) -> list[dict[str, Value]]:
+    """Penalty, weight and scale of the 4 settings around the best one: what a network is tried with.
+
+    >>> beside("tv", {"weight": 1.0, "scale": 1.0})[0]
+    {'penalty': 'tv', 'weight': 0.7, 'scale': 1.0}
+    """
+    weights, scales = trials(name, [best["weight"] * f for f in (0.7, 1.4)], [best["scale"] * f for f in (0.5, 2.0)])
+    return [
+        {"penalty": name, "weight": significant(weight), "scale": significant(scale)}
+        for weight, scale in zip(weights.tolist(), scales.tolist(), strict=True)
+    ]
+
+
+def final_cells(
+    tried: Sequence[Row], better: Callable[[Row], float], *, split: Value, seeds: Sequence[int]
+) -> list[dict[str, Value]]:
+    """Of each penalty the settings of its best trial, with other seeds on another split.
+
+    Args:
+        tried: trials of all penalties.
+        better: a row to its worth, the greater the better.
+        split, seeds: of the finals.
+    """
+    best: dict[str, Row] = {}
+    for row in tried:
+        name = row["settings"]["penalty"]
+        best[name] = max(best.get(name, row), row, key=better)
+    return [row["settings"] | {"seed": seed, "split": split} for row in best.values() for seed in seeds]

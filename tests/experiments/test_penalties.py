@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from experiments.denoiser import Denoiser, unsupervised_energy
-from experiments.penalties import COMPARED, HARD, PENALTIES, scaled, trials, unrolled_name
+from experiments.penalties import COMPARED, HARD, PENALTIES, final_cells, scaled, trials, unrolled_name
 from experiments.signals import JUMPS, LENGTH, SMALLEST_JUMP, clean_signals, descend, exact_energies, jumps_found
 from unrollflow import unrolled_cost
 
@@ -67,3 +67,15 @@ def test_energy_of_a_step_by_hand() -> None:
     x = torch.tensor([[0.0, 2.0], [0.0, 2.0]]).view(1, 1, 2, 2)
     # (4 + 4) / 2 of the data and 0.5 times two jumps of 2, over four pixels
     assert unsupervised_energy(x, noisy, HARD["tv"], weight=0.5, scale=1.0).item() == pytest.approx((4 + 2) / 4)
+
+
+def test_finals_take_each_penalty_s_best_trial_to_other_seeds() -> None:
+    tried = [
+        {"settings": {"penalty": name, "weight": weight, "seed": 0, "split": "tuning"}, "results": {"worth": worth}}
+        for name, weight, worth in (("tv", 1.0, 3.0), ("tv", 2.0, 5.0), ("huber", 1.0, 4.0), ("huber", 2.0, 2.0))
+    ]
+    cells = final_cells(tried, lambda row: row["results"]["worth"], split="test", seeds=(1, 2))
+    assert [(cell["penalty"], cell["weight"], cell["seed"]) for cell in cells] == [
+        ("tv", 2.0, 1), ("tv", 2.0, 2), ("huber", 1.0, 1), ("huber", 1.0, 2),
+    ]  # fmt: skip
+    assert {cell["split"] for cell in cells} == {"test"}
