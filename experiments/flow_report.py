@@ -8,19 +8,16 @@ import numpy as np
 
 from experiments.flow_figure import draw
 from experiments.flow_finals import compared, final_rows, mean, steps_to
-from experiments.flow_search import RIVALS, error, search_rows
+from experiments.flow_search import FINALISTS, RIVALS, TOLERATED, error, search_rows
 from experiments.grid import Row
 from experiments.results import write_table
 from unrollflow.measures import UNLABELLED
 from unrollflow.selection import rank_correlations
 
-ARMS = ("none", *RIVALS, "supervised")
 COLUMNS = {
     "epe": "EPE (px)", "epe_noc": "visible (px)", "epe_occ": "occluded (px)",
     "epe_d0_5": "under 5 px from a boundary (px)", "epe_d10_60": "10 px or more from one (px)",
 }  # fmt: skip
-TOLERATED = 1.05
-"""EPE of all pixels against that without smoothness, up to which a term's weight counts as borne."""
 
 
 def write_report(folder: Path, rows: Sequence[Row]) -> None:
@@ -41,7 +38,7 @@ def write_finals(folder: Path, rows: Sequence[Row]) -> None:
         "95 % from (%)", "to (%)", "minutes (wall)",
     ]  # fmt: skip
     lines: list[list[str | int | float]] = []
-    for arm in ARMS:
+    for arm in FINALISTS:
         finals = final_rows(rows, arm)
         if not finals:
             continue
@@ -66,7 +63,7 @@ def write_finals(folder: Path, rows: Sequence[Row]) -> None:
 def write_search(folder: Path, rows: Sequence[Row]) -> None:
     """Every trial on validation data, family by family, the best for occluded pixels first."""
     lines: list[list[str | int | float]] = []
-    for family in ARMS:
+    for family in FINALISTS:
         for row in sorted(search_rows(rows, family), key=lambda row: error(row, "epe_occ")):
             settings, results = row["settings"], row["results"]["validation"]
             lines.append([

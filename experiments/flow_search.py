@@ -6,16 +6,21 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.grid import Row, Settings, Value, significant
+from experiments.grid import Row, Settings, Value, identity, significant
 
 FAMILY = {
     "none": "none", "tv": "hard", "charbonnier": "hard", "huber": "hard", "unrolled": "unrolled",
     "supervised": "supervised",
 }  # fmt: skip
 RIVALS = ("hard", "unrolled")
+FINALISTS = ("none", *RIVALS, "supervised")
 RATE = 1.4e-3
 SPREAD = {"weight": 4.0, "scale": 3.0, "learning_rate": 2.0}
 """A refining trial multiplies a setting of the best one by this to the power of a draw from -1 to 1."""
+
+TOLERATED = 1.05
+"""EPE of all pixels against the best without smoothness, up to which a trial is of use: the rates of `none` alone make
+a difference of 2.6 %."""
 
 
 class Protocol(NamedTuple):
@@ -27,6 +32,7 @@ class Protocol(NamedTuple):
         images: of validation.
         test_images: in the finals alone.
         seeds: of the finals; the search has seed 0.
+        supervised_seeds: of the finals of `supervised`.
         starts: trials of each rival family with fixed settings.
         rounds: of refinement.
         refinements: trials of each rival family in a round.
@@ -35,11 +41,12 @@ class Protocol(NamedTuple):
     """
 
     search_steps: int = 900
-    final_steps: int = 2200
+    final_steps: int = 3500
     samples: int = 4000
     images: int = 128
     test_images: int = 256
     seeds: tuple[int, ...] = (1, 2, 3, 4, 5)
+    supervised_seeds: tuple[int, ...] = (1,)
     starts: int = 16
     rounds: int = 2
     refinements: int = 3
@@ -51,10 +58,24 @@ class Protocol(NamedTuple):
         shared = {"seed": 0, "steps": self.search_steps, "samples": self.samples, "images": self.images, "points": 6}
         return {**settings, **shared}
 
-    def final(self, settings: Settings, seed: int) -> dict[str, Value]:
-        """A run of the finals with a trial's settings."""
-        longer = {"seed": seed, "steps": self.final_steps, "points": self.points, "test_images": self.test_images}
-        return {**settings, **longer}
+    def finals(self, rows: Sequence[Row]) -> list[dict[str, Value]]:
+        """The finals' runs: the settings of each family's finalist among the trials, seed by seed."""
+        longer = {"steps": self.final_steps, "points": self.points, "test_images": self.test_images}
+        chosen = {family: finalist(rows, family)["settings"] for family in FINALISTS}
+        return [
+            {**settings, **longer, "seed": seed}
+            for seed in self.seeds
+            for family, settings in chosen.items()
+            if family != "supervised" or seed in self.supervised_seeds
+        ]
+
+    def own(self, rows: Sequence[Row]) -> list[Row]:
+        """Rows of this protocol: a store may hold those of another, and of what were finalists before more trials."""
+        trials = [row for row in rows if row["settings"].get("steps") == self.search_steps and not is_final(row)]
+        if not all(search_rows(trials, family) for family in FINALISTS):
+            return trials
+        finals = {identity(cell) for cell in self.finals(trials)}
+        return trials + [row for row in rows if identity(row["settings"]) in finals]
 
 
 def reference_trials(protocol: Protocol, term: str) -> list[Settings]:
@@ -92,24 +113,33 @@ def refined(best: Settings, number: int) -> Settings:
     return best | {name: significant(best[name] * factor) for name, factor in factors.items() if name in best}
 
 
+def is_final(row: Row) -> bool:
+    """Whether a run was measured on test data."""
+    return bool(row["settings"].get("test_images"))
+
+
 def search_rows(rows: Sequence[Row], family: str) -> list[Row]:
     """Trials of a family among any rows."""
-    return [row for row in rows if FAMILY[row["settings"]["term"]] == family and not row["settings"].get("test_images")]
+    return [row for row in rows if FAMILY[row["settings"]["term"]] == family and not is_final(row)]
+
+
+def useful(rows: Sequence[Row], family: str) -> list[Row]:
+    """Trials of a family whose EPE of all pixels is within :data:`TOLERATED` of the best without smoothness."""
+    bound = TOLERATED * min((error(row, "epe") for row in search_rows(rows, "none")), default=math.inf)
+    return [row for row in search_rows(rows, family) if error(row, "epe") <= bound]
 
 
 def finalist(rows: Sequence[Row], family: str) -> Row:
     """The trial of a family that goes on, by validation data.
 
-    Of the rivals the lowest EPE of occluded pixels, the figure that the paper claims, among the trials whose EPE of
-    all pixels is no worse than that of the best run without smoothness: a term that helps occluded pixels by ruining
-    the rest is of no use. Where none is left, and of the references, the lowest EPE of all pixels.
+    The lowest EPE of occluded pixels, the figure that the paper claims, among the :func:`useful` trials: a term that
+    helps occluded pixels by ruining the rest is of no use. Where none is, and of `supervised`, the lowest EPE of all
+    pixels.
     """
-    trials = search_rows(rows, family)
-    bound = min((error(row, "epe") for row in search_rows(rows, "none")), default=math.inf)
-    useful = [row for row in trials if error(row, "epe") <= bound]
-    if family in RIVALS and useful:
-        return min(useful, key=lambda row: error(row, "epe_occ"))
-    return min(trials, key=lambda row: error(row, "epe"))
+    trials = [] if family == "supervised" else useful(rows, family)
+    if trials:
+        return min(trials, key=lambda row: error(row, "epe_occ"))
+    return min(search_rows(rows, family), key=lambda row: error(row, "epe"))
 
 
 def error(row: Row, measure: str) -> float:

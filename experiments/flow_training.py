@@ -33,6 +33,9 @@ ALL_VISIBLE_STEPS = 200
 
 CLIPPED_NORM = 1.0
 
+TEST_SEED = 4
+"""Of the test samples: experiments 06 and 09 measure on those of seed 0."""
+
 
 def train_flow(
     *,
@@ -83,7 +86,7 @@ def train_flow(
     results: dict[str, Any] = {"curve": curve, "validation": measured(model, validation)}
     if test_images:
         threshold = results["validation"]["boundary_threshold"]
-        test = StoredLayers(split="test", length=test_images)
+        test = StoredLayers(split="test", length=test_images, seed=TEST_SEED)
         results["test"] = measured(model, test, threshold=threshold, by_image=True)
     return results
 

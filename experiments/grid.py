@@ -4,9 +4,11 @@ import json
 import multiprocessing
 import os
 import platform
+import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ Results = Mapping[str, Any]
 """Of a run: figures, or lists of figures (curves), by name."""
 
 Row = dict[str, Any]
-"""`settings`, `results`, `seconds`, `torch` (its version) and `machine` of a finished run."""
+"""`settings`, `results`, `seconds`, `torch` (its version), `machine` and `commit` of a finished run."""
 
 
 def run_grid(
@@ -123,4 +125,15 @@ def timed(run: Callable[..., Results], cell: Settings) -> Row:
         "seconds": round(time.perf_counter() - start, 2),
         "torch": torch.__version__,
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "commit": commit(),
     }
+
+
+@lru_cache
+def commit() -> str:
+    """The checkout's commit, with "-dirty" after it where files differ from it; "unknown" outside of one."""
+    asked = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--exclude=*"]
+    try:
+        return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"

@@ -23,13 +23,14 @@ class StoredLayers(Dataset[FlowSample]):
     Args:
         split: "train", "validation" or "test"; they share neither random numbers nor photographs.
         length: how many samples.
-        folder: of the files, one for each split and length.
+        seed: of the samples; another one gives others of the same photographs.
+        folder: of the files, one for each split, length and seed.
     """
 
-    def __init__(self, *, split: Split, length: int, folder: Path = CACHE) -> None:
-        path = folder / f"{split}_{length}.pt"
+    def __init__(self, *, split: Split, length: int, seed: int = 0, folder: Path = CACHE) -> None:
+        path = folder / f"{split}_{length}_{seed}.pt"
         if not path.is_file():
-            store(path, split, length)
+            store(path, split, length, seed)
         self.split = split
         self.maps: dict[str, Tensor] = torch.load(path, mmap=True, weights_only=True)
 
@@ -50,10 +51,10 @@ class StoredLayers(Dataset[FlowSample]):
         )
 
 
-def store(path: Path, split: Split, length: int) -> None:
+def store(path: Path, split: Split, length: int, seed: int) -> None:
     """Draw samples and write them whole: a file that another process wrote meanwhile holds the same."""
     layers = MovingLayers(
-        split=split, length=length, size=SIZE, background_translation=3.0, foreground_translation=6.0,
+        split=split, length=length, seed=seed, size=SIZE, background_translation=3.0, foreground_translation=6.0,
         foreground_rotation=4.0,
     )  # fmt: skip
     samples = list(layers)
