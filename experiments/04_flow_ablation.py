@@ -10,7 +10,8 @@ Command: make reproduce EXP=04, which trains one stated cell of the grid again (
 committed row. FULL=1 make reproduce EXP=04 runs the whole grid, and goes on where it was left.
 
 Hours on two quiet CPU cores, one process each, estimated before the first run from 0.1 s a step: 50 trials of 900
-steps of 4 pairs, 1.6 minutes each, 0.7 hours; 16 finals of 3500 steps, 6 minutes each, 0.8 hours.
+steps of 4 pairs, 1.6 minutes each, 0.7 hours; 16 finals of 3500 steps, 6 minutes each, 0.8 hours; 11 runs with other
+weights, 0.2 hours.
 
 Protocol:
 - Families: hard (total variation, Charbonnier, Huber) and unrolled (T = 1, 4; detached or not; with and without the
@@ -23,6 +24,7 @@ Protocol:
 - Primary figure: change of the EPE of occluded pixels, unrolled against hard, the same seeds and images, with a
   bootstrap over both (95 %, Student's t for the few seeds). It counts only if hard is better than `none` and both are
   better than zero flow, of occluded pixels: else a term would win by holding the flow down.
+- Sensitivity: the finalists once more with a tenth to ten times their weights, as long as a trial.
 - Boundary F1: flow gradients over a threshold that validation data choose, within 2 px of true jumps of over 1 px.
 """
 
@@ -62,6 +64,7 @@ def run_protocol(protocol: Protocol, store: Path, processes: int) -> None:
         ]
         rows += run_grid(cells, train_flow, store, processes=processes, about=f"refinement {number + 1}")
     run_grid(protocol.finals(rows), train_flow, store, processes=processes, about="finals")
+    run_grid(protocol.scan(rows), train_flow, store, processes=processes, about="other weights")
 
 
 def verify(store: Path) -> None:

@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.flow_finals import compared, final_rows
-from experiments.flow_search import RIVALS, finalist, search_rows
+from experiments.flow_finals import compared, counts, final_rows
+from experiments.flow_search import RIVALS, finalist, scan_rows, search_rows
 from experiments.grid import Row
 
 matplotlib.use("Agg")  # a machine without a display draws, too
@@ -48,7 +48,7 @@ def draw_change(axes: Axes, rows: Sequence[Row]) -> None:
     runs = len(final_rows(rows, "hard"))
     axes.set(
         xlabel="pixels", ylabel="change of EPE against the hard finalist (%), test",
-        title=f"finals: 95 % over {runs} seeds and their images" if runs else "no finals yet",
+        title=f"finals: 95 % over {runs} seeds and their images\n{counts(rows)}" if runs else "no finals yet",
     )  # fmt: skip
     axes.legend(fontsize="small")
 
@@ -81,6 +81,9 @@ def draw_search(axes: Axes, rows: Sequence[Row], measure: str, label: str) -> No
             values = [row["results"]["validation"][measure] for row in trials]
             if trials:
                 axes.scatter(weights, values, marker=mark, color=COLOURS[family], label=term, alpha=0.7)
+        scan = [(row["settings"]["weight"], row["results"]["validation"][measure]) for row in scan_rows(rows, family)]
+        if scan:
+            axes.plot(*zip(*scan, strict=True), color=COLOURS[family], label=f"{family}: its finalist, other weights")
     none = search_rows(rows, "none")
     if none:
         best = finalist(rows, "none")["results"]["validation"]

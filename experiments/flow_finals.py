@@ -32,11 +32,24 @@ def by_image(rows: Sequence[Row], measure: str) -> NDArray[np.float64]:
 
 
 def steps_to(rows: Sequence[Row], family: str) -> str:
-    """Median over seeds of the steps after which a family's validation EPE is at the hard finals' last, or "never"."""
-    goal = mean([row["results"]["curve"]["epe"][-1] for row in final_rows(rows, "hard")])
-    steps = [first_at(row, goal) for row in final_rows(rows, family)]
-    median = float(np.median(steps))
-    return "never" if math.isinf(median) else f"{median:.0f}"
+    """Steps after which a family's validation EPE is at the hard final's last of the same seed: median, and range."""
+    goals = {row["settings"]["seed"]: row["results"]["curve"]["epe"][-1] for row in final_rows(rows, "hard")}
+    runs = [row for row in final_rows(rows, family) if row["settings"]["seed"] in goals]
+    steps = sorted(first_at(row, goals[row["settings"]["seed"]]) for row in runs)
+    texts = ["never" if math.isinf(value) else f"{value:.0f}" for value in (np.median(steps), steps[0], steps[-1])]
+    return f"{texts[0]} [{texts[1]}, {texts[2]}]"
+
+
+def counts(rows: Sequence[Row]) -> str:
+    """Whether the comparison of the finals counts, in words: hard better than `none`, both better than zero flow."""
+    occluded = {
+        family: mean([row["results"]["test"]["epe_occ"] for row in final_rows(rows, family)])
+        for family in ("none", "hard", "unrolled")
+    }
+    zero = final_rows(rows, "hard")[0]["results"]["test"]["zero_epe_occ"]
+    failed = [] if occluded["hard"] < occluded["none"] else ["hard is no better than none"]
+    failed += [f"{name} is no better than zero flow" for name in ("hard", "unrolled") if occluded[name] >= zero]
+    return "does not count: " + ", ".join(failed) if failed else "counts: hard beats none, both beat zero flow"
 
 
 def first_at(row: Row, goal: float) -> float:

@@ -8,7 +8,7 @@ import numpy as np
 
 from experiments.flow_figure import draw
 from experiments.flow_finals import compared, final_rows, mean, steps_to
-from experiments.flow_search import FINALISTS, RIVALS, TOLERATED, error, search_rows
+from experiments.flow_search import FINALISTS, RIVALS, error, finalist, scan_rows, search_rows, useful
 from experiments.grid import Row
 from experiments.results import write_table
 from unrollflow.measures import UNLABELLED
@@ -18,6 +18,8 @@ COLUMNS = {
     "epe": "EPE (px)", "epe_noc": "visible (px)", "epe_occ": "occluded (px)",
     "epe_d0_5": "under 5 px from a boundary (px)", "epe_d10_60": "10 px or more from one (px)",
 }  # fmt: skip
+HIGHER_IS_BETTER = ("visible_fraction", "motion")
+"""Of the figures without labels; of these a rank correlation near -1 is good, of the others one near 1."""
 
 
 def write_report(folder: Path, rows: Sequence[Row]) -> None:
@@ -34,8 +36,8 @@ def write_finals(folder: Path, rows: Sequence[Row]) -> None:
     """One line for each finalist, and zero flow; means over seeds, of images that no run has seen."""
     headings = [
         "term", "settings", "seeds", *COLUMNS.values(), "occluded, standard deviation over seeds (px)",
-        "boundary F1", "steps to the hard finalist's validation EPE", "change of occluded EPE against hard (%)",
-        "95 % from (%)", "to (%)", "minutes (wall)",
+        "boundary F1", "steps to the hard final's validation EPE of the seed (median, [range])",
+        "change of occluded EPE against hard (%)", "95 % from (%)", "to (%)", "minutes (wall)",
     ]  # fmt: skip
     lines: list[list[str | int | float]] = []
     for arm in FINALISTS:
@@ -64,35 +66,39 @@ def write_search(folder: Path, rows: Sequence[Row]) -> None:
     """Every trial on validation data, family by family, the best for occluded pixels first."""
     lines: list[list[str | int | float]] = []
     for family in FINALISTS:
+        within = useful(rows, family)
         for row in sorted(search_rows(rows, family), key=lambda row: error(row, "epe_occ")):
             settings, results = row["settings"], row["results"]["validation"]
             lines.append([
                 settings["term"], described(row), *(results[name] for name in COLUMNS), results["boundary_f1"],
-                row["seconds"] / 60,
+                "yes" if row in within else "no", row["seconds"] / 60,
             ])  # fmt: skip
-    write_table(folder, ["term", "settings", *COLUMNS.values(), "boundary F1", "minutes (wall)"], lines)
+    headings = ["term", "settings", *COLUMNS.values(), "boundary F1", "EPE within 5 % of none's best", "minutes (wall)"]
+    write_table(folder, headings, lines)
 
 
 def write_weights(folder: Path, rows: Sequence[Row]) -> None:
-    """How much weight each form of a term bears before the flow of all pixels gets worse than without smoothness."""
-    bound = min((error(row, "epe") for row in search_rows(rows, "none")), default=math.nan)
-    forms: dict[str, list[Row]] = {}
-    for row in (row for family in RIVALS for row in search_rows(rows, family)):
-        forms.setdefault(form(row), []).append(row)
-    lines: list[list[str | int | float]] = []
-    for name, trials in forms.items():
-        weights = sorted(row["settings"]["weight"] for row in trials)
-        borne = [row["settings"]["weight"] for row in trials if error(row, "epe") <= TOLERATED * bound]
-        best = min(trials, key=lambda row: error(row, "epe_occ"))
-        lines.append([
-            name, len(trials), f"{weights[0]:g} to {weights[-1]:g}", max(borne, default=math.nan),
-            best["settings"]["weight"], error(best, "epe"), error(best, "epe_occ"),
-        ])  # fmt: skip
+    """How far from its best weight each family still trains: its finalist with other weights, nothing else changed."""
+    none = scan_rows(rows, "none")
+    if not none:
+        return
+    lines: list[list[str | int | float]] = [["none", "", 0.0, *scanned(none[0], none[0])]]
+    for family in RIVALS:
+        best = finalist(rows, family)["settings"]["weight"]
+        for row in scan_rows(rows, family):
+            weight = row["settings"]["weight"]
+            lines.append([f"{family}: {form(row)}", f"{weight / best:.2g}", weight, *scanned(row, none[0])])
     headings = [
-        "term", "trials", "weights tried", "largest weight with an EPE within 5 % of that without smoothness",
-        "weight of the lowest occluded EPE", "its EPE (px)", "its occluded EPE (px)",
+        "term", "weight, in the finalist's", "weight", "EPE (px)", "occluded (px)", "EPE against none (%)",
+        "occluded against none (%)",
     ]  # fmt: skip
     write_table(folder, headings, lines)
+
+
+def scanned(row: Row, none: Row) -> list[float]:
+    """Errors on validation, and their change against a run without smoothness."""
+    errors = [error(row, name) for name in ("epe", "epe_occ")]
+    return errors + [100 * (e / error(none, name) - 1) for e, name in zip(errors, ("epe", "epe_occ"), strict=True)]
 
 
 def form(row: Row) -> str:
@@ -101,7 +107,9 @@ def form(row: Row) -> str:
     if settings["term"] != "unrolled":
         return str(settings["term"])
     detached = "detached" if settings["detach"] else "differentiated through"
-    return f"unrolled, T = {settings['iterations']}, {detached}, with{'' if settings['initial_term'] else 'out'} t = 0"
+    name = f"unrolled, T = {settings['iterations']}, {detached}, with{'' if settings['initial_term'] else 'out'} t = 0"
+    huber = settings["iterations"] == 1 and settings["detach"] and not settings["initial_term"]
+    return f"{name} (Huber's penalty, doubled)" if huber else name
 
 
 def write_scores(folder: Path, rows: Sequence[Row]) -> None:
@@ -112,11 +120,12 @@ def write_scores(folder: Path, rows: Sequence[Row]) -> None:
     lines: list[list[str | int | float]] = [
         [
             UNLABELLED[name].label if name in UNLABELLED else "Photometric loss of the training",
-            rank.runs, rank.coefficient, of_occluded[name].coefficient,
+            "higher" if name in HIGHER_IS_BETTER else "lower", rank.runs, rank.coefficient,
+            of_occluded[name].coefficient,
         ]
         for name, rank in ranks.items()
     ]  # fmt: skip
-    headings = ["figure without labels", "runs", "rank correlation with EPE", "with occluded EPE"]
+    headings = ["figure without labels", "better when", "runs", "rank correlation with EPE", "with occluded EPE"]
     write_table(folder, headings, lines)
 
 

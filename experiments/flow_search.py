@@ -15,6 +15,12 @@ FAMILY = {
 RIVALS = ("hard", "unrolled")
 FINALISTS = ("none", *RIVALS, "supervised")
 RATE = 1.4e-3
+SCAN = (0.1, 0.3, 1.0, 3.0, 10.0)
+"""Factors on a finalist's weight with which it is trained again, all else as it was: how far from its best it holds."""
+
+SCAN_SEED = 6
+"""Of these runs, which chose nothing; the search's is 0."""
+
 SPREAD = {"weight": 4.0, "scale": 3.0, "learning_rate": 2.0}
 """A refining trial multiplies a setting of the best one by this to the power of a draw from -1 to 1."""
 
@@ -69,13 +75,20 @@ class Protocol(NamedTuple):
             if family != "supervised" or seed in self.supervised_seeds
         ]
 
+    def scan(self, rows: Sequence[Row]) -> list[dict[str, Value]]:
+        """The finalist of `none`, and of the rivals with :data:`SCAN` times their weights, as long as a trial."""
+        cells: list[Settings] = [finalist(rows, "none")["settings"]]
+        for settings in (finalist(rows, family)["settings"] for family in RIVALS):
+            cells += [settings | {"weight": significant(settings["weight"] * factor)} for factor in SCAN]
+        return [{**settings, "seed": SCAN_SEED} for settings in cells]
+
     def own(self, rows: Sequence[Row]) -> list[Row]:
         """Rows of this protocol: a store may hold those of another, and of what were finalists before more trials."""
-        trials = [row for row in rows if row["settings"].get("steps") == self.search_steps and not is_final(row)]
+        trials = [row for row in rows if row["settings"].get("steps") == self.search_steps and is_trial(row)]
         if not all(search_rows(trials, family) for family in FINALISTS):
             return trials
-        finals = {identity(cell) for cell in self.finals(trials)}
-        return trials + [row for row in rows if identity(row["settings"]) in finals]
+        later = {identity(cell) for cell in self.finals(trials) + self.scan(trials)}
+        return trials + [row for row in rows if identity(row["settings"]) in later]
 
 
 def reference_trials(protocol: Protocol, term: str) -> list[Settings]:
@@ -118,9 +131,20 @@ def is_final(row: Row) -> bool:
     return bool(row["settings"].get("test_images"))
 
 
+def is_trial(row: Row) -> bool:
+    """Whether a run is one of the search, which finalists are chosen of."""
+    return not is_final(row) and row["settings"]["seed"] != SCAN_SEED
+
+
 def search_rows(rows: Sequence[Row], family: str) -> list[Row]:
     """Trials of a family among any rows."""
-    return [row for row in rows if FAMILY[row["settings"]["term"]] == family and not is_final(row)]
+    return [row for row in rows if FAMILY[row["settings"]["term"]] == family and is_trial(row)]
+
+
+def scan_rows(rows: Sequence[Row], family: str) -> list[Row]:
+    """Runs of a family's finalist with other weights, by weight."""
+    chosen = [row for row in rows if row["settings"]["seed"] == SCAN_SEED and FAMILY[row["settings"]["term"]] == family]
+    return sorted(chosen, key=lambda row: row["settings"].get("weight", 0.0))
 
 
 def useful(rows: Sequence[Row], family: str) -> list[Row]:

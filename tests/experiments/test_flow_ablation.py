@@ -9,7 +9,7 @@ from torch import Tensor
 
 from experiments.bootstrap import relative_change
 from experiments.boundary_score import best_threshold, boundary_f1
-from experiments.flow_finals import compared, first_at, steps_to
+from experiments.flow_finals import compared, counts, first_at, steps_to
 from experiments.flow_report import write_report
 from experiments.flow_search import FAMILY, Protocol, finalist, refined, starting_trials
 from experiments.flow_training import descend, flow_model, smoothness_term, train_flow, training_batches
@@ -69,19 +69,25 @@ def test_more_images_of_few_seeds_do_not_narrow_the_interval_below_what_seeds_va
     few, many = (relative_change(np.repeat(seeds, n, axis=1), np.ones((5, n))) for n in (10, 200))
     assert many.low == pytest.approx(few.low, abs=0.01)
     assert many.high == pytest.approx(few.high, abs=0.01)
-    # of five values with standard deviation 0.141 (n): the mean's is 0.063, and 1.96 of that on either side
-    assert many.high - many.low == pytest.approx(2 * 1.96 * 0.0632, rel=0.1)
+    # Student's interval of five values with standard deviation 0.158 (n - 1): 2.776 times 0.158 / sqrt(5) either side
+    assert many.high - many.low == pytest.approx(2 * 2.776 * 0.0707, rel=0.05)
 
 
-def test_the_interval_covers_a_known_change_about_as_often_as_it_says() -> None:
+@pytest.mark.parametrize("count", [3, 5])
+def test_the_interval_covers_a_known_change_as_often_as_it_says(count: int) -> None:
     generator = np.random.default_rng(1)
     hits = 0
-    for trial in range(60):
-        seed, image = generator.normal(0, 0.1, (8, 1)), generator.normal(0, 0.3, (1, 40))
-        ours = 0.8 + seed + image + generator.normal(0, 0.1, (8, 40))
-        change = relative_change(ours, np.ones((8, 40)), draws=400, seed=trial)
+    for trial in range(200):
+        seed, image = generator.normal(0, 0.1, (count, 1)), generator.normal(0, 0.3, (1, 40))
+        ours = 0.8 + seed + image + generator.normal(0, 0.1, (count, 40))
+        change = relative_change(ours, np.ones((count, 40)), draws=400, seed=trial)
         hits += change.low <= -0.2 <= change.high
-    assert 50 <= hits <= 60
+    assert 184 <= hits <= 200  # of 190 meant, two standard deviations less
+
+
+def test_a_run_that_broke_down_is_not_left_out_in_silence() -> None:
+    with pytest.raises(ValueError, match="1 of 2 runs have infinite errors"):
+        relative_change([[math.inf, math.inf], [1.0, 1.0]], [[2.0, 2.0], [2.0, 2.0]])
 
 
 def test_errors_of_other_runs_are_refused() -> None:
@@ -155,12 +161,40 @@ def test_finals_are_paired_by_seed_and_image() -> None:
     assert math.isnan(compared(rows, "none", "epe_occ").estimate)
 
 
-def test_steps_to_the_hard_finalists_last_error() -> None:
-    rows = [final("tv", 1, [1.0], [3.0, 2.0]), final("unrolled", 1, [1.0], [2.0, 1.0])]
-    assert steps_to(rows, "hard") == "20"
-    assert steps_to(rows, "unrolled") == "10"
+def test_steps_to_the_hard_finals_last_error_of_the_seed() -> None:
+    ends = {1: 2.0, 2: 1.0, 3: 3.0}
+    rows = [final("tv", seed, [1.0], [4.0, 3.5, end]) for seed, end in ends.items()]
+    rows += [final("unrolled", seed, [1.0], [4.0, 2.0, 1.5]) for seed in ends]
+    assert steps_to(rows, "hard") == "30 [30, 30]"
+    assert steps_to(rows, "unrolled") == "20 [20, never]"
     assert math.isinf(first_at(rows[0], 1.0))
-    assert steps_to([*rows, final("none", 1, [1.0], [3.0, 3.0])], "none") == "never"
+
+
+def test_a_comparison_counts_where_smoothness_helps_and_flow_is_better_than_none() -> None:
+    def finals(hard: float, unrolled: float, none: float = 2.0) -> list[Row]:
+        rows = [final(name, 1, [1.0], [1.0]) for name in ("none", "tv", "unrolled")]
+        for row, epe in zip(rows, (none, hard, unrolled), strict=True):
+            row["results"]["test"] |= {"epe_occ": epe, "zero_epe_occ": 2.5}
+        return rows
+
+    assert counts(finals(1.9, 1.8)).startswith("counts")
+    assert counts(finals(2.1, 1.8)) == "does not count: hard is no better than none"
+    assert counts(finals(2.6, 2.7, none=3.0)).count("no better than zero flow") == 2
+
+
+def test_runs_of_another_protocol_are_not_reported() -> None:
+    def trial(term: str, steps: int, **settings: float) -> Row:
+        return row(term, 1.0, 1.0, steps=steps, **settings)
+
+    trials = [trial(term, 900) for term in ("none", "tv", "unrolled", "supervised")]
+    protocol = Protocol()
+    finals = [{"settings": cell} for cell in protocol.finals(trials)]
+    stale = [{"settings": dict(cell, steps=7)} for cell in protocol.finals(trials)]
+    assert protocol.own([*trials, trial("tv", 1200), *stale, *finals]) == trials + finals
+    assert len(finals) == 3 * 5 + 1
+    scan = [{"settings": cell} for cell in protocol.scan(trials)]
+    assert len(protocol.own(trials + scan)) == len(trials) + 11
+    assert finalist(trials + scan, "hard") is trials[1]  # they choose nothing
 
 
 @pytest.mark.parametrize("term", ["tv", "charbonnier", "huber"])
@@ -206,8 +240,9 @@ def test_the_whole_protocol_in_small(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.chdir(tmp_path)
     ablation.main(smoke=True, folder=tmp_path / "results")
     rows = read_rows(tmp_path / "results" / "rows.jsonl")
-    assert len(rows) == 2 + 2 + 2 + 4 * 2
+    assert len(rows) == (1 + 2 + 1 + 2) + (3 * 2 + 1) + 11  # search, finals, other weights
     (tmp_path / "results" / "table.md").unlink()
+    assert len((tmp_path / "results" / "weights" / "table.md").read_text().splitlines()) == 2 + 11
     ablation.main(smoke=True, folder=tmp_path / "results")
     assert read_rows(tmp_path / "results" / "rows.jsonl") == rows
     table = (tmp_path / "results" / "table.md").read_text()
