@@ -20,12 +20,13 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from experiments.denoiser import train_denoiser
-from experiments.grid import Results, run_grid
-from experiments.penalties import COMPARED, PENALTIES, beside, final_cells, trials
+from experiments.grid import Results, check_again, run_grid
+from experiments.penalties import COMPARED, PENALTIES, beside, final_cells, numbers, trials
 from experiments.results import RESULTS
 from experiments.signal_report import write_report
 from experiments.signals import (
@@ -48,21 +49,19 @@ LEARNT_SIGMA = 0.1
 """Noise of part (b)."""
 
 RATES = (0.001, 0.003, 0.01)
-FACTORS = (0.25, 0.5, 1.0, 1.5, 3.0, 6.0)
-"""Weights, in the weight that is best for exact total variation."""
-
-SCALES = (0.001, 0.01, 0.1, 1.0)
+GRID = {"factors": "0.25 0.5 1 1.5 3 6", "scales": "0.001 0.01 0.1 1"}
+"""Weights, in the weight that is best for exact total variation, and epsilons, deltas or thresholds."""
 
 
-def descent(*, penalty: str, sigma: float, tuning: int, test: int, steps: int) -> Results:
+def descent(*, penalty: str, sigma: float, factors: str, scales: str, tuning: int, test: int, steps: int) -> Results:
     """Part (a): tune a penalty on some signals, once for speed and once for error, and measure both on others."""
     weight = best_exact_weight(tuning, sigma, TUNING)
-    weights, scales = trials(penalty, [weight * factor for factor in FACTORS], SCALES)
+    weights, bends = trials(penalty, [weight * factor for factor in numbers(factors)], numbers(scales))
 
     def attempt(clean: Tensor, seed: int, pairs: slice, rates: Sequence[float], cosine: bool) -> tuple[Tensor, ...]:
         signals = noisy(clean, sigma, seed)
         found = descend(
-            signals.float(), PENALTIES[penalty], weights[pairs], scales[pairs], rates, cosine=cosine, steps=steps,
+            signals.float(), PENALTIES[penalty], weights[pairs], bends[pairs], rates, cosine=cosine, steps=steps,
             exact_weight=weight, optimum=exact_energies(signals, weight),
         )  # fmt: skip
         return root_mean_square(found.signals.double() - clean), jumps_found(found.signals, clean), *found.reached
@@ -79,7 +78,7 @@ def descent(*, penalty: str, sigma: float, tuning: int, test: int, steps: int) -
             for name, value in zip(("rmse", "jumps", "coarse", "fine"), measures, strict=True)
         }
         results[f"{purpose}_settings"] = {
-            "rate": RATES[rate], "cosine": bool(cosine), "weight": float(weights[pair]), "scale": float(scales[pair]),
+            "rate": RATES[rate], "cosine": bool(cosine), "weight": float(weights[pair]), "scale": float(bends[pair]),
         }  # fmt: skip
     return results
 
@@ -122,7 +121,9 @@ def main(*, smoke: bool = False, folder: Path = RESULTS / "02_piecewise_constant
     sigmas = (0.1,) if smoke else SIGMAS
     size = {"tuning": 1, "test": 2} if smoke else {"tuning": 8, "test": 20}
     cells = [
-        {"penalty": name, "sigma": sigma, **size, "steps": 5 if smoke else 300} for sigma in sigmas for name in names
+        {"penalty": name, "sigma": sigma, **GRID, **size, "steps": 5 if smoke else 300}
+        for sigma in sigmas
+        for name in names
     ]
     processes = 1 if smoke else os.cpu_count() or 1
     descents = run_grid(cells, descent, folder / "rows.jsonl", processes=processes, about="descents")
@@ -141,6 +142,9 @@ def main(*, smoke: bool = False, folder: Path = RESULTS / "02_piecewise_constant
     cells = final_cells(tried, lambda row: -sum(row["results"]["rmse"]), split=TEST, seeds=seeds)
     finals = run_grid(cells, network, store, processes=processes, about="finals")
     write_report(folder, descents, optima, finals)
+    if not smoke:
+        check_again(descents, descent, lambda results: float(np.mean(results["error_rmse"])))
+        check_again(finals, network, lambda results: float(np.mean(results["rmse"])))
 
 
 if __name__ == "__main__":

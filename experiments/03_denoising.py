@@ -29,8 +29,8 @@ from torch import Tensor
 
 from experiments.denoiser import train_denoiser
 from experiments.denoising_report import write_report
-from experiments.grid import Results, run_grid
-from experiments.penalties import COMPARED, PENALTIES, beside, final_cells, scaled, trials
+from experiments.grid import Results, check_again, run_grid
+from experiments.penalties import COMPARED, PENALTIES, beside, final_cells, numbers, scaled, trials
 from experiments.results import RESULTS
 
 PHOTOGRAPHS = {
@@ -41,11 +41,8 @@ PHOTOGRAPHS = {
 SIDE = 96
 LEVELS = (15, 25, 50)
 RATES = (0.01, 0.03)
-WEIGHTS = (0.3, 0.6, 1.0, 1.7, 3.0)
-"""Of the smoothness, in standard deviations of the noise."""
-
-SCALES = (0.03, 0.1, 0.4, 1.5, 5.0)
-"""Epsilon, delta or threshold, in standard deviations of the noise."""
+GRID = {"weights": "0.3 0.6 1 1.7 3", "scales": "0.03 0.1 0.4 1.5 5"}
+"""Weights, and epsilons, deltas or thresholds, in standard deviations of the noise."""
 
 LEARNT = ("tv", "huber", "unrolled T=1 attached t0", "unrolled T=4 detached")
 LEARNT_LEVEL = 25
@@ -100,24 +97,24 @@ def psnr(denoised: Tensor, clean: Tensor) -> Tensor:
     return -10 * (denoised.clamp(0, 1) - clean).square().mean((-2, -1)).log10().mean(-1)
 
 
-def descent(*, penalty: str, level: int, steps: int) -> Results:
+def descent(*, penalty: str, level: int, weights: str, scales: str, steps: int) -> Results:
     """Tune a penalty on photographs of their own, and measure on the test ones."""
     sigma = level / 255
-    weights, scales = trials(penalty, [sigma * w for w in WEIGHTS], [sigma * s for s in SCALES])
+    strengths, bends = trials(penalty, *([sigma * value for value in numbers(text)] for text in (weights, scales)))
     clean, unseen = photographs("tuning"), photographs("test")
     start = noisy(clean, level, 1)
     scores = torch.stack(
-        [psnr(descend(start, penalty, weights, scales, rate=rate, steps=steps), clean) for rate in RATES]
+        [psnr(descend(start, penalty, strengths, bends, rate=rate, steps=steps), clean) for rate in RATES]
     )
     rate, pair = (int(i) for i in torch.unravel_index(scores.argmax(), scores.shape))
     best = slice(pair, pair + 1)
-    found = descend(noisy(unseen, level, 2), penalty, weights[best], scales[best], rate=RATES[rate], steps=steps)[0]
-    chosen = {"rate": RATES[rate], "weight": float(weights[pair]), "scale": float(scales[pair])}
+    found = descend(noisy(unseen, level, 2), penalty, strengths[best], bends[best], rate=RATES[rate], steps=steps)[0]
+    chosen = {"rate": RATES[rate], "weight": float(strengths[pair]), "scale": float(bends[pair])}
     return {**quality(found, unseen), "chosen": chosen}
 
 
-def chambolle(*, level: int) -> Results:
-    """scikit-image's total variation, its weight chosen on the same photographs from as many weights."""
+def chambolle(*, level: int, weights: str, scales: str) -> Results:
+    """scikit-image's total variation, its weight chosen on the same photographs from as many weights as TV's."""
 
     def solved(pictures: Tensor, weight: float) -> Tensor:
         return torch.stack(
@@ -126,8 +123,8 @@ def chambolle(*, level: int) -> Results:
 
     clean, unseen = photographs("tuning"), photographs("test")
     start = noisy(clean, level, 1)
-    weights = trials("tv", [level / 255 * w for w in WEIGHTS], SCALES)[0].tolist()
-    weight = max(weights, key=lambda w: float(psnr(solved(start, w), clean)))
+    strengths = trials("tv", [level / 255 * w for w in numbers(weights)], numbers(scales))[0].tolist()
+    weight = max(strengths, key=lambda w: float(psnr(solved(start, w), clean)))
     return {**quality(solved(noisy(unseen, level, 2), weight), unseen), "chosen": {"weight": weight}}
 
 
@@ -161,13 +158,16 @@ def main(*, smoke: bool = False, folder: Path = RESULTS / "03_denoising") -> Non
         folder: to write to.
     """
     levels, methods = ((25,), COMPARED[:4:3]) if smoke else (LEVELS, COMPARED)
-    cells = [{"penalty": name, "level": level, "steps": 2 if smoke else 100} for level in levels for name in methods]
+    steps = 2 if smoke else 100
+    cells = [{"penalty": name, "level": level, **GRID, "steps": steps} for level in levels for name in methods]
     processes = 1 if smoke else os.cpu_count() or 1
     descents = run_grid(cells, descent, folder / "rows.jsonl", processes=processes, about="descents")
     levels_alone = [{"level": level} for level in levels]
     references = {
         "noisy": run_grid(levels_alone, untouched, folder / "noisy.jsonl", about="noisy"),
-        "scikit-image TV": run_grid(levels_alone, chambolle, folder / "chambolle.jsonl", about="scikit-image"),
+        "scikit-image TV": run_grid(
+            [{"level": level, **GRID} for level in levels], chambolle, folder / "chambolle.jsonl", about="scikit-image"
+        ),
     }
     write_report(folder, descents, references, [])  # networks come last
     best = {
@@ -183,6 +183,9 @@ def main(*, smoke: bool = False, folder: Path = RESULTS / "03_denoising") -> Non
     cells = final_cells(tried, lambda row: sum(row["results"]["psnr"]), split="test", seeds=seeds)
     finals = run_grid(cells, network, store, processes=processes, about="finals")
     write_report(folder, descents, references, finals)
+    if not smoke:
+        for rows, run in ((descents, descent), (finals, network)):
+            check_again(rows, run, lambda results: float(np.mean(results["psnr"])))
 
 
 if __name__ == "__main__":

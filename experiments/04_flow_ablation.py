@@ -34,7 +34,7 @@ from pathlib import Path
 from experiments.flow_report import write_report
 from experiments.flow_search import RIVALS, Protocol, finalist, reference_trials, refined, starting_trials
 from experiments.flow_training import TEST_SEED, train_flow
-from experiments.grid import identity, read_rows, run_grid
+from experiments.grid import check_again, identity, read_rows, run_grid
 from experiments.results import RESULTS
 from experiments.stored_layers import StoredLayers
 
@@ -44,8 +44,6 @@ SMOKE = Protocol(
     rates=(1e-3,), points=1,
 )  # fmt: skip
 VERIFIED = FULL.trial({"term": "tv", "weight": 0.03, "learning_rate": 1.4e-3})
-AGREEMENT = 0.05
-"""Relative difference of the EPE between machines: thousands of steps carry differences of the last bit far."""
 
 
 def run_protocol(protocol: Protocol, store: Path, processes: int) -> None:
@@ -67,21 +65,6 @@ def run_protocol(protocol: Protocol, store: Path, processes: int) -> None:
     run_grid(protocol.scan(rows), train_flow, store, processes=processes, about="other weights")
 
 
-def verify(store: Path) -> None:
-    """Train one cell of the search again, and compare.
-
-    Raises:
-        SystemExit: if the store lacks it, or the error differs by more than :data:`AGREEMENT`.
-    """
-    known = [row for row in read_rows(store) if identity(row["settings"]) == identity(VERIFIED)]
-    if not known:
-        raise SystemExit(f"{store} lacks the cell {VERIFIED}: run the grid with FULL=1.")
-    before, now = (results["validation"]["epe"] for results in (known[0]["results"], train_flow(**VERIFIED)))
-    print(f"TV of weight 0.03, EPE on validation: {now:.4f} px now, {before:.4f} px in {store}")
-    if not abs(now / before - 1) <= AGREEMENT:
-        raise SystemExit(f"they differ by more than {AGREEMENT:.0%}.")
-
-
 def main(*, smoke: bool = False, folder: Path = RESULTS / "04_flow_ablation") -> None:
     """Verify a cell, or with FULL=1 run all; then write tables and figure of what there is."""
     store = folder / "rows.jsonl"
@@ -90,7 +73,8 @@ def main(*, smoke: bool = False, folder: Path = RESULTS / "04_flow_ablation") ->
     elif os.environ.get("FULL") == "1":
         run_protocol(FULL, store, processes=os.cpu_count() or 1)
     else:
-        verify(store)
+        known = [row for row in read_rows(store) if identity(row["settings"]) == identity(VERIFIED)]
+        check_again(known, train_flow, lambda results: float(results["validation"]["epe"]))
     write_report(folder, (SMOKE if smoke else FULL).own(read_rows(store)))
 
 

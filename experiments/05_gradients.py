@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from experiments.flow_training import descend, flow_model, smoothness_term, training_batches
-from experiments.grid import Results, Row, run_grid
+from experiments.grid import Results, Row, check_again, run_grid
 from experiments.results import RESULTS, write_table
 from experiments.stored_layers import StoredLayers
 from unrollflow.contracts import FlowSample
@@ -158,7 +158,10 @@ def main(*, smoke: bool = False, folder: Path = RESULTS / "05_gradients") -> Non
     drivers, seeds = (("unrolled",), (1,)) if smoke else (tuple(DRIVERS), (1, 2, 3))
     cells = [{"driver": driver, "seed": seed, **size} for seed in seeds for driver in drivers]
     processes = 1 if smoke else os.cpu_count() or 1
-    write_report(folder, run_grid(cells, watch, folder / "rows.jsonl", processes=processes, about="trainings"))
+    rows = run_grid(cells, watch, folder / "rows.jsonl", processes=processes, about="trainings")
+    write_report(folder, rows)
+    if not smoke:
+        check_again(rows, watch, lambda results: float(np.mean(results["photometric"], axis=0)[2]))  # the norm
 
 
 if __name__ == "__main__":

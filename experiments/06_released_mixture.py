@@ -31,7 +31,7 @@ from experiments.bootstrap import relative_change
 from experiments.flow_measures import measured
 from experiments.flow_search import TOLERATED
 from experiments.flow_training import descend, flow_model, training_batches
-from experiments.grid import Results, Row, Value, run_grid
+from experiments.grid import Results, Row, Value, check_again, run_grid
 from experiments.results import RESULTS, write_table
 from experiments.stored_layers import SIZE, StoredLayers
 from unrollflow import losses
@@ -181,7 +181,10 @@ def main(*, smoke: bool = False, folder: Path = RESULTS / "06_released_mixture")
             rows = run_grid(cells, train, store, processes=processes, about=f"{mixture}, {penalty}")
             winners = [*winners, best(rows, baseline[0]["results"]["epe"])]
     cells = [{**row["settings"], "seed": seed, "images": images, "split": "test"} for seed in seeds for row in winners]
-    write_report(folder, run_grid(cells, train, store, processes=processes, about="finals"))
+    finals = run_grid(cells, train, store, processes=processes, about="finals")
+    write_report(folder, finals)
+    if not smoke:
+        check_again(finals, train, lambda results: float(results["epe"]))
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from matplotlib.figure import Figure
 
 from experiments.flow_measures import averages
 from experiments.flow_training import descend, flow_model
-from experiments.grid import Results, Row, run_grid
+from experiments.grid import Results, Row, check_again, run_grid
 from experiments.results import RESULTS, write_table
 from unrollflow.contracts import FlowSample
 from unrollflow.data import Compose, FlowDataModule, MovingLayers, RandomHorizontalFlip, RandomVerticalFlip
@@ -161,7 +161,10 @@ def main(*, smoke: bool = False, folder: Path = RESULTS / "09_curriculum") -> No
     seeds, settings = (SEEDS[:1], SMOKE) if smoke else (SEEDS, FULL)
     cells = [{"arm": arm, "seed": seed, **settings} for seed in seeds for arm in ARMS]
     processes = 1 if smoke else os.cpu_count() or 1
-    write_report(folder, run_grid(cells, trained, folder / "rows.jsonl", processes=processes, about="trainings"))
+    rows = run_grid(cells, trained, folder / "rows.jsonl", processes=processes, about="trainings")
+    write_report(folder, rows)
+    if not smoke:
+        check_again(rows, trained, lambda results: float(results["curves"]["hard"][-1]))
 
 
 if __name__ == "__main__":

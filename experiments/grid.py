@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import platform
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -19,6 +20,9 @@ Value = str | int | float | bool | None
 Settings = Mapping[str, Value]
 Results = Mapping[str, Any]
 """Of a run: figures, or lists of figures (curves), by name."""
+
+AGREEMENT = 0.05
+"""Relative difference of a figure between machines: thousands of steps carry differences of the last bit far."""
 
 Row = dict[str, Any]
 """`settings`, `results`, `seconds`, `torch` (its version), `machine` and `commit` of a finished run."""
@@ -52,6 +56,28 @@ def run_grid(
             rows[identity(row["settings"])] = row
             bar.update()
     return [rows[key] for key in keys]
+
+
+def check_again(rows: Sequence[Row], run: Callable[..., Results], figure: Callable[[Results], float]) -> None:
+    """Run the quickest of some finished runs again, and compare a figure of it: does this checkout still give it?
+
+    Args:
+        rows: finished runs.
+        run: what they are runs of.
+        figure: of a run's results.
+
+    Raises:
+        SystemExit: if there are none, or the figure differs by more than :data:`AGREEMENT`.
+    """
+    if not rows:
+        raise SystemExit("there is no finished run that could be run again: run the experiment first.")
+    row = min(rows, key=lambda row: row["seconds"])
+    before, now = figure(row["results"]), figure(run(**row["settings"]))
+    print(f"run again: {before:.5g} stored, {now:.5g} now, of {row['settings']}")
+    if not abs(now - before) <= AGREEMENT * abs(before):
+        raise SystemExit(
+            f"they differ by more than {AGREEMENT:.0%}: another machine, torch or code made the stored one."
+        )
 
 
 def identity(settings: Settings) -> str:
@@ -105,7 +131,7 @@ def finished(cells: Sequence[Settings], run: Callable[..., Results], processes: 
             yield timed(run, cell)
         return
     context = multiprocessing.get_context("spawn")  # a fork of a process whose threads have started may hang
-    with ProcessPoolExecutor(min(processes, len(cells)), context, torch.set_num_threads, (1,)) as pool:
+    with ProcessPoolExecutor(min(processes, len(cells)), context, begin) as pool:
         futures = [pool.submit(timed, run, cell) for cell in cells]
         try:
             for future in as_completed(futures):
@@ -113,6 +139,14 @@ def finished(cells: Sequence[Settings], run: Callable[..., Results], processes: 
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)  # the first error ends the grid, not the last run
             raise
+
+
+def begin() -> None:
+    """Start of a process: one thread computes, and another ends it when the process that started it is killed."""
+    torch.set_num_threads(1)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
 
 
 def timed(run: Callable[..., Results], cell: Settings) -> Row:
@@ -131,9 +165,15 @@ def timed(run: Callable[..., Results], cell: Settings) -> Row:
 
 @lru_cache
 def commit() -> str:
-    """The checkout's commit, with "-dirty" after it where files differ from it; "unknown" outside of one."""
-    asked = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--exclude=*"]
+    """The checkout's commit, with "-dirty" after it where code differs from it; "unknown" outside of one."""
+    code = ("*.py", "*.yaml")
     try:
-        return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+        name, changes = (
+            subprocess.run(
+                ["git", *words], cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True
+            ).stdout.strip()
+            for words in (("rev-parse", "--short", "HEAD"), ("status", "--porcelain", "--", *code))
+        )
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
+    return f"{name}-dirty" if changes else name

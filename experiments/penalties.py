@@ -78,6 +78,15 @@ def trials(name: str, weights: Sequence[float], scales: Sequence[float]) -> tupl
     return grid[:, 0], grid[:, 1]
 
 
+def numbers(text: str) -> list[float]:
+    """A list of numbers out of a run's settings, which hold plain values.
+
+    >>> numbers("0.5 1 1.5")
+    [0.5, 1.0, 1.5]
+    """
+    return [float(word) for word in text.split()]
+
+
 def beside(name: str, best: Mapping[str, float]) -> list[dict[str, Value]]:
     """Penalty, weight and scale of the 4 settings around the best one: what a network is tried with.
 

@@ -254,7 +254,7 @@ def test_the_whole_protocol_in_small(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_a_cell_that_was_never_run_cannot_be_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FULL", raising=False)
-    with pytest.raises(SystemExit, match="lacks the cell"):
+    with pytest.raises(SystemExit, match="no finished run"):
         ablation.main(folder=tmp_path)
 
 

@@ -1,9 +1,15 @@
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from experiments.grid import Results, run_grid
+from experiments.grid import Results, check_again, commit, run_grid
 
 
 def squared(*, number: int, folder: str) -> Results:
@@ -13,6 +19,13 @@ def squared(*, number: int, folder: str) -> Results:
     trace = Path(folder) / f"{number}.txt"
     trace.write_text(trace.read_text() + "x" if trace.exists() else "x")
     return {"square": number**2, "curve": [0, number]}
+
+
+def waiting(*, number: int, folder: str) -> Results:
+    """Says which process it is in, and takes longer than any test waits."""
+    (Path(folder) / f"{number}.pid").write_text(str(os.getpid()))
+    time.sleep(300)
+    return {}
 
 
 def cells(folder: Path, *numbers: int) -> list[dict[str, str | int]]:
@@ -64,3 +77,44 @@ def test_a_damaged_line_is_named(tmp_path: Path) -> None:
 def test_cells_alike_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="two of 3 cells"):
         run_grid(cells(tmp_path, 1, 2, 1), squared, tmp_path / "rows.jsonl")
+
+
+def test_a_run_that_gives_its_figure_again_passes_and_another_does_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = run_grid(cells(tmp_path, 3), squared, tmp_path / "rows.jsonl")
+    check_again(rows, squared, lambda results: results["square"])
+    assert "9 stored, 9 now" in capsys.readouterr().out
+    stored = [{**rows[0], "results": {"square": 10}}]
+    with pytest.raises(SystemExit, match="differ by more than 5%"):
+        check_again(stored, squared, lambda results: results["square"])
+    with pytest.raises(SystemExit, match="no finished run"):
+        check_again([], squared, lambda results: results["square"])
+
+
+def test_a_row_knows_its_commit(tmp_path: Path) -> None:
+    (row,) = run_grid(cells(tmp_path, 1), squared, tmp_path / "rows.jsonl")
+    assert row["commit"] == commit()
+    assert row["commit"]
+
+
+@pytest.mark.slow
+def test_processes_end_with_the_one_that_started_them(tmp_path: Path) -> None:
+    code = (
+        "from pathlib import Path; from experiments.grid import run_grid; from tests.experiments.test_grid import *; "
+        f"run_grid(cells(Path({str(tmp_path)!r}), 1, 2), waiting, Path({str(tmp_path)!r}) / 'rows.jsonl', processes=2)"
+    )
+    started = subprocess.Popen([sys.executable, "-c", code])
+    files = [tmp_path / f"{number}.pid" for number in (1, 2)]
+    assert within(120, lambda: all(file.is_file() and file.read_text() for file in files))
+    started.send_signal(signal.SIGKILL)
+    started.wait()
+    assert within(30, lambda: not any(Path(f"/proc/{file.read_text()}").exists() for file in files))
+
+
+def within(seconds: float, happened: Callable[[], bool]) -> bool:
+    """Whether it happens within a time."""
+    end = time.monotonic() + seconds
+    while not happened() and time.monotonic() < end:
+        time.sleep(0.1)
+    return happened()
