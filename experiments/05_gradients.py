@@ -130,17 +130,35 @@ def write_report(folder: Path, rows: list[Row]) -> None:
             table.append([driver, len(by_seed), name, *cells])
     headings = ["training driven by", "seeds", "gradient of", "cosine (mean, [least, greatest seed])", "norm"]
     write_table(folder, [*headings, "share of flipped signs"], table)
+    draw(folder, rows, drivers, names)
+
+
+def style(name: str) -> dict[str, str]:
+    """How a term is drawn: a colour for each kind, dashes where it is differentiated through, dots with t = 0."""
+    if not name.startswith("unrolled"):
+        hard = {"photometric": "black", "tv": "tab:blue", "charbonnier": "tab:cyan", "huber": "tab:purple"}
+        return {"color": hard[name], "linestyle": "-"}
+    attached, initial = "attached" in name, name.endswith("t0")
+    lines = {(False, False): "-", (False, True): "-.", (True, False): "--", (True, True): ":"}
+    return {"color": "tab:orange" if "T=1 " in name else "tab:green", "linestyle": lines[attached, initial]}
+
+
+def draw(folder: Path, rows: list[Row], drivers: list[str], names: list[str]) -> None:
+    """Write figure.png: the course of every measure, mean over seeds and their range."""
     figure, axes = plt.subplots(len(drivers), 3, figsize=(18, 4.5 * len(drivers)), layout="constrained", squeeze=False)
     for line, driver in zip(axes, drivers, strict=True):
         for name in names:
-            steps, *measures = values(rows, driver, name).mean(axis=0).T
-            for axis, measure in zip(line, measures, strict=True):
-                axis.plot(steps, measure, label=name, color="black" if name == "photometric" else None)
+            runs = values(rows, driver, name)
+            steps = runs[0, :, 0]
+            for axis, course in zip(line, np.moveaxis(runs, 2, 0)[1:], strict=True):
+                axis.plot(steps, course.mean(axis=0), label=name, **style(name))
+                colour = style(name)["color"]
+                axis.fill_between(steps, course.min(axis=0), course.max(axis=0), color=colour, alpha=0.06)
         line[0].set(ylabel=f"training driven by: {driver}\n\ncosine of consecutive gradients")
         line[1].set(ylabel="norm of the gradient (TV's unit)", yscale="log")
         line[2].set(ylabel="share of weights whose sign flips")
         for axis in line:
-            axis.set_xlabel("step (mean of seeds)")
+            axis.set_xlabel("step (mean and range of seeds)")
     axes[0, 0].legend(fontsize="x-small", ncols=2)
     figure.savefig(folder / "figure.png", dpi=70)
     plt.close(figure)

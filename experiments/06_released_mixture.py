@@ -147,6 +147,8 @@ def write_report(folder: Path, finals: Sequence[Row]) -> None:
             chosen = own[0]["settings"]
             name = mixture if own[0] not in none else "-"
             table.append([name, penalty, chosen["weight"], chosen["threshold"], len(own), *means, text])
+    zero = [finals[0]["results"][f"zero_{name}"] for name in ("epe", "epe_noc", "epe_occ")]
+    table.append(["-", "zero flow", "", "", "", *zero, ""])
     headings = ["operator", "penalty", "weight", "threshold (px/px)", "seeds", "EPE (px)", "EPE visible (px)"]
     write_table(folder, [*headings, "EPE occluded (px)", "occluded: unrolled against TV (%, 95 %)"], table)
     axis.axvline(0, color="grey")

@@ -92,10 +92,10 @@ def test_both_orders_of_the_arguments_give_one_configuration(
         assert found == value, name
 
 
-def test_the_grid_crosses_every_penalty_with_every_seed() -> None:
+def test_the_grid_crosses_every_penalty_with_every_weight_and_seed() -> None:
     cells = choices(read(CONFIGS / "sweep" / "ablation.yaml"), runs=0, seed=0)
     terms = {cell["model.smoothness"] for cell in cells}
-    assert len(cells) == len(terms) * 5
+    assert len(cells) == len(terms) * 3 * 5
     atoms = [read(ROOT / str(term)) for term in terms]
     unrolled = [atom["init_args"] for atom in atoms if atom["class_path"].endswith("UnrolledTotalVariation")]
     assert {(term["steps"], term["detach"], term["initial_term"]) for term in unrolled} == {
