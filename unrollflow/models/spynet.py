@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from unrollflow.contracts import FlowEstimate
+from unrollflow.models.heads import FlowHead
 from unrollflow.models.pairs import both_orders, check_pair, halves
-from unrollflow.models.pwclite import flow_head
 from unrollflow.ops.resize import resize_flow, resize_image
 from unrollflow.ops.warp import warp
 
@@ -20,7 +20,7 @@ class LevelNetwork(nn.Sequential):
         layers: list[nn.Module] = []
         for inputs, outputs in zip([8, *channels], channels, strict=False):
             layers += [nn.Conv2d(inputs, outputs, kernel_size, padding=kernel_size // 2), nn.ReLU(inplace=True)]
-        super().__init__(*layers, flow_head(channels[-1], head_scale, kernel_size=kernel_size))
+        super().__init__(*layers, FlowHead(channels[-1], head_scale, kernel_size=kernel_size))
 
 
 class SPyNet(nn.Module):
