@@ -65,7 +65,7 @@ class FlowNet2(nn.Module):
             )
         self.correlation, self.second, self.third, self.small, self.fusion = correlation, second, third, small, fusion
         self.trained: Trained = trained
-        self.stride = max(part.stride for part in (correlation, second, third, small))
+        self.stride = max(part.stride for part in (correlation, second, third, small, fusion))
         self.minimum_size = self.stride
         for name, part in self.named_children():
             part.requires_grad_(trained in (name, "all"))
