@@ -28,7 +28,13 @@ class SPyNet(nn.Module):
 
     The defaults are the published network, 1,200,250 parameters. Published is training level by level:
     `trained_level` 0, then 1, ..., each in a run of its own that starts from the one before (`--model.init_weights
-    last.ckpt`). Here, unlike there, a level starts from weights of its own and not from a copy of the level before.
+    last.ckpt`), on ground truth of the level's size (configs/objective/supervised_last.yaml). Here, unlike there:
+
+    - a level starts from weights of its own and not from a copy of the level before;
+    - the list holds the frozen levels' flow too, which other objectives than that one count, without effect;
+    - an objective that sees `flow`, as those without labels do, scores the trained level's at the image's size,
+      enlarged, and not at the level's.
+
     (On Sintel the paper runs the last network twice, on a sixth level; that is not built in.)
 
     Args:
