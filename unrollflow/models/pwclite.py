@@ -38,6 +38,10 @@ def joined(convolution: nn.Conv2d, one: Tensor, other: Tensor) -> Tensor:
     return F.conv2d(one, first, convolution.bias, padding=1) + F.conv2d(other, second, padding=1)
 
 
+joined_precisely = float32_island(joined)
+"""For the flow head: outside autocast, as it is by itself."""
+
+
 class FeaturePyramid(nn.Module):
     """Features at 1/2, 1/4, ... of the image: per level, a convolution of stride 2 and one of stride 1."""
 
@@ -77,7 +81,7 @@ class ReducedEstimator(nn.Module):
         for layer in list(self.layers)[2:]:
             convolution, activation = cast(nn.Sequential, layer)
             previous, current = current, activation(joined(cast(nn.Conv2d, convolution), previous, current))
-        return current, float32_island(joined)(self.head, previous, current)  # as the head by itself
+        return current, joined_precisely(self.head, previous, current)
 
 
 class DenseEstimator(nn.Module):
