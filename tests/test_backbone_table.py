@@ -14,11 +14,20 @@ def test_size_and_operations_of_a_backbone_are_known_by_hand() -> None:
 
 
 def test_a_small_backbone_is_trained_and_measured() -> None:
-    for objective in ("plain", "supervised"):
+    for objective in ("plain", "supervised_flownet_small"):
         found = backbones.trained(atom="flownets_small", objective=objective, steps=1, images=2, seed=0)
         assert found["parameters"] == sum(p.numel() for p in backbones.network("flownets_small").parameters())
         assert found["epe"] > 0
         assert found["zero_epe"] > 0
+
+
+def test_the_samples_of_a_training_are_its_own() -> None:
+    """As many as asked for, and no two alike: the fewer are the first of the more."""
+    few, many = (backbones.layers(2, 0, samples=n, labels=True).train for n in (8, 10))
+    assert (len(few), len(many)) == (8, 10)
+    firsts = [many[i]["image1"] for i in range(10)]
+    assert all((firsts[i] != firsts[j]).any() for i in range(10) for j in range(i))
+    assert all((few[i]["image1"] == firsts[i]).all() for i in range(8))
 
 
 def test_every_published_backbone_is_in_the_table() -> None:

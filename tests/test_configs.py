@@ -140,7 +140,9 @@ def test_experiment_trains_and_validates_one_step(path: Path, tmp_path: Path) ->
 
 def beside(path: Path) -> dict[str, Path]:
     """What an atom needs beside it in the quickstart's model."""
-    five_levels = ("pwclite", "released_pwclite", "arflow", "supervised_flownet")
+    five_levels = ("pwclite", "released_pwclite", "arflow")
+    if path.stem.startswith("supervised_flownet"):
+        return {"backbone": CONFIGS / "backbone" / f"{path.stem.replace('supervised_flownet', 'flownets')}.yaml"}
     if path.parent.name == "objective" and path.stem.startswith(five_levels):
         return {"backbone": FIVE_LEVELS}
     if path.stem == "likelihood":

@@ -4,10 +4,12 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.func import functional_call
 
 from unrollflow.contracts import FlowEstimate, FlowSample, LikelihoodEstimate
 from unrollflow.losses import L1, LikelihoodObjective, NoSmoothness, TotalVariation, jensen_shannon
 from unrollflow.losses.likelihood import patch_distribution, window_divergence
+from unrollflow.models import LikeNet
 
 
 def images(count: int = 2, size: int = 8) -> tuple[Tensor, Tensor]:
@@ -107,6 +109,42 @@ def test_gradcheck() -> None:
         return objective()(sample(image1, image2), [estimate], [estimate], step=0).total
 
     assert torch.autograd.gradcheck(cost, torch.randn(1, 9, 3, 3, dtype=torch.float64, requires_grad=True))
+
+
+def test_the_gradient_through_where_a_level_starts_is_whole() -> None:
+    """Of the finer level's cost alone: what it tells the coarser one, through its likelihoods and its divergences."""
+    torch.manual_seed(0)
+    network = LikeNet(search_ranges=[1, 1], feature_channels=[3, 2], branch_channels=2).double()
+    image1, image2 = images(1, 6)
+    name = "branches.0.score.2.weight"
+    found = network.get_parameter(name).detach().clone()
+
+    def cost(weight: Tensor) -> Tensor:
+        ways = (functional_call(network, {name: weight}, pair) for pair in ((image1, image2), (image2, image1)))
+        return objective(level_weights=[0.0, 1.0])(sample(image1, image2), *ways, step=0).total
+
+    assert torch.autograd.gradcheck(cost, found.requires_grad_())
+
+
+def test_the_start_moves_towards_the_match() -> None:
+    """All displacements as likely whatever the start: what is left is the divergences' part of the gradient."""
+    image1 = torch.linspace(0, 1, 16, dtype=torch.float64).square().expand(1, 3, 16, 16)  # brighter and steeper to x
+    image2 = image1.roll(1, dims=-1)
+    start = torch.full((1, 2, 16, 16), 0.5, dtype=torch.float64, requires_grad=True)  # the match is at 1
+    there = certain(4, count=1, size=16)
+    there.start = start
+    objective()(sample(image1, image2), [there], [certain(4, count=1, size=16)], step=0).total.backward()
+    assert (start.grad[:, 0, 3:-3, 3:-3] < 0).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_low_temperature_has_a_finite_gradient(dtype: torch.dtype) -> None:
+    image1, image2 = (image.to(dtype) for image in images())
+    start = torch.full((2, 2, 8, 8), 0.3, dtype=dtype, requires_grad=True)
+    there = certain(4)
+    there.start = start
+    window_divergence(image1, image2, there, temperature=1e-4).sum().backward()
+    assert start.grad.isfinite().all()
 
 
 def test_smoothness_of_the_expected_flow_is_added() -> None:

@@ -6,6 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.models import test_pwclite as pwclite
+from tests.models import test_raft as raft
 from unrollflow.contracts import FlowNetwork
 from unrollflow.models import FlowNet2, FlowNetC, FlowNetFusion, FlowNetS, FlowNetSD, LikeNet, SPyNet
 
@@ -45,6 +47,9 @@ SMALL: dict[str, Callable[[], nn.Module]] = {
     "SPyNet": lambda: SPyNet(levels=4, channels=[12, 8], kernel_size=3),
     "LikeNet": lambda: LikeNet(search_ranges=[2, 1, 1], feature_channels=[8, 6, 4], branch_channels=6),
 }
+ADDING = ("SPyNet", "PWCLite", "PWCLite, dense", "RAFT", "RAFT, convex")
+"""Networks whose levels or iterations add to the flow before them."""
+
 all_of_them = pytest.mark.parametrize("name", SMALL)
 
 
@@ -101,10 +106,43 @@ def test_every_parameter_has_a_gradient(name: str) -> None:
 def test_flow_stays_float32_under_autocast(name: str) -> None:
     network = small(name)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        low = network(*pair())[-1].flow
+        low = network(*pair())
     full = network(*pair())[-1].flow
-    assert low.dtype == torch.float32
-    assert (low - full).abs().mean() < 0.1 * full.abs().mean() + 0.01
+    assert {field.dtype for estimate in low for field in estimate} == {torch.float32}
+    assert (low[-1].flow - full).abs().mean() < 0.1 * full.abs().mean() + 0.01
+
+
+def certain(network: nn.Module, flow: tuple[float, float]) -> nn.Module:
+    """The network whose every flow head says one flow, whatever it sees, in pixels of the image (or of the level)."""
+    for module in network.modules():
+        if hasattr(module, "flow_scale"):
+            module.flow_scale = 1.0
+        if isinstance(module, nn.Conv2d) and module.out_channels == 2:
+            nn.init.zeros_(module.weight)
+            module.bias.data.copy_(torch.tensor(flow))
+    return network
+
+
+HEADED: dict[str, Callable[[], nn.Module]] = {name: make for name, make in SMALL.items() if name != "LikeNet"} | {
+    "PWCLite": lambda: pwclite.small(),
+    "PWCLite, dense": lambda: pwclite.small(dense=True),
+    "RAFT": lambda: raft.tiny(),
+    "RAFT, convex": lambda: raft.tiny(upsampling="convex"),
+}
+"""Networks whose flow is the output of a convolution."""
+
+
+@pytest.mark.parametrize("name", HEADED)
+def test_flows_of_tens_of_pixels_keep_their_digits_under_autocast(name: str) -> None:
+    network = certain(HEADED[name](), (3.337, -2.113) if name in ADDING else (33.37, -21.13)).eval()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        low = network(*pair())
+    full = network(*pair())
+    assert 20 < full[-1].flow.abs().max() < 200
+    for one, other in zip(low, full, strict=True):
+        assert one.raw.dtype == one.flow.dtype == torch.float32
+        assert (one.raw - other.raw).abs().max() < 1e-3  # bfloat16 holds 33.37 as 33.25, and 3.337 as 3.344
+        assert (one.flow - other.flow).abs().max() < 0.05  # the weights of a convex up-sampling are rounded
 
 
 @all_of_them

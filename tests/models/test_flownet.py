@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch import nn
 
 from tests.models.test_backbones import flownet_c, flownet_s, pair
 from unrollflow.models import FlowNetC, FlowNetS
@@ -8,15 +9,50 @@ PUBLISHED = {FlowNetS: 38_676_506, FlowNetC: 39_175_298}
 
 
 @pytest.mark.parametrize(("network", "count"), PUBLISHED.items())
-def test_parameters_of_the_released_networks(network: type[FlowNetS] | type[FlowNetC], count: int) -> None:
+def test_parameters_of_nvidias_port(network: type[FlowNetS] | type[FlowNetC], count: int) -> None:
     with torch.device("meta"):
         assert sum(p.numel() for p in network().parameters()) == count
 
 
-def test_the_two_differ_by_what_spynets_paper_counts_the_redirection_and_the_biases() -> None:
-    counted = 32_561_032 - 32_070_472
-    redirection, biases = 256 * 32 + 32, 4 * 2
-    assert PUBLISHED[FlowNetC] - PUBLISHED[FlowNetS] == counted + redirection + biases
+LAYERS = {
+    "encoder": [18_880, 204_928, 819_456, 590_080, 1_180_160, 2_359_808, 2_359_808, 2_359_808, 4_719_616, 9_438_208],
+    "enlarge": [8_389_120, 4_202_752, 1_577_088, 395_328],
+    "enlarge_flow": [64, 64, 64, 64],
+    "heads": [18_434, 18_470, 13_862, 6_950, 3_494],
+}
+"""Parameters of FlowNetS, layer by layer."""
+
+
+def test_parameters_of_flownets_layer_by_layer() -> None:
+    def counts(layers: nn.Module) -> list[int]:
+        convolutions = [m for m in layers.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
+        return [sum(p.numel() for p in convolution.parameters()) for convolution in convolutions]
+
+    with torch.device("meta"):
+        network = FlowNetS()
+    assert counts(network.encoder) == LAYERS["encoder"]
+    assert {n: counts(part) for n, part in network.refinement.named_children() if n != "smooth"} == {
+        name: LAYERS[name] for name in ("enlarge", "enlarge_flow", "heads")
+    }
+    assert sum(sum(layers) for layers in LAYERS.values()) == PUBLISHED[FlowNetS]
+
+
+def test_no_flownets_with_five_heads_has_the_parameters_that_spynets_paper_counts() -> None:
+    assert all(count % 64 == 0 for part in ("encoder", "enlarge", "enlarge_flow") for count in LAYERS[part])
+    heads = {2 * kernel**2 * (1024 + 1026 + 770 + 386 + 194) % 64 for kernel in range(1, 129, 2)}
+    possible = {16 + 2 * biases for biases in range(5 + 4 + 1)}  # of the heads, and of the enlargement of flow
+    assert heads == {16}
+    assert 32_070_472 % 64 == 32_561_032 % 64 == 8
+    assert 8 not in possible
+
+
+def test_the_two_of_the_release_differ_by_what_spynets_paper_counts_and_the_redirection() -> None:
+    counted, redirection = 32_561_032 - 32_070_472, 256 * 32 + 32
+    biases = 4 * 2  # of FlowNetS's enlargement of flow, which NVIDIA's port lacks
+    assert PUBLISHED[FlowNetC] - (PUBLISHED[FlowNetS] + biases) == 498_784 == counted + redirection
+    first, merged = 64 * 7 * 7 * (6 - 3), 256 * 3 * 3 * (21**2 + 32 - 256)
+    assert (first, merged) == (9_408, 499_968)
+    assert counted == merged - first
 
 
 def test_convolutions_are_the_published_ones() -> None:

@@ -68,10 +68,6 @@ def test_all_together_give_the_finest_flow_of_each_and_the_fusions() -> None:
         torch.testing.assert_close(found[6 if part == "fusion" else place].flow, together(*pair())[-1].flow)
 
 
-def test_stages_exchange_their_weights() -> None:
-    assert flownet2("fusion").state_dict().keys() == flownet2("correlation").state_dict().keys()
-
-
 def test_the_stack_sees_the_second_image_where_the_flow_leads() -> None:
     image1, _ = pair(1, 8, 8)
     image2 = image1.roll(2, dims=-1)  # to the right
@@ -98,6 +94,19 @@ def test_a_length_of_zero_has_a_slope_of_zero() -> None:
     vectors = torch.zeros(1, 3, 2, 2, requires_grad=True)
     length(vectors).sum().backward()
     assert vectors.grad.abs().max() == 0
+
+
+def test_the_fusion_too_says_which_sizes_fit() -> None:
+    fusion = FlowNetFusion(encoder_channels=[4] * 6, refinement_channels=[4] * 5)
+    network = FlowNet2(
+        correlation=flownet_c(), second=flownet_s(6), third=flownet_s(6), small=flownet_sd(), fusion=fusion
+    )
+    assert fusion.stride == network.stride == network.minimum_size == 32  # of the other parts: 16
+    assert tuple(network(*pair(1, 32, 64))[-1].flow.shape) == (1, 2, 32, 64)
+    with pytest.raises(ValueError, match=r"FlowNet2 needs two of one shape.* multiples of 32"):
+        network(*pair(1, 32, 48))
+    with pytest.raises(ValueError, match="32x48; FlowNetFusion needs multiples of 32"):
+        fusion(torch.zeros(1, 11, 32, 48))
 
 
 def test_errors_name_what_does_not_fit() -> None:

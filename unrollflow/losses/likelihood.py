@@ -44,9 +44,10 @@ class LikelihoodObjective(Objective):
     D is the Jensen-Shannon divergence between feature vectors at x_i of image1 and at x_i + m_k of image2, warped by
     the flow of the level before. Here the sum over pixels is a mean. Which features are compared is a choice of ours:
     the colours of a 3x3 patch, of the level's size, as a distribution (softmax, so that a patch's brightness counts
-    for nothing); learned ones, unless something else kept them apart, would become alike and cost nothing. D is a
-    constant of the gradient, which flows through P alone. Outside the frame its border is seen. No pixel is masked,
-    and a smoothness term may be added to the expected flow.
+    for nothing); learned ones, unless something else kept them apart, would become alike and cost nothing. The
+    gradient is the whole one: the flow that a level starts from moves the likelihoods P and the divergences D alike, so
+    that a coarse level learns from the finer ones too. Outside the frame its border is seen. No pixel is masked, and a
+    smoothness term may be added to the expected flow.
 
     Args:
         photometric: scores flow in validation, nothing else.
@@ -113,9 +114,8 @@ def with_likelihoods(estimates: list[FlowEstimate]) -> list[LikelihoodEstimate]:
     return known
 
 
-@torch.no_grad()
 def window_divergence(image: Tensor, other: Tensor, estimate: LikelihoodEstimate, *, temperature: float) -> Tensor:
-    """D(i, m_k) (B, K, h, w) of the displacements of an estimate, without gradient.
+    """D(i, m_k) (B, K, h, w) of the displacements of an estimate, differentiable in where it starts.
 
     Args:
         image, other: (B, 3, H, W) in [0, 1], brought to the estimate's size by means.
@@ -162,6 +162,13 @@ def jensen_shannon(p: Tensor, q: Tensor, *, search_range: int = 0) -> Tensor:
 
 
 def entropy(p: Tensor) -> Tensor:
-    """Shannon's, in nats, of distributions over the channels, (B, C, H, W) to (B, 1, H, W)."""
-    terms: Tensor = torch.special.entr(p)
+    """Shannon's, in nats, of distributions over the channels, (B, C, H, W) to (B, 1, H, W).
+
+    >>> certain = torch.tensor([1.0, 0.0]).view(1, 2, 1, 1).requires_grad_()
+    >>> entropy(certain).sum().backward()
+    >>> certain.grad.flatten().tolist()
+    [-1.0, 0.0]
+    """
+    # the slope of -p log p at 0 is infinite, and a softmax may round to 0
+    terms: Tensor = torch.special.entr(p.clamp_min(torch.finfo(p.dtype).tiny))
     return terms.sum(dim=1, keepdim=True)

@@ -37,8 +37,18 @@ def check_sizes(encoder: list[int], refinement: list[int], *, fewest: int, netwo
 class FlowNetS(nn.Module):
     """Flow of two stacked images: an encoder to 1/64 of the image, and a refinement back to a quarter.
 
-    The defaults are the released network, 38,676,506 parameters. (SPyNet's paper counts 32,070,472, which leaving out
-    any four of the layers, or the biases, does not give.)
+    The defaults are the network of NVIDIA's port, 38,676,506 parameters:
+
+    - encoder, ten convolutions: 24,050,752;
+    - enlargement of features, four transposed convolutions: 14,564,288;
+    - enlargement of flow, four more: 256;
+    - flow heads, five convolutions: 61,210.
+
+    The release of 2015 has 38,676,514: a bias of each enlargement of flow, too, and there those of all transposed
+    convolutions start at 0 and are not trained. SPyNet's paper counts 32,070,472, which is 8 modulo 64. Encoder and
+    enlargement of features have multiples of 64, layer by layer, and so do the weights that enlarge flow; five heads of
+    any odd kernel have 16 modulo 64, and what biases heads and flow have adds at most 18. So that is the count of no
+    FlowNetS with five heads, whatever else it lacks.
 
     Args:
         extra_channels: channels beside the two images, 6 in FlowNet 2.0's stack; a backbone of its own has 0.
@@ -51,7 +61,8 @@ class FlowNetS(nn.Module):
         ValueError: for sizes that cannot be built, or images that are no multiple of `stride`.
 
     Source: Dosovitskiy et al., FlowNet, ICCV 2015, Fig. 2 and 3. The figure's encoder ends with conv6; the released
-        one, ours too, has a further 3x3 convolution after it. Images less the pair's mean: NVIDIA/flownet2-pytorch.
+        one (joeyhng/caffe, models/flownet/model_simple), ours too, has a further 3x3 convolution after it. Images less
+        the pair's mean, where the release takes that of its data: NVIDIA/flownet2-pytorch.
     """
 
     def __init__(
@@ -99,9 +110,10 @@ class FlowNetS(nn.Module):
 class FlowNetC(nn.Module):
     """FlowNetS whose first three levels see each image alone, and whose fourth sees how well their features correlate.
 
-    The defaults are the released network, 39,175,298 parameters: 498,792 more than FlowNetS. (SPyNet's paper counts
-    32,561,032, 490,560 more than for FlowNetS. That difference is ours without the 8,224 of the convolution that passes
-    features of image1 by the correlation, and without 8 biases that the released FlowNetS lacks.)
+    The defaults are the released network, 39,175,298 parameters: 498,784 more than the FlowNetS of that release. They
+    are the first layer's 9,408 fewer, which sees one image, 499,968 more of the convolution after the correlation, and
+    8,224 of the one that passes features of image1 by it (`redirect_channels`). (SPyNet's paper counts 32,561,032,
+    490,560 more than for FlowNetS: the same without the 8,224.)
 
     Args:
         encoder_channels: at 1/2, 1/4, ... of the image; at least four, the first three for each image alone.
@@ -118,7 +130,8 @@ class FlowNetC(nn.Module):
     Raises:
         ValueError: for sizes that cannot be built, or images that are no multiple of `stride`.
 
-    Source: Dosovitskiy et al., FlowNet, ICCV 2015, Eq. 1, Fig. 2 and 3: k = 0 (`patch_size` 1), d = 20, s2 = 2.
+    Source: Dosovitskiy et al., FlowNet, ICCV 2015, Eq. 1, Fig. 2 and 3: k = 0 (`patch_size` 1), d = 20, s2 = 2; its
+        release (joeyhng/caffe, models/flownet/model_corr). Images less the pair's mean: NVIDIA/flownet2-pytorch.
     """
 
     def __init__(

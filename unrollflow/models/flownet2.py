@@ -22,7 +22,7 @@ STACK_CHANNELS = 6
 class FlowNet2(nn.Module):
     """FlowNetC, two FlowNetS that see the warped second image, FlowNetSD beside them, and a fusion of the two flows.
 
-    With the parts' defaults (and 6 extra channels of both FlowNetS) it is the released network of 162,518,834
+    With the parts' defaults (and 6 extra channels of both FlowNetS) it is the network of NVIDIA's port, 162,518,834
     parameters. The published schedule trains one part after the other:
 
     - `trained`: "correlation", then "second", "third", "small" and "fusion", each in a run of its own that starts from
@@ -65,7 +65,7 @@ class FlowNet2(nn.Module):
             )
         self.correlation, self.second, self.third, self.small, self.fusion = correlation, second, third, small, fusion
         self.trained: Trained = trained
-        self.stride = max(part.stride for part in (correlation, second, third, small))
+        self.stride = max(part.stride for part in (correlation, second, third, small, fusion))
         self.minimum_size = self.stride
         for name, part in self.named_children():
             part.requires_grad_(trained in (name, "all"))

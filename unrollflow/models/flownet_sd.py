@@ -97,7 +97,7 @@ class FlowNetFusion(nn.Module):
         head_scale: factor on the initial weights of the flow heads.
 
     Raises:
-        ValueError: if the numbers of channels do not fit.
+        ValueError: if the numbers of channels do not fit, or the size is no multiple of `stride`.
 
     Source: Ilg et al., FlowNet 2.0, CVPR 2017, section 5, and its supplement, Table 4.
     """
@@ -116,6 +116,7 @@ class FlowNetFusion(nn.Module):
                 f"{len(encoder)} encoder and {len(refinement)} refinement channels; FlowNetFusion needs at least 2 of "
                 "the encoder, and one fewer of the refinement: it ends at full size."
             )
+        self.stride = 2 ** (len(encoder) - 1)
         self.encoder = SmallKernels(FUSION_INPUTS, encoder)
         self.refinement = Refinement(
             encoder[-1], encoder[-2::-1], refinement, smooth=True, flow_bias=True, head_scale=head_scale
@@ -123,6 +124,11 @@ class FlowNetFusion(nn.Module):
 
     def forward(self, x: Tensor) -> list[FlowEstimate]:
         """(B, 11, H, W) to flows of 1/4, 1/2 and the full size, which are not enlarged; pixels of their own grids."""
+        height, width = x.shape[-2:]
+        if height % self.stride or width % self.stride:
+            raise ValueError(
+                f"flows are {height}x{width}; FlowNetFusion needs multiples of {self.stride}: pad the images."
+            )
         outputs = self.refinement(self.encoder(x)[::-1])
         raws = [output / 2**level for level, output in zip(range(len(outputs) - 1, -1, -1), outputs, strict=True)]
         return [FlowEstimate(raw=raw, flow=raw) for raw in raws]

@@ -52,7 +52,9 @@ class LikeNet(nn.Module):
     Published are the idea, the numbers of branches of the five levels (121, 169, 49, 9, 9) and 697,028 parameters;
     the default has 692,397. Open, and chosen here: the levels' sizes (1/16 to the whole image), the features' layers
     (two 3x3 convolutions a level, as PWC-Lite's), the branches' (three 3x3 convolutions, whose weights all branches of
-    a level share), and that a level begins with the warped features.
+    a level share), and that a level begins with the warped features. The first author's thesis (A. Ahmadi, Unsupervised
+    Training of Deep Neural Networks for Motion Estimation, Queen Mary University of London, 2018) may settle some of
+    them; it was not consulted.
 
     Args:
         search_ranges: r of each level's (2r + 1)^2 displacements, coarse to fine, pixels of the level.

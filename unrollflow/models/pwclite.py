@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from unrollflow.contracts import FlowEstimate
 from unrollflow.models.correlation import cost_volume, unit_features
+from unrollflow.models.heads import FlowHead
+from unrollflow.ops.precision import float32_island
 from unrollflow.ops.resize import resize_flow
 from unrollflow.ops.warp import warp
 
@@ -36,14 +38,8 @@ def joined(convolution: nn.Conv2d, one: Tensor, other: Tensor) -> Tensor:
     return F.conv2d(one, first, convolution.bias, padding=1) + F.conv2d(other, second, padding=1)
 
 
-def flow_head(inputs: int, scale: float, *, kernel_size: int = 3) -> nn.Conv2d:
-    """Linear convolution to (u, v), its initial weights and biases times `scale`."""
-    head = nn.Conv2d(inputs, 2, kernel_size, padding=kernel_size // 2)
-    with torch.no_grad():
-        head.weight.mul_(scale)
-        if head.bias is not None:
-            head.bias.mul_(scale)
-    return head
+joined_precisely = float32_island(joined)
+"""For the flow head: outside autocast, as it is by itself."""
 
 
 class FeaturePyramid(nn.Module):
@@ -75,7 +71,7 @@ class ReducedEstimator(nn.Module):
         super().__init__()
         seen = [inputs, channels[0], *(a + b for a, b in itertools.pairwise(channels))]
         self.layers = nn.ModuleList(conv(i, o) for i, o in zip(seen, channels, strict=False))
-        self.head = flow_head(seen[-1], head_scale)
+        self.head = FlowHead(seen[-1], head_scale)
         self.outputs = channels[-1]
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -85,7 +81,7 @@ class ReducedEstimator(nn.Module):
         for layer in list(self.layers)[2:]:
             convolution, activation = cast(nn.Sequential, layer)
             previous, current = current, activation(joined(cast(nn.Conv2d, convolution), previous, current))
-        return current, joined(self.head, previous, current)
+        return current, joined_precisely(self.head, previous, current)
 
 
 class DenseEstimator(nn.Module):
@@ -99,7 +95,7 @@ class DenseEstimator(nn.Module):
         super().__init__()
         seen = [inputs + sum(channels[:i]) for i in range(len(channels) + 1)]
         self.layers = nn.ModuleList(conv(i, o) for i, o in zip(seen, channels, strict=False))
-        self.head = flow_head(seen[-1], head_scale)
+        self.head = FlowHead(seen[-1], head_scale)
         self.outputs = seen[-1]
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -117,7 +113,7 @@ class ContextNetwork(nn.Sequential):
             conv(i, o, dilation=dilation)
             for i, o, dilation in zip([inputs, *channels], channels, CONTEXT_DILATIONS, strict=False)
         ]
-        super().__init__(*layers, flow_head(channels[-1], head_scale))
+        super().__init__(*layers, FlowHead(channels[-1], head_scale))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, h, w) to (B, 2, h, w); channels last, in which a CPU is twice as fast at wide dilations."""

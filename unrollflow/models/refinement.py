@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from unrollflow.contracts import FlowEstimate
-from unrollflow.models.pwclite import LEAK, OUTPUT_FACTOR, flow_head
-from unrollflow.ops.precision import float32_island
+from unrollflow.models.heads import FlowHead, precise
+from unrollflow.models.pwclite import LEAK, OUTPUT_FACTOR
 from unrollflow.ops.resize import resize_flow
 
 
@@ -52,25 +52,18 @@ class Refinement(nn.Module):
             nn.Conv2d(i, o, 3, padding=1) if smooth else nn.Identity()
             for i, o in zip(levels[1:], channels, strict=True)
         )
-        self.heads = nn.ModuleList(flow_head(c, head_scale) for c in seen)
+        self.heads = nn.ModuleList(FlowHead(c, head_scale) for c in seen)
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
         """Features (B, c, h, w), coarse to fine, each twice the size of the one before, to outputs (B, 2, h, w)."""
         x = features[0]
-        outputs = [precise(self.heads[0], x)]
+        outputs = [self.heads[0](x)]
         for skip, enlarge, enlarge_flow, smooth, head in zip(
             features[1:], self.enlarge, self.enlarge_flow, self.smooth, list(self.heads)[1:], strict=True
         ):
             x = torch.cat([skip, enlarge(x), precise(enlarge_flow, outputs[-1]).to(skip.dtype)], dim=1)
-            outputs.append(precise(head, smooth(x)))
+            outputs.append(head(smooth(x)))
         return outputs
-
-
-@float32_island
-def precise(layer: nn.Module, x: Tensor) -> Tensor:
-    """A layer's output outside autocast: bfloat16 would hold a flow of 64 pixels in steps of a quarter."""
-    output: Tensor = layer(x)
-    return output
 
 
 def quarter_estimates(outputs: list[Tensor], *, scale: float) -> list[FlowEstimate]:

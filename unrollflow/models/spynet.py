@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from unrollflow.contracts import FlowEstimate
+from unrollflow.models.heads import FlowHead
 from unrollflow.models.pairs import both_orders, check_pair, halves
-from unrollflow.models.pwclite import flow_head
 from unrollflow.ops.resize import resize_flow, resize_image
 from unrollflow.ops.warp import warp
 
@@ -20,7 +20,7 @@ class LevelNetwork(nn.Sequential):
         layers: list[nn.Module] = []
         for inputs, outputs in zip([8, *channels], channels, strict=False):
             layers += [nn.Conv2d(inputs, outputs, kernel_size, padding=kernel_size // 2), nn.ReLU(inplace=True)]
-        super().__init__(*layers, flow_head(channels[-1], head_scale, kernel_size=kernel_size))
+        super().__init__(*layers, FlowHead(channels[-1], head_scale, kernel_size=kernel_size))
 
 
 class SPyNet(nn.Module):
@@ -28,7 +28,13 @@ class SPyNet(nn.Module):
 
     The defaults are the published network, 1,200,250 parameters. Published is training level by level:
     `trained_level` 0, then 1, ..., each in a run of its own that starts from the one before (`--model.init_weights
-    last.ckpt`). Here, unlike there, a level starts from weights of its own and not from a copy of the level before.
+    last.ckpt`), on ground truth of the level's size (configs/objective/supervised_last.yaml). Here, unlike there:
+
+    - a level starts from weights of its own and not from a copy of the level before;
+    - the list holds the frozen levels' flow too, which other objectives than that one count, without effect;
+    - an objective that sees `flow`, as those without labels do, scores the trained level's at the image's size,
+      enlarged, and not at the level's.
+
     (On Sintel the paper runs the last network twice, on a sixth level; that is not built in.)
 
     Args:

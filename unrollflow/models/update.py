@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from unrollflow.models.heads import FlowHead
+
 
 class MotionEncoder(nn.Module):
     """Correlations and flow to motion features, of which the last two channels are the flow itself."""
@@ -58,7 +60,7 @@ class Update(nn.Module):
         self.encoder = MotionEncoder(correlations, motion)
         self.horizontal = ConvGRU(hidden, context + motion[-1], (1, 5))
         self.vertical = ConvGRU(hidden, context + motion[-1], (5, 1))
-        self.head = nn.Sequential(nn.Conv2d(hidden, head, 3, padding=1), nn.ReLU(), nn.Conv2d(head, 2, 3, padding=1))
+        self.head = nn.Sequential(nn.Conv2d(hidden, head, 3, padding=1), nn.ReLU(), FlowHead(head))
 
     def forward(self, h: Tensor, context: Tensor, correlation: Tensor, flow: Tensor) -> tuple[Tensor, Tensor]:
         """The next hidden state and the change of flow (B, 2, h, w)."""
