@@ -9,13 +9,13 @@ quarter) and edge weights are the same; the penalty alone differs.
 Command: make reproduce EXP=04, which trains one stated cell of the grid again (2 minutes) and compares it with the
 committed row. FULL=1 make reproduce EXP=04 runs the whole grid, and goes on where it was left.
 
-Hours on two quiet CPU cores, one process each, estimated before the first run from 0.1 s a step: 50 trials of 900
-steps of 4 pairs, 1.6 minutes each, 0.7 hours; 16 finals of 3500 steps, 6 minutes each, 0.8 hours; 11 runs with other
+Hours on two quiet CPU cores, one process each, estimated before the first run from 0.1 s a step: 46 trials of 900
+steps of 4 pairs, 1.6 minutes each, 0.6 hours; 16 finals of 3000 steps, 5 minutes each, 0.7 hours; 11 runs with other
 weights, 0.2 hours.
 
 Protocol:
 - Families: hard (total variation, Charbonnier, Huber) and unrolled (T = 1, 4; detached or not; with and without the
-  t = 0 term) get 22 trials each, seed 0: 16 fixed ones, then two rounds of three beside the best so far, drawn by the
+  t = 0 term) get 20 trials each, seed 0: 16 fixed ones, then two rounds of two beside the best so far, drawn by the
   same law. `none` and `supervised` (end-point error on the ground truth) get three learning rates each.
 - Every weight ramps up over the first half of a training. A weight is in total variation's unit (flow_training).
 - One finalist a family: the lowest EPE of occluded pixels among the trials whose EPE of all pixels is within 5 % of the

@@ -47,7 +47,7 @@ class Protocol(NamedTuple):
     """
 
     search_steps: int = 900
-    final_steps: int = 3500
+    final_steps: int = 3000
     samples: int = 4000
     images: int = 128
     test_images: int = 256
@@ -55,7 +55,7 @@ class Protocol(NamedTuple):
     supervised_seeds: tuple[int, ...] = (1,)
     starts: int = 16
     rounds: int = 2
-    refinements: int = 3
+    refinements: int = 2
     rates: tuple[float, ...] = (RATE / 2, RATE, 2 * RATE)
     points: int = 16
 

@@ -1,4 +1,4 @@
-"""Training on given flow: ground truth as an upper bound, or labels that an earlier stage has made."""
+"""Training on given flow: ground truth, or labels that an earlier stage has made."""
 
 from typing import NamedTuple
 
