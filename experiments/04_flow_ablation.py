@@ -41,7 +41,7 @@ from experiments.stored_layers import StoredLayers
 FULL = Protocol()
 SMOKE = Protocol(
     search_steps=1, final_steps=2, samples=8, images=2, test_images=2, seeds=(1, 2), starts=1, rounds=1, refinements=1,
-    rates=(1e-3,), points=1,
+    rates=(1e-3,), supervised_rates=(1e-3,), points=1,
 )  # fmt: skip
 VERIFIED = FULL.trial({"term": "tv", "weight": 0.03, "learning_rate": 1.4e-3})
 

@@ -42,7 +42,8 @@ class Protocol(NamedTuple):
         starts: trials of each rival family with fixed settings.
         rounds: of refinement.
         refinements: trials of each rival family in a round.
-        rates: learning rates that `none` and `supervised` are tried with.
+        rates: learning rates that `none` is tried with.
+        supervised_rates: those of `supervised`; the lower ones came out better.
         points: of a final's learning curve.
     """
 
@@ -57,6 +58,7 @@ class Protocol(NamedTuple):
     rounds: int = 2
     refinements: int = 2
     rates: tuple[float, ...] = (RATE / 2, RATE, 2 * RATE)
+    supervised_rates: tuple[float, ...] = (RATE / 4, RATE / 2, RATE)
     points: int = 16
 
     def trial(self, settings: Settings) -> dict[str, Value]:
@@ -93,7 +95,8 @@ class Protocol(NamedTuple):
 
 def reference_trials(protocol: Protocol, term: str) -> list[Settings]:
     """Of `none` or `supervised` the learning rate alone is to be found."""
-    return [protocol.trial({"term": term, "learning_rate": rate}) for rate in protocol.rates]
+    rates = protocol.supervised_rates if term == "supervised" else protocol.rates
+    return [protocol.trial({"term": term, "learning_rate": rate}) for rate in rates]
 
 
 def starting_trials(protocol: Protocol) -> list[Settings]:
