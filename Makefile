@@ -26,7 +26,7 @@ test: $(READY) ## run the default tests (under 3 minutes on two cores)
 	$(PYTEST) -m 'not slow'
 
 slow: $(READY) ## run the long tests
-	$(PYTEST) -m slow
+	$(PYTEST) -m slow --durations 15
 
 faults: $(READY) ## inject every fault of the reliability suite and write docs/faults.md (ten minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.reliability.table docs/faults.md
