@@ -10,7 +10,7 @@ Command: make reproduce EXP=04, which trains one stated cell of the grid again (
 committed row. FULL=1 make reproduce EXP=04 runs the whole grid, and goes on where it was left.
 
 Hours on two quiet CPU cores, one process each, estimated before the first run from 0.1 s a step: 46 trials of 900
-steps of 4 pairs, 1.6 minutes each, 0.6 hours; 16 finals of 3000 steps, 5 minutes each, 0.7 hours; 11 runs with other
+steps of 4 pairs, 1.6 minutes each, 0.6 hours; 16 finals of 3000 steps, 5 minutes each, 0.7 hours; 13 runs with other
 weights, 0.2 hours.
 
 Protocol:
@@ -24,7 +24,8 @@ Protocol:
 - Primary figure: change of the EPE of occluded pixels, unrolled against hard, the same seeds and images, with a
   bootstrap over both (95 %, Student's t for the few seeds). It counts only if hard is better than `none` and both are
   better than zero flow, of occluded pixels: else a term would win by holding the flow down.
-- Sensitivity: the finalists once more with a tenth to ten times their weights, as long as a trial.
+- Sensitivity: the finalists once more with a third of their weights, with them and with three times as much, as long as
+  a trial, once with the ramp and once with the whole weight from the first step.
 - Boundary F1: flow gradients over a threshold that validation data choose, within 2 px of true jumps of over 1 px.
 """
 

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from experiments.flow_finals import compared, counts, final_rows
 from experiments.flow_search import RIVALS, finalist, scan_rows, search_rows
+from experiments.flow_training import RAMP
 from experiments.grid import Row
 
 matplotlib.use("Agg")  # a machine without a display draws, too
@@ -81,9 +82,12 @@ def draw_search(axes: Axes, rows: Sequence[Row], measure: str, label: str) -> No
             values = [row["results"]["validation"][measure] for row in trials]
             if trials:
                 axes.scatter(weights, values, marker=mark, color=COLOURS[family], label=term, alpha=0.7)
-        scan = [(row["settings"]["weight"], row["results"]["validation"][measure]) for row in scan_rows(rows, family)]
-        if scan:
-            axes.plot(*zip(*scan, strict=True), color=COLOURS[family], label=f"{family}: its finalist, other weights")
+        for ramped, dashes in ((True, "-"), (False, ":")):
+            runs = [row for row in scan_rows(rows, family) if bool(row["settings"].get("ramp", RAMP)) == ramped]
+            if runs:
+                points = [(row["settings"]["weight"], row["results"]["validation"][measure]) for row in runs]
+                label = f"{family} finalist, {'ramped' if ramped else 'from the first step'}"
+                axes.plot(*zip(*points, strict=True), dashes, color=COLOURS[family], label=label)
     none = search_rows(rows, "none")
     if none:
         best = finalist(rows, "none")["results"]["validation"]

@@ -9,6 +9,7 @@ import numpy as np
 from experiments.flow_figure import draw
 from experiments.flow_finals import compared, final_rows, mean, steps_to
 from experiments.flow_search import FINALISTS, RIVALS, error, finalist, scan_rows, search_rows, useful
+from experiments.flow_training import RAMP
 from experiments.grid import Row
 from experiments.results import write_table
 from unrollflow.measures import UNLABELLED
@@ -78,18 +79,19 @@ def write_search(folder: Path, rows: Sequence[Row]) -> None:
 
 
 def write_weights(folder: Path, rows: Sequence[Row]) -> None:
-    """How far from its best weight each family still trains: its finalist with other weights, nothing else changed."""
+    """How far from its best weight each family still trains: its finalist with other weights, ramped and not."""
     none = scan_rows(rows, "none")
     if not none:
         return
-    lines: list[list[str | int | float]] = [["none", "", 0.0, *scanned(none[0], none[0])]]
+    lines: list[list[str | int | float]] = [["none", "", 0.0, "", *scanned(none[0], none[0])]]
     for family in RIVALS:
         best = finalist(rows, family)["settings"]["weight"]
         for row in scan_rows(rows, family):
             weight = row["settings"]["weight"]
-            lines.append([f"{family}: {form(row)}", f"{weight / best:.2g}", weight, *scanned(row, none[0])])
+            start = "ramped" if row["settings"].get("ramp", RAMP) else "from the first step"
+            lines.append([f"{family}: {form(row)}", f"{weight / best:.2g}", weight, start, *scanned(row, none[0])])
     headings = [
-        "term", "weight, in the finalist's", "weight", "EPE (px)", "occluded (px)", "EPE against none (%)",
+        "term", "weight, in the finalist's", "weight", "it is", "EPE (px)", "occluded (px)", "EPE against none (%)",
         "occluded against none (%)",
     ]  # fmt: skip
     write_table(folder, headings, lines)

@@ -15,8 +15,8 @@ FAMILY = {
 RIVALS = ("hard", "unrolled")
 FINALISTS = ("none", *RIVALS, "supervised")
 RATE = 1.4e-3
-SCAN = (0.1, 0.3, 1.0, 3.0, 10.0)
-"""Factors on a finalist's weight with which it is trained again, all else as it was: how far from its best it holds."""
+SCAN = (0.3, 1.0, 3.0)
+"""Factors on a finalist's weight with which it is trained again: how far from its best weight does it train?"""
 
 SCAN_SEED = 6
 """Of these runs, which chose nothing; the search's is 0."""
@@ -78,10 +78,11 @@ class Protocol(NamedTuple):
         ]
 
     def scan(self, rows: Sequence[Row]) -> list[dict[str, Value]]:
-        """The finalist of `none`, and of the rivals with :data:`SCAN` times their weights, as long as a trial."""
+        """The finalist of `none`, and those of the rivals with other weights, with the ramp and from the first step."""
         cells: list[Settings] = [finalist(rows, "none")["settings"]]
         for settings in (finalist(rows, family)["settings"] for family in RIVALS):
-            cells += [settings | {"weight": significant(settings["weight"] * factor)} for factor in SCAN]
+            weights = [settings | {"weight": significant(settings["weight"] * factor)} for factor in SCAN]
+            cells += [*weights, *(chosen | {"ramp": 0.0} for chosen in weights)]
         return [{**settings, "seed": SCAN_SEED} for settings in cells]
 
     def own(self, rows: Sequence[Row]) -> list[Row]:

@@ -50,6 +50,7 @@ def train_flow(
     iterations: int = 1,
     detach: bool = False,
     initial_term: bool = True,
+    ramp: float = RAMP,
     test_images: int = 0,
     points: int = 10,
 ) -> Results:
@@ -65,6 +66,7 @@ def train_flow(
         weight: of the term at the end of the ramp; every term is scaled so that it counts in the unit of TV's.
         scale: epsilon, delta or threshold lam / rho, pixels per pixel of the grid at a quarter of the frame.
         iterations, detach, initial_term: of the unrolled term.
+        ramp: share of the steps over which the weight rises from 0; 0: it is there from the first step.
         test_images: measured as well at the end; 0: none, as it must be in a search.
         points: of the learning curve.
 
@@ -79,7 +81,7 @@ def train_flow(
     validation = StoredLayers(split="validation", length=images)
     curve: dict[str, list[float]] = {"step": [], "epe": [], "epe_noc": [], "epe_occ": []}
     due = {round(steps * (i + 1) / points) for i in range(points)}
-    for step in descend(model, batches, steps=steps, weight=factor * weight):
+    for step in descend(model, batches, steps=steps, weight=factor * weight, ramp=ramp):
         if step in due:
             means = averages(model, validation)
             curve = {name: [*values, means.get(name, step)] for name, values in curve.items()}
@@ -164,13 +166,15 @@ def training_batches(samples: int, seed: int) -> Iterator[FlowSample]:
         yield from loader
 
 
-def descend(model: UnsupervisedFlow, batches: Iterator[FlowSample], *, steps: int, weight: float) -> Iterator[int]:
-    """Steps of the optimizer; yields how many were made. The weight of smoothness rises linearly over :data:`RAMP`."""
+def descend(
+    model: UnsupervisedFlow, batches: Iterator[FlowSample], *, steps: int, weight: float, ramp: float = RAMP
+) -> Iterator[int]:
+    """Steps of the optimizer; yields how many were made. The weight of smoothness rises over a share of them."""
     chosen = model.configure_optimizers()
     optimizer, scheduler = chosen["optimizer"], chosen["lr_scheduler"]["scheduler"]
     for step, batch in zip(range(steps), batches, strict=False):
         model.train()
-        model.objective.smoothness_weight = weight * min(1.0, step / (RAMP * steps))
+        model.objective.smoothness_weight = weight * (min(1.0, step / (ramp * steps)) if ramp else 1.0)
         cost = model.objective(batch, *model.backbone.both(batch["image1"], batch["image2"]), step=step)
         optimizer.zero_grad()
         cost.total.backward()

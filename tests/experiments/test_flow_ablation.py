@@ -193,7 +193,7 @@ def test_runs_of_another_protocol_are_not_reported() -> None:
     assert protocol.own([*trials, trial("tv", 1200), *stale, *finals]) == trials + finals
     assert len(finals) == 3 * 5 + 1
     scan = [{"settings": cell} for cell in protocol.scan(trials)]
-    assert len(protocol.own(trials + scan)) == len(trials) + 11
+    assert len(protocol.own(trials + scan)) == len(trials) + 13
     assert finalist(trials + scan, "hard") is trials[1]  # they choose nothing
 
 
@@ -222,6 +222,8 @@ def test_the_weight_ramps_up_over_half_of_the_steps(tmp_path: Path, monkeypatch:
     model = flow_model(losses.TotalVariation(), supervised=False, learning_rate=1e-3, steps=4)
     weights = [model.objective.smoothness_weight for _ in descend(model, training_batches(4, 0), steps=4, weight=0.8)]
     assert weights == [0, 0.4, 0.8, 0.8]
+    steady = descend(model, training_batches(4, 0), steps=2, weight=0.8, ramp=0)
+    assert [model.objective.smoothness_weight for _ in steady] == [0.8, 0.8]
 
 
 def test_a_run_depends_on_its_settings_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,9 +242,9 @@ def test_the_whole_protocol_in_small(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.chdir(tmp_path)
     ablation.main(smoke=True, folder=tmp_path / "results")
     rows = read_rows(tmp_path / "results" / "rows.jsonl")
-    assert len(rows) == (1 + 2 + 1 + 2) + (3 * 2 + 1) + 11  # search, finals, other weights
+    assert len(rows) == (1 + 2 + 1 + 2) + (3 * 2 + 1) + 13  # search, finals, other weights
     (tmp_path / "results" / "table.md").unlink()
-    assert len((tmp_path / "results" / "weights" / "table.md").read_text().splitlines()) == 2 + 11
+    assert len((tmp_path / "results" / "weights" / "table.md").read_text().splitlines()) == 2 + 13
     ablation.main(smoke=True, folder=tmp_path / "results")
     assert read_rows(tmp_path / "results" / "rows.jsonl") == rows
     table = (tmp_path / "results" / "table.md").read_text()
