@@ -10,7 +10,7 @@ Command: make reproduce EXP=04, which trains one stated cell of the grid again (
 committed row. FULL=1 make reproduce EXP=04 runs the whole grid, and goes on where it was left.
 
 Hours on two quiet CPU cores, one process each, estimated before the first run from 0.1 s a step: 46 trials of 900
-steps of 4 pairs, 1.6 minutes each, 0.6 hours; 16 finals of 3000 steps, 5 minutes each, 0.7 hours; 13 runs with other
+steps of 4 pairs, 1.6 minutes each, 0.6 hours; 16 finals of 2500 steps, 4 minutes each, 0.6 hours; 13 runs with other
 weights, 0.2 hours.
 
 Protocol:

@@ -48,7 +48,7 @@ class Protocol(NamedTuple):
     """
 
     search_steps: int = 900
-    final_steps: int = 3000
+    final_steps: int = 2500
     samples: int = 4000
     images: int = 128
     test_images: int = 256
