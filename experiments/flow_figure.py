@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.flow_finals import compared, counts, final_rows
+from experiments.flow_finals import SPLITS, compared, final_rows
 from experiments.flow_search import RIVALS, finalist, scan_rows, search_rows
 from experiments.flow_training import RAMP
 from experiments.grid import Row
@@ -35,23 +35,25 @@ def draw(path: Path, rows: Sequence[Row]) -> None:
 
 
 def draw_change(axes: Axes, rows: Sequence[Row]) -> None:
-    """Change of each family's errors against the hard finalist's on test data, with its 95 % interval."""
+    """Change of each family's errors against the hard finalist's, with its 95 % interval."""
     rivals = [family for family in COLOURS if family != "hard" and final_rows(rows, family)]
     measures = {"epe_occ": "occluded", "epe_noc": "visible", "epe": "all"}
-    for place, family in enumerate(rivals if final_rows(rows, "hard") else []):
-        changes = [compared(rows, family, measure) for measure in measures]
-        x = np.arange(len(measures)) + 0.2 * (place - (len(rivals) - 1) / 2)
+    bars = [(family, split) for family in rivals for split in SPLITS] if final_rows(rows, "hard") else []
+    for place, (family, split) in enumerate(bars):
+        changes = [compared(rows, family, measure, split) for measure in measures]
+        x = np.arange(len(measures)) + 0.1 * (place - (len(bars) - 1) / 2)
         middle, low, high = (100 * np.array(values) for values in zip(*changes, strict=True))
-        axes.errorbar(x, middle, [middle - low, high - middle], fmt="o", capsize=3, color=COLOURS[family], label=family)
+        axes.errorbar(
+            x, middle, [middle - low, high - middle], fmt="o" if split == "test" else "x", capsize=3,
+            color=COLOURS[family], label=f"{family}, {split}",
+        )  # fmt: skip
     axes.axhline(0, color=COLOURS["hard"], label="hard")
     axes.axhline(PAPER, color="k", ls=":", label="occluded: largest gain in the paper")
     axes.set_xticks(range(len(measures)), measures.values())
     runs = len(final_rows(rows, "hard"))
-    axes.set(
-        xlabel="pixels", ylabel="change of EPE against the hard finalist (%), test",
-        title=f"finals: 95 % over {runs} seeds and their images\n{counts(rows)}" if runs else "no finals yet",
-    )  # fmt: skip
-    axes.legend(fontsize="small")
+    title = f"finals: 95 % over {runs} seeds, of test also over images" if runs else "no finals yet"
+    axes.set(xlabel="pixels", ylabel="change of EPE against the hard finalist (%)", title=title)
+    axes.legend(fontsize="x-small", ncols=2)
 
 
 def draw_curves(axes: Axes, rows: Sequence[Row]) -> None:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,9 @@ from experiments.bootstrap import Interval, relative_change
 from experiments.flow_search import FAMILY
 from experiments.grid import Row
 
+Split = Literal["test", "validation"]
+SPLITS: tuple[Split, ...] = ("test", "validation")
+
 
 def final_rows(rows: Sequence[Row], family: str) -> list[Row]:
     """Finals of a family among any rows, by seed."""
@@ -17,17 +21,22 @@ def final_rows(rows: Sequence[Row], family: str) -> list[Row]:
     return sorted(chosen, key=lambda row: row["settings"]["seed"])
 
 
-def compared(rows: Sequence[Row], family: str, measure: str) -> Interval:
-    """Relative change of a test error from the hard finals to a family's, on the seeds that both have."""
+def compared(rows: Sequence[Row], family: str, measure: str, split: Split = "test") -> Interval:
+    """Relative change of an error from the hard finals to a family's, on the seeds that both have.
+
+    Of validation data the images' own errors are not kept: its interval is over seeds alone.
+    """
     ours, hard = ({row["settings"]["seed"]: row for row in final_rows(rows, name)} for name in (family, "hard"))
     both = sorted(ours.keys() & hard.keys())
     if not both:
         return Interval(math.nan, math.nan, math.nan)
-    return relative_change(*(by_image([runs[seed] for seed in both], measure) for runs in (ours, hard)))
+    return relative_change(*(errors([runs[seed] for seed in both], measure, split) for runs in (ours, hard)))
 
 
-def by_image(rows: Sequence[Row], measure: str) -> NDArray[np.float64]:
-    """Errors (runs, images) of test data; NaN where an image defines none."""
+def errors(rows: Sequence[Row], measure: str, split: Split) -> NDArray[np.float64]:
+    """Errors (runs, images) of test data, NaN where an image defines none; of validation data their means (runs, 1)."""
+    if split == "validation":
+        return np.array([[row["results"]["validation"][measure]] for row in rows], dtype=np.float64)
     return np.array([row["results"]["test"]["images"][measure] for row in rows], dtype=np.float64)
 
 
@@ -40,13 +49,13 @@ def steps_to(rows: Sequence[Row], family: str) -> str:
     return f"{texts[0]} [{texts[1]}, {texts[2]}]"
 
 
-def counts(rows: Sequence[Row]) -> str:
+def counts(rows: Sequence[Row], split: Split = "test") -> str:
     """Whether the comparison of the finals counts, in words: hard better than `none`, both better than zero flow."""
     occluded = {
-        family: mean([row["results"]["test"]["epe_occ"] for row in final_rows(rows, family)])
+        family: mean([row["results"][split]["epe_occ"] for row in final_rows(rows, family)])
         for family in ("none", "hard", "unrolled")
     }
-    zero = final_rows(rows, "hard")[0]["results"]["test"]["zero_epe_occ"]
+    zero = final_rows(rows, "hard")[0]["results"][split]["zero_epe_occ"]
     failed = [] if occluded["hard"] < occluded["none"] else ["hard is no better than none"]
     failed += [f"{name} is no better than zero flow" for name in ("hard", "unrolled") if occluded[name] >= zero]
     return "does not count: " + ", ".join(failed) if failed else "counts: hard beats none, both beat zero flow"

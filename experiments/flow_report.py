@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments.flow_figure import draw
-from experiments.flow_finals import compared, final_rows, mean, steps_to
+from experiments.flow_finals import SPLITS, compared, counts, final_rows, mean, steps_to
 from experiments.flow_search import FINALISTS, RIVALS, error, finalist, scan_rows, search_rows, useful
 from experiments.flow_training import RAMP
 from experiments.grid import Row
@@ -24,7 +24,7 @@ HIGHER_IS_BETTER = ("visible_fraction", "motion")
 
 
 def write_report(folder: Path, rows: Sequence[Row]) -> None:
-    """Write `table` (finals, once there are any), `search`, `weights`, `scores` and figure.png into a folder."""
+    """Write `table`, `steps` (of finals), `search`, `weights`, `scores` and figure.png into a folder."""
     write_search(folder / "search", rows)
     write_weights(folder / "weights", rows)
     write_scores(folder / "scores", rows)
@@ -34,33 +34,29 @@ def write_report(folder: Path, rows: Sequence[Row]) -> None:
 
 
 def write_finals(folder: Path, rows: Sequence[Row]) -> None:
-    """One line for each finalist, and zero flow; means over seeds, of images that no run has seen."""
+    """One line for each finalist and zero flow, on test images, which no run has seen, and on validation ones."""
     headings = [
-        "term", "settings", "seeds", *COLUMNS.values(), "occluded, standard deviation over seeds (px)",
-        "boundary F1", "steps to the hard final's validation EPE of the seed (median, [range])",
-        "change of occluded EPE against hard (%)", "95 % from (%)", "to (%)", "minutes (wall)",
+        "images", "term", "settings", "seeds", *COLUMNS.values(), "occluded, standard deviation over seeds (px)",
+        "boundary F1", "change of occluded EPE against hard (%)", "95 % from (%)", "to (%)",
     ]  # fmt: skip
     lines: list[list[str | int | float]] = []
-    for arm in FINALISTS:
-        finals = final_rows(rows, arm)
-        if not finals:
-            continue
-        tests = [row["results"]["test"] for row in finals]
-        change = compared(rows, arm, "epe_occ")
-        lines.append([
-            arm if arm in ("none", "supervised") else f"{arm}: {finals[0]['settings']['term']}",
-            described(finals[0]), len(finals),
-            *(mean([test[name] for test in tests]) for name in COLUMNS),
-            spread([test["epe_occ"] for test in tests]),
-            mean([test["boundary_f1"] for test in tests]),
-            steps_to(rows, arm),
-            *(100 * value for value in change),
-            mean([row["seconds"] / 60 for row in finals]),
-        ])  # fmt: skip
-    zero = final_rows(rows, "hard")[0]["results"]["test"]
-    empty: list[str | int | float] = [""] * (len(headings) - 3 - len(COLUMNS))
-    lines.append(["zero flow", "", "", *(zero[f"zero_{name}"] for name in COLUMNS), *empty])
+    for split in SPLITS:
+        for arm in (arm for arm in FINALISTS if final_rows(rows, arm)):
+            finals = final_rows(rows, arm)
+            found = [row["results"][split] for row in finals]
+            lines.append([
+                split, arm if arm in ("none", "supervised") else f"{arm}: {finals[0]['settings']['term']}",
+                described(finals[0]), len(finals), *(mean([one[name] for one in found]) for name in COLUMNS),
+                spread([one["epe_occ"] for one in found]), mean([one["boundary_f1"] for one in found]),
+                *(100 * value for value in compared(rows, arm, "epe_occ", split)),
+            ])  # fmt: skip
+        zero = final_rows(rows, "hard")[0]["results"][split]
+        empty: list[str | int | float] = [""] * (len(headings) - 4 - len(COLUMNS))
+        lines.append([split, "zero flow", "", "", *(zero[f"zero_{name}"] for name in COLUMNS), *empty])
+        lines.append([split, counts(rows, split), *[""] * (len(headings) - 2)])
     write_table(folder, headings, lines)
+    speeds = [[arm, steps_to(rows, arm)] for arm in FINALISTS if final_rows(rows, arm)]
+    write_table(folder / "steps", ["term", "steps to the hard final's EPE of the seed (median, [range])"], speeds)
 
 
 def write_search(folder: Path, rows: Sequence[Row]) -> None:

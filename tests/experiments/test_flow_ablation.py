@@ -159,6 +159,9 @@ def test_finals_are_paired_by_seed_and_image() -> None:
     ]
     assert compared(rows, "unrolled", "epe_occ") == pytest.approx((-0.5, -0.5, -0.5))
     assert math.isnan(compared(rows, "none", "epe_occ").estimate)
+    for one, epe in zip(rows, (1.0, 2.0, 1.0, 9.0), strict=True):
+        one["results"]["validation"] = {"epe_occ": epe}
+    assert compared(rows, "unrolled", "epe_occ", "validation") == pytest.approx((-0.5, -0.5, -0.5))
 
 
 def test_steps_to_the_hard_finals_last_error_of_the_seed() -> None:
@@ -248,9 +251,10 @@ def test_the_whole_protocol_in_small(tmp_path: Path, monkeypatch: pytest.MonkeyP
     ablation.main(smoke=True, folder=tmp_path / "results")
     assert read_rows(tmp_path / "results" / "rows.jsonl") == rows
     table = (tmp_path / "results" / "table.md").read_text()
-    assert [line.split(" | ")[0] for line in table.splitlines()[2:]] == [
-        "| none", "| hard: tv", "| unrolled: unrolled", "| supervised", "| zero flow",
+    assert [line.split(" | ")[1] for line in table.splitlines()[2:7]] == [
+        "none", "hard: tv", "unrolled: unrolled", "supervised", "zero flow",
     ]  # fmt: skip
+    assert [line.split(" | ")[0] for line in table.splitlines()[2:]] == ["| test"] * 6 + ["| validation"] * 6
     assert (tmp_path / "results" / "figure.png").stat().st_size > 10_000
 
 
