@@ -1,6 +1,6 @@
 """The figure of experiment 04."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.flow_finals import SPLITS, compared, final_rows
-from experiments.flow_search import RIVALS, finalist, scan_rows, search_rows
+from experiments.flow_search import RIVALS, TOLERATED, error, finalist, scan_rows, search_rows
 from experiments.flow_training import RAMP
 from experiments.grid import Row
 
@@ -23,13 +23,13 @@ MARKS = {"tv": "o", "charbonnier": "s", "huber": "^", "unrolled": "D"}
 
 
 def draw(path: Path, rows: Sequence[Row]) -> None:
-    """The finals' change and learning curves, then the error against the weight in the search."""
+    """The finals' change and learning curves; occluded pixels against the weight, and against all pixels."""
     figure = Figure(figsize=(11, 8), layout="constrained")
-    (change, curves), (occluded, everywhere) = figure.subplots(2, 2)
+    (change, curves), (weights, price) = figure.subplots(2, 2)
     draw_change(change, rows)
     draw_curves(curves, rows)
-    draw_search(occluded, rows, "epe_occ", "EPE of occluded pixels (px)")
-    draw_search(everywhere, rows, "epe", "EPE of all pixels (px)")
+    draw_search(weights, rows)
+    draw_price(price, rows)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
 
@@ -75,29 +75,51 @@ def draw_curves(axes: Axes, rows: Sequence[Row]) -> None:
         axes.legend(fontsize="small")
 
 
-def draw_search(axes: Axes, rows: Sequence[Row], measure: str, label: str) -> None:
-    """Every trial's error against its weight; `none` as a line."""
+def draw_search(axes: Axes, rows: Sequence[Row]) -> None:
+    """Every trial's error of occluded pixels against its weight; the scan as lines, `none` and zero flow too."""
+    scatter(axes, rows, lambda row: float(row["settings"]["weight"]))
     for family in RIVALS:
-        for term, mark in MARKS.items():
-            trials = [row for row in search_rows(rows, family) if row["settings"]["term"] == term]
-            weights = [row["settings"]["weight"] for row in trials]
-            values = [row["results"]["validation"][measure] for row in trials]
-            if trials:
-                axes.scatter(weights, values, marker=mark, color=COLOURS[family], label=term, alpha=0.7)
         for ramped, dashes in ((True, "-"), (False, ":")):
             runs = [row for row in scan_rows(rows, family) if bool(row["settings"].get("ramp", RAMP)) == ramped]
             if runs:
-                points = [(row["settings"]["weight"], row["results"]["validation"][measure]) for row in runs]
+                points = [(row["settings"]["weight"], error(row, "epe_occ")) for row in runs]
                 label = f"{family} finalist, {'ramped' if ramped else 'from the first step'}"
                 axes.plot(*zip(*points, strict=True), dashes, color=COLOURS[family], label=label)
     none = search_rows(rows, "none")
     if none:
-        best = finalist(rows, "none")["results"]["validation"]
-        axes.axhline(best[measure], color=COLOURS["none"], ls="--", label="none")
-        axes.axhline(best[f"zero_{measure}"], color="k", ls=":", label="zero flow")
+        best = finalist(rows, "none")
+        axes.axhline(error(best, "epe_occ"), color=COLOURS["none"], ls="--", label="none")
+        axes.axhline(best["results"]["validation"]["zero_epe_occ"], color="k", ls=":", label="zero flow")
     axes.set(
-        xscale="log", xlabel="weight of the term (unit of total variation)", ylabel=f"{label}, validation",
-        title="search: every trial",
+        xscale="log", xlabel="weight of the term (unit of total variation)",
+        ylabel="EPE of occluded pixels (px), validation", title="search: every trial, and the finalists' other weights",
     )  # fmt: skip
     if axes.get_legend_handles_labels()[1]:
-        axes.legend(fontsize="small")
+        axes.legend(fontsize="x-small")
+
+
+def draw_price(axes: Axes, rows: Sequence[Row]) -> None:
+    """What a trial gains on occluded pixels, and what it costs on all; to the right of the line it is of no use."""
+    scatter(axes, rows, lambda row: error(row, "epe"))
+    none = search_rows(rows, "none")
+    if none:
+        errors = [[error(row, name) for row in none] for name in ("epe", "epe_occ")]
+        axes.scatter(*errors, marker="x", color=COLOURS["none"], label="none")
+        axes.axvline(TOLERATED * min(errors[0]), color="k", ls="--", label="within 5 % of none's best")
+    axes.set(
+        xlabel="EPE of all pixels (px), validation", ylabel="EPE of occluded pixels (px), validation",
+        title="search: what occluded pixels gain, and all pixels pay",
+    )  # fmt: skip
+    if axes.get_legend_handles_labels()[1]:
+        axes.legend(fontsize="x-small")
+
+
+def scatter(axes: Axes, rows: Sequence[Row], place: Callable[[Row], float]) -> None:
+    """Every trial's error of occluded pixels, at a place along x."""
+    for family in RIVALS:
+        for term, mark in MARKS.items():
+            trials = [row for row in search_rows(rows, family) if row["settings"]["term"] == term]
+            if trials:
+                heights = [error(row, "epe_occ") for row in trials]
+                axes.scatter([place(row) for row in trials], heights, marker=mark, color=COLOURS[family], label=term,
+                             alpha=0.7)  # fmt: skip
