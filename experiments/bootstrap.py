@@ -25,8 +25,8 @@ def relative_change(
     measured on the same images, and both methods get the same draws (paired). Their variances add up, which counts what
     seed and image share twice: the interval is rather too wide. Quantiles of so few seeds' draws would be too narrow
     (of five seeds 87 % where 95 % are meant), so that the seeds' variance is that of n - 1 and the interval Student's,
-    with the degrees of freedom of both. One seed alone tells about images only. Written out, for scipy's bootstrap
-    draws along one axis alone.
+    with the degrees of freedom of both. One seed alone tells about images only, one value in all
+    about nothing (NaN). Written out, for scipy's bootstrap draws along one axis alone.
 
     Args:
         ours, baseline: (seeds, images), errors; NaN where an image defines none, in both.
@@ -58,6 +58,8 @@ def relative_change(
     sums_a, sums_b = (np.where(defined, x, 0.0) for x in (a, b))
     # the number of values is the same above and below: a quotient of sums is one of means
     estimate = float(sums_a.sum() / sums_b.sum() - 1)
+    if a.size == 1:
+        return Interval(estimate, math.nan, math.nan)
     generator = np.random.default_rng(seed)
     of_seeds, of_images = (
         drawn_variance(sums_a.sum(axis=axis), sums_b.sum(axis=axis), generator, draws) for axis in (1, 0)
