@@ -10,8 +10,8 @@ Command: make reproduce EXP=06. Minutes on two quiet CPU cores, one process each
 it goes on where it was left.
 
 Held equal: network, data, photometric loss, visibility, optimizer, rate, ramp (those of experiment 04's search) and
-steps (700 of 4 pairs). Each cell of operator and penalty gets 2 weights, in pixels per pixel and total variation's unit,
-so that an operator's scale does not decide (threshold: 0.3 px/px, as in experiment 04); the best of validation by
+steps (700 of 4 pairs). Each cell of operator and penalty gets 2 weights, in pixels per pixel and total variation's
+unit, so that an operator's scale does not decide (threshold: 0.3 px/px, as in experiment 04); the best of validation by
 experiment 04's rule (lowest EPE of occluded pixels among the settings within 5 % of `none` in EPE of all pixels; where
 none is, lowest EPE of all pixels), seed 0, then runs with seeds 1 to 3 on the test split. Those seeds are compared. One
 rate for all: a difference may be another at each one's own best rate. After so few steps occluded pixels are about as
