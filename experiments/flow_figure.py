@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.flow_finals import SPLITS, compared, final_rows
-from experiments.flow_search import RIVALS, TOLERATED, error, finalist, scan_rows, search_rows
+from experiments.flow_search import RIVALS, TOLERATED, error, finalist, long_rows, scan_rows, search_rows
 from experiments.flow_training import RAMP
 from experiments.grid import Row
 
@@ -79,11 +79,16 @@ def draw_search(axes: Axes, rows: Sequence[Row]) -> None:
     """Every trial's error of occluded pixels against its weight; the scan as lines, `none` and zero flow too."""
     scatter(axes, rows, lambda row: float(row["settings"]["weight"]))
     for family in RIVALS:
-        for ramped, dashes in ((True, "-"), (False, ":")):
-            runs = [row for row in scan_rows(rows, family) if bool(row["settings"].get("ramp", RAMP)) == ramped]
-            if runs:
-                points = [(row["settings"]["weight"], error(row, "epe_occ")) for row in runs]
-                label = f"{family} finalist, {'ramped' if ramped else 'from the first step'}"
+        short, long = scan_rows(rows, family), long_rows(rows, family)
+        ramped, steep = (
+            [row for row in short if bool(row["settings"].get("ramp", RAMP)) == on] for on in (True, False)
+        )
+        for runs, dashes, words in (
+            (ramped, "-", "ramped"), (steep, ":", "from the first step"), (long, "--", "as long as the finals"),
+        ):  # fmt: skip
+            points = [(row["settings"]["weight"], error(row, "epe_occ")) for row in runs]
+            if points:
+                label = f"{family} finalist, {words}"
                 axes.plot(*zip(*points, strict=True), dashes, color=COLOURS[family], label=label)
     none = search_rows(rows, "none")
     if none:

@@ -8,7 +8,7 @@ import numpy as np
 
 from experiments.flow_figure import draw
 from experiments.flow_finals import SPLITS, compared, counts, final_rows, mean, steps_to
-from experiments.flow_search import FINALISTS, RIVALS, error, finalist, scan_rows, search_rows, useful
+from experiments.flow_search import FINALISTS, RIVALS, error, finalist, long_rows, scan_rows, search_rows, useful
 from experiments.flow_training import RAMP
 from experiments.grid import Row
 from experiments.results import write_table
@@ -63,8 +63,9 @@ def write_search(folder: Path, rows: Sequence[Row]) -> None:
     """Every trial on validation data, family by family, the best for occluded pixels first."""
     lines: list[list[str | int | float]] = []
     for family in FINALISTS:
-        within = useful(rows, family)
-        for row in sorted(search_rows(rows, family), key=lambda row: error(row, "epe_occ")):
+        trials = search_rows(rows, family)
+        within = useful(trials, search_rows(rows, "none"))
+        for row in sorted(trials, key=lambda row: error(row, "epe_occ")):
             settings, results = row["settings"], row["results"]["validation"]
             lines.append([
                 settings["term"], described(row), *(results[name] for name in COLUMNS), results["boundary_f1"],
@@ -75,22 +76,27 @@ def write_search(folder: Path, rows: Sequence[Row]) -> None:
 
 
 def write_weights(folder: Path, rows: Sequence[Row]) -> None:
-    """How far from its best weight each family still trains: its finalist with other weights, ramped and not."""
-    none = scan_rows(rows, "none")
-    if not none:
-        return
-    lines: list[list[str | int | float]] = [["none", "", 0.0, "", *scanned(none[0], none[0])]]
-    for family in RIVALS:
-        best = finalist(rows, family)["settings"]["weight"]
-        for row in scan_rows(rows, family):
-            weight = row["settings"]["weight"]
-            start = "ramped" if row["settings"].get("ramp", RAMP) else "from the first step"
-            lines.append([f"{family}: {form(row)}", f"{weight / best:.2g}", weight, start, *scanned(row, none[0])])
-    headings = [
-        "term", "weight, in the finalist's", "weight", "it is", "EPE (px)", "occluded (px)", "EPE against none (%)",
-        "occluded against none (%)",
-    ]  # fmt: skip
-    write_table(folder, headings, lines)
+    """How far from its best weight each family still trains: its finalist with other weights, short and long."""
+    lines: list[list[str | int | float]] = []
+    for chosen in (scan_rows, long_rows):
+        none = chosen(rows, "none")
+        if not none:
+            continue
+        steps = none[0]["settings"]["steps"]
+        lines.append([steps, "none", "", 0.0, "", *scanned(none[0], none[0])])
+        for family in RIVALS:
+            best = finalist(rows, family)["settings"]["weight"]
+            for row in chosen(rows, family):
+                weight = row["settings"]["weight"]
+                start = "ramped" if row["settings"].get("ramp", RAMP) else "from the first step"
+                line = [steps, f"{family}: {form(row)}", f"{weight / best:.2g}", weight, start]
+                lines.append([*line, *scanned(row, none[0])])
+    if lines:
+        headings = [
+            "steps", "term", "weight, in the finalist's", "weight", "it is", "EPE (px)", "occluded (px)",
+            "EPE against none (%)", "occluded against none (%)",
+        ]  # fmt: skip
+        write_table(folder, headings, lines)
 
 
 def scanned(row: Row, none: Row) -> list[float]:

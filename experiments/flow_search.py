@@ -21,6 +21,9 @@ SCAN = (0.3, 1.0, 3.0)
 SCAN_SEED = 6
 """Of these runs, which chose nothing; the search's is 0."""
 
+LONG_SEED = 7
+"""Of the runs that choose the weights of the finals."""
+
 SPREAD = {"weight": 4.0, "scale": 3.0, "learning_rate": 2.0}
 """A refining trial multiplies a setting of the best one by this to the power of a draw from -1 to 1."""
 
@@ -34,6 +37,8 @@ class Protocol(NamedTuple):
 
     Attributes:
         search_steps, final_steps: of training.
+        factors: on a finalist's weight, with which it is trained once more as long as a final: a longer training bears
+            more smoothness.
         samples: different training pairs.
         images: of validation.
         test_images: in the finals alone.
@@ -48,7 +53,8 @@ class Protocol(NamedTuple):
     """
 
     search_steps: int = 900
-    final_steps: int = 2500
+    final_steps: int = 4000
+    factors: tuple[float, ...] = (1.0, 1.7, 3.0)
     samples: int = 4000
     images: int = 128
     test_images: int = 256
@@ -66,10 +72,22 @@ class Protocol(NamedTuple):
         shared = {"seed": 0, "steps": self.search_steps, "samples": self.samples, "images": self.images, "points": 6}
         return {**settings, **shared}
 
+    def long_trials(self, rows: Sequence[Row]) -> list[dict[str, Value]]:
+        """Runs as long as a final: `none`'s finalist among the trials, and the rivals' with each of the factors."""
+        cells = [
+            settings | {"weight": significant(settings["weight"] * factor)}
+            for factor in sorted(self.factors, reverse=True)
+            for settings in (finalist(rows, family)["settings"] for family in RIVALS)
+        ]
+        longer = {"steps": self.final_steps, "points": self.points, "seed": LONG_SEED}
+        return [{**settings, **longer} for settings in (*cells, finalist(rows, "none")["settings"])]
+
     def finals(self, rows: Sequence[Row]) -> list[dict[str, Value]]:
-        """The finals' runs: the settings of each family's finalist among the trials, seed by seed."""
+        """The finals' runs, seed by seed: the rivals' winners of the long trials, and the others' finalists."""
         longer = {"steps": self.final_steps, "points": self.points, "test_images": self.test_images}
-        chosen = {family: finalist(rows, family)["settings"] for family in FINALISTS}
+        chosen = {
+            family: (long_winner if family in RIVALS else finalist)(rows, family)["settings"] for family in FINALISTS
+        }
         return [
             {**settings, **longer, "seed": seed}
             for seed in self.seeds
@@ -87,11 +105,19 @@ class Protocol(NamedTuple):
 
     def own(self, rows: Sequence[Row]) -> list[Row]:
         """Rows of this protocol: a store may hold those of another, and of what were finalists before more trials."""
-        trials = [row for row in rows if row["settings"].get("steps") == self.search_steps and is_trial(row)]
-        if not all(search_rows(trials, family) for family in FINALISTS):
-            return trials
-        later = {identity(cell) for cell in self.finals(trials) + self.scan(trials)}
-        return trials + [row for row in rows if identity(row["settings"]) in later]
+        own = [row for row in rows if row["settings"].get("steps") == self.search_steps and is_trial(row)]
+        if not all(search_rows(own, family) for family in FINALISTS):
+            return own
+        own += among(rows, self.long_trials(own) + self.scan(own))
+        if all(long_rows(own, family) for family in ("none", *RIVALS)):
+            own += among(rows, self.finals(own))
+        return own
+
+
+def among(rows: Sequence[Row], cells: Sequence[Settings]) -> list[Row]:
+    """Those rows that are runs of some cells."""
+    wanted = {identity(cell) for cell in cells}
+    return [row for row in rows if identity(row["settings"]) in wanted]
 
 
 def reference_trials(protocol: Protocol, term: str) -> list[Settings]:
@@ -137,7 +163,7 @@ def is_final(row: Row) -> bool:
 
 def is_trial(row: Row) -> bool:
     """Whether a run is one of the search, which finalists are chosen of."""
-    return not is_final(row) and row["settings"]["seed"] != SCAN_SEED
+    return not is_final(row) and row["settings"]["seed"] not in (SCAN_SEED, LONG_SEED)
 
 
 def search_rows(rows: Sequence[Row], family: str) -> list[Row]:
@@ -147,27 +173,47 @@ def search_rows(rows: Sequence[Row], family: str) -> list[Row]:
 
 def scan_rows(rows: Sequence[Row], family: str) -> list[Row]:
     """Runs of a family's finalist with other weights, by weight."""
-    chosen = [row for row in rows if row["settings"]["seed"] == SCAN_SEED and FAMILY[row["settings"]["term"]] == family]
+    return seeded(rows, family, SCAN_SEED)
+
+
+def long_rows(rows: Sequence[Row], family: str) -> list[Row]:
+    """Those that are as long as a final, by weight."""
+    return seeded(rows, family, LONG_SEED)
+
+
+def seeded(rows: Sequence[Row], family: str, seed: int) -> list[Row]:
+    """Runs of a family with a seed, by weight."""
+    chosen = [row for row in rows if row["settings"]["seed"] == seed and FAMILY[row["settings"]["term"]] == family]
     return sorted(chosen, key=lambda row: row["settings"].get("weight", 0.0))
 
 
-def useful(rows: Sequence[Row], family: str) -> list[Row]:
-    """Trials of a family whose EPE of all pixels is within :data:`TOLERATED` of the best without smoothness."""
-    bound = TOLERATED * min((error(row, "epe") for row in search_rows(rows, "none")), default=math.inf)
-    return [row for row in search_rows(rows, family) if error(row, "epe") <= bound]
+def useful(trials: Sequence[Row], none: Sequence[Row]) -> list[Row]:
+    """Trials whose EPE of all pixels is within :data:`TOLERATED` of the best of those without smoothness."""
+    bound = TOLERATED * min((error(row, "epe") for row in none), default=math.inf)
+    return [row for row in trials if error(row, "epe") <= bound]
 
 
 def finalist(rows: Sequence[Row], family: str) -> Row:
-    """The trial of a family that goes on, by validation data.
+    """The :func:`winner` of a family's trials; of `supervised` the one with the lowest EPE of all pixels."""
+    trials = search_rows(rows, family)
+    if family == "supervised":
+        return min(trials, key=lambda row: error(row, "epe"))
+    return winner(trials, search_rows(rows, "none"))
+
+
+def long_winner(rows: Sequence[Row], family: str) -> Row:
+    """The :func:`winner` of a rival's runs that are as long as a final."""
+    return winner(long_rows(rows, family), long_rows(rows, "none"))
+
+
+def winner(trials: Sequence[Row], none: Sequence[Row]) -> Row:
+    """The trial that goes on, by validation data.
 
     The lowest EPE of occluded pixels, the figure that the paper claims, among the :func:`useful` trials: a term that
-    helps occluded pixels by ruining the rest is of no use. Where none is, and of `supervised`, the lowest EPE of all
-    pixels.
+    helps occluded pixels by ruining the rest is of no use. Where none is, the lowest EPE of all pixels.
     """
-    trials = [] if family == "supervised" else useful(rows, family)
-    if trials:
-        return min(trials, key=lambda row: error(row, "epe_occ"))
-    return min(search_rows(rows, family), key=lambda row: error(row, "epe"))
+    within = useful(trials, none)
+    return min(within or trials, key=lambda row: error(row, "epe_occ" if within else "epe"))
 
 
 def error(row: Row, measure: str) -> float:

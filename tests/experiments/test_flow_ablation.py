@@ -191,15 +191,34 @@ def test_runs_of_another_protocol_are_not_reported() -> None:
     def trial(term: str, steps: int, **settings: float) -> Row:
         return row(term, 1.0, 1.0, steps=steps, **settings)
 
-    trials = [trial(term, 900) for term in ("none", "tv", "unrolled", "supervised")]
     protocol = Protocol()
-    finals = [{"settings": cell} for cell in protocol.finals(trials)]
-    stale = [{"settings": dict(cell, steps=7)} for cell in protocol.finals(trials)]
-    assert protocol.own([*trials, trial("tv", 1200), *stale, *finals]) == trials + finals
+    trials = [trial(term, 900) for term in ("none", "tv", "unrolled", "supervised")]
+    long = [{"settings": cell, "results": trials[0]["results"]} for cell in protocol.long_trials(trials)]
+    finals = [{"settings": cell} for cell in protocol.finals(trials + long)]
+    stale = [{"settings": dict(cell["settings"], steps=7)} for cell in finals]
+    assert protocol.own([*trials, trial("tv", 1200), *stale, *finals]) == trials
+    assert protocol.own([*trials, *long, trial("tv", 1200), *stale, *finals]) == trials + long + finals
+    assert len(long) == 2 * 3 + 1
     assert len(finals) == 3 * 5 + 1
     scan = [{"settings": cell} for cell in protocol.scan(trials)]
     assert len(protocol.own(trials + scan)) == len(trials) + 13
-    assert finalist(trials + scan, "hard") is trials[1]  # they choose nothing
+    assert finalist(trials + scan + long, "hard") is trials[1]  # they choose no finalist
+
+
+def test_long_trials_choose_the_weight_of_the_finals() -> None:
+    protocol = Protocol()
+    trials = [row(term, 1.0, 1.0, steps=900) for term in ("none", "tv", "unrolled", "supervised")]
+    long = [{"settings": cell, "results": {}} for cell in protocol.long_trials(trials)]
+    assert {(cell["settings"]["term"], cell["settings"]["weight"]) for cell in long} == {
+        (term, weight) for term in ("tv", "unrolled") for weight in (0.1, 0.17, 0.3)
+    } | {("none", 0.1)}  # fmt: skip
+    for one in long:
+        term, weight = one["settings"]["term"], one["settings"]["weight"]
+        # ruinous from a weight on: total variation sooner
+        epe = 1.0 if term == "none" or weight < (0.15 if term == "tv" else 0.25) else 1.1
+        one["results"] = {"validation": {"epe": epe, "epe_occ": 2 - weight}}
+    weights = {cell["term"]: cell["weight"] for cell in protocol.finals(trials + long)}
+    assert weights == {"none": 0.1, "tv": 0.1, "unrolled": 0.17, "supervised": 0.1}
 
 
 @pytest.mark.parametrize("term", ["tv", "charbonnier", "huber"])
@@ -247,9 +266,9 @@ def test_the_whole_protocol_in_small(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.chdir(tmp_path)
     ablation.main(smoke=True, folder=tmp_path / "results")
     rows = read_rows(tmp_path / "results" / "rows.jsonl")
-    assert len(rows) == (1 + 2 + 1 + 2) + (3 * 2 + 1) + 13  # search, finals, other weights
+    assert len(rows) == (1 + 2 + 1 + 2) + 13 + 3 + (3 * 2 + 1)  # search, other weights, long trials, finals
     (tmp_path / "results" / "table.md").unlink()
-    assert len((tmp_path / "results" / "weights" / "table.md").read_text().splitlines()) == 2 + 13
+    assert len((tmp_path / "results" / "weights" / "table.md").read_text().splitlines()) == 2 + 13 + 3
     ablation.main(smoke=True, folder=tmp_path / "results")
     assert read_rows(tmp_path / "results" / "rows.jsonl") == rows
     table = (tmp_path / "results" / "table.md").read_text()
