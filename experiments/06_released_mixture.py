@@ -189,11 +189,11 @@ def write_report(folder: Path, finals: Sequence[Row]) -> None:
             own = of_cell(finals, Cell(mixture, penalty))
             if own:
                 means = [float(np.mean([row["results"][name] for row in own])) for name in MEASURES]
-                settings = own[0]["settings"]
-                table.append([
-                    mixture if penalty != "none" else "-", penalty, settings["weight"], len(own), *means,
-                    *(written(penalty_change(finals, mixture, name)) if penalty == "unrolled" else "" for name in MEASURES),
-                ])  # fmt: skip
+                name, weight = mixture if penalty != "none" else "-", own[0]["settings"]["weight"]
+                changes = [""] * len(MEASURES)
+                if penalty == "unrolled":
+                    changes = [written(penalty_change(finals, mixture, measure)) for measure in MEASURES]
+                table.append([name, penalty, weight, len(own), *means, *changes])
     zero = [finals[0]["results"][f"zero_{name}"] for name in MEASURES]
     table.append(["-", "zero flow", "", "", *zero, *[""] * len(MEASURES)])
     headings = ["operator", "penalty", "weight", "seeds", *(f"EPE {name} (px)" for name in MEASURES.values())]
