@@ -76,20 +76,13 @@ def draw_curves(axes: Axes, rows: Sequence[Row]) -> None:
 
 
 def draw_search(axes: Axes, rows: Sequence[Row]) -> None:
-    """Every trial's error of occluded pixels against its weight; the scan as lines, `none` and zero flow too."""
-    scatter(axes, rows, lambda row: float(row["settings"]["weight"]))
-    for family in RIVALS:
-        short, long = scan_rows(rows, family), long_rows(rows, family)
-        ramped, steep = (
-            [row for row in short if bool(row["settings"].get("ramp", RAMP)) == on] for on in (True, False)
-        )
-        for runs, dashes, words in (
-            (ramped, "-", "ramped"), (steep, ":", "from the first step"), (long, "--", "as long as the finals"),
-        ):  # fmt: skip
-            points = [(row["settings"]["weight"], error(row, "epe_occ")) for row in runs]
-            if points:
-                label = f"{family} finalist, {words}"
-                axes.plot(*zip(*points, strict=True), dashes, color=COLOURS[family], label=label)
+    """Every trial's error of occluded pixels against its weight; the finalists' other weights as lines."""
+
+    def weight(row: Row) -> float:
+        return float(row["settings"]["weight"])
+
+    scatter(axes, rows, weight)
+    draw_weights(axes, rows, weight)
     none = search_rows(rows, "none")
     if none:
         best = finalist(rows, "none")
@@ -105,18 +98,40 @@ def draw_search(axes: Axes, rows: Sequence[Row]) -> None:
 
 def draw_price(axes: Axes, rows: Sequence[Row]) -> None:
     """What a trial gains on occluded pixels, and what it costs on all; to the right of the line it is of no use."""
-    scatter(axes, rows, lambda row: error(row, "epe"))
+
+    def price(row: Row) -> float:
+        return error(row, "epe")
+
+    scatter(axes, rows, price)
+    draw_weights(axes, rows, price)
     none = search_rows(rows, "none")
     if none:
         errors = [[error(row, name) for row in none] for name in ("epe", "epe_occ")]
         axes.scatter(*errors, marker="x", color=COLOURS["none"], label="none")
-        axes.axvline(TOLERATED * min(errors[0]), color="k", ls="--", label="within 5 % of none's best")
+        axes.axvline(TOLERATED * min(errors[0]), color="k", ls="--", label="trials: within 5 % of none's best")
+        handles, names = axes.get_legend_handles_labels()
+        kept = [(h, n) for h, n in zip(handles, names, strict=True) if "none" in n]  # the panel beside names the others
+        axes.legend(*zip(*kept, strict=True), fontsize="x-small")
     axes.set(
         xlabel="EPE of all pixels (px), validation", ylabel="EPE of occluded pixels (px), validation",
-        title="search: what occluded pixels gain, and all pixels pay",
+        title="the same: what occluded pixels gain, and all pixels pay",
     )  # fmt: skip
-    if axes.get_legend_handles_labels()[1]:
-        axes.legend(fontsize="x-small")
+
+
+def draw_weights(axes: Axes, rows: Sequence[Row], place: Callable[[Row], float]) -> None:
+    """The finalists with other weights, as short as a trial and as long as a final: lines from weight to weight."""
+    for family in RIVALS:
+        short, long = scan_rows(rows, family), long_rows(rows, family)
+        ramped, steep = (
+            [row for row in short if bool(row["settings"].get("ramp", RAMP)) == on] for on in (True, False)
+        )
+        for runs, dashes, words in (
+            (ramped, "-", "ramped"), (steep, ":", "from the first step"), (long, "--", "as long as the finals"),
+        ):  # fmt: skip
+            points = [(place(row), error(row, "epe_occ")) for row in runs]
+            if points:
+                label = f"{family} finalist, {words}"
+                axes.plot(*zip(*points, strict=True), dashes, marker=".", color=COLOURS[family], label=label)
 
 
 def scatter(axes: Axes, rows: Sequence[Row], place: Callable[[Row], float]) -> None:
