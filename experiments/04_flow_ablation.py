@@ -9,19 +9,20 @@ quarter) and edge weights are the same; the penalty alone differs.
 Command: make reproduce EXP=04, which trains one stated cell of the grid again (2 minutes) and compares it with the
 committed row. FULL=1 make reproduce EXP=04 runs the whole grid, and goes on where it was left.
 
-Hours on two quiet CPU cores, one process each, estimated from 0.1 s a step: 46 trials of 900 steps of 4 pairs, 1.6
+Hours on two quiet CPU cores, one process each, estimated from 0.1 s a step: 47 trials of 900 steps of 4 pairs, 1.6
 minutes each, 0.6 hours; 13 runs with other weights, 0.2 hours; 7 of 4000 steps, 0.4 hours; 16 finals of 4000 steps, 0.9
 hours.
 
 Protocol:
 - Families: hard (total variation, Charbonnier, Huber) and unrolled (T = 1, 4; detached or not; with and without the
   t = 0 term) get 20 trials each, seed 0: 16 fixed ones, then two rounds of two beside the best so far, drawn by the
-  same law. `none` and `supervised` (end-point error on the ground truth) get three learning rates each.
+  same law. `none` and `supervised` (end-point error on the ground truth) get three and four learning rates.
 - Every weight ramps up over the first half of a training. A weight is in total variation's unit (flow_training).
 - One finalist a family: the lowest EPE of occluded pixels among the trials whose EPE of all pixels is within 5 % of the
   best without smoothness (fixed before any final, when eight trials had run). A longer training bears more smoothness:
   the finalists are trained once more, as long as a final (seed 7), with 1, 1.7 and 3 times their weights, and the same
-  rule chooses the weight of each family's finals.
+  rule chooses the weight of each family's finals (the bound is of one such run of `none`'s finalist). The intervals are
+  of the chosen settings, and know nothing of how they were chosen.
 - Finals: five other seeds (`supervised`: one) on test data of a seed of their own, which no other experiment sees.
 - This is the second length: finals of 2500 steps with the trials' own weights did not count on test images, where
   neither family was better than zero flow on occluded pixels; the length and the weights were changed for that, the

@@ -34,7 +34,7 @@ def write_report(folder: Path, rows: Sequence[Row]) -> None:
 
 
 def write_finals(folder: Path, rows: Sequence[Row]) -> None:
-    """One line for each finalist and zero flow, on test images, which no run has seen, and on validation ones."""
+    """One line for each finalist and zero flow, on test images, which chose nothing, and on validation ones."""
     headings = [
         "images", "term", "settings", "seeds", *COLUMNS.values(), "occluded, standard deviation over seeds (px)",
         "boundary F1", "change of occluded EPE against hard (%)", "95 % from (%)", "to (%)",
@@ -83,18 +83,18 @@ def write_weights(folder: Path, rows: Sequence[Row]) -> None:
         if not none:
             continue
         steps = none[0]["settings"]["steps"]
-        lines.append([steps, "none", "", 0.0, "", *scanned(none[0], none[0])])
+        lines.append([steps, "none", "", 0.0, "", *scanned(none[0], none[0]), ""])
         for family in RIVALS:
             best = finalist(rows, family)["settings"]["weight"]
             for row in chosen(rows, family):
                 weight = row["settings"]["weight"]
                 start = "ramped" if row["settings"].get("ramp", RAMP) else "from the first step"
                 line = [steps, f"{family}: {form(row)}", f"{weight / best:.2g}", weight, start]
-                lines.append([*line, *scanned(row, none[0])])
+                lines.append([*line, *scanned(row, none[0]), "yes" if useful([row], none) else "no"])
     if lines:
         headings = [
             "steps", "term", "weight, in the finalist's", "weight", "it is", "EPE (px)", "occluded (px)",
-            "EPE against none (%)", "occluded against none (%)",
+            "EPE against none (%)", "occluded against none (%)", "EPE within 5 % of none's",
         ]  # fmt: skip
         write_table(folder, headings, lines)
 

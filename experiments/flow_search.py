@@ -48,7 +48,7 @@ class Protocol(NamedTuple):
         rounds: of refinement.
         refinements: trials of each rival family in a round.
         rates: learning rates that `none` is tried with.
-        supervised_rates: those of `supervised`; the lower ones came out better.
+        supervised_rates: those of `supervised`.
         points: of a final's learning curve.
     """
 
@@ -64,7 +64,7 @@ class Protocol(NamedTuple):
     rounds: int = 2
     refinements: int = 2
     rates: tuple[float, ...] = (RATE / 2, RATE, 2 * RATE)
-    supervised_rates: tuple[float, ...] = (RATE / 4, RATE / 2, RATE)
+    supervised_rates: tuple[float, ...] = (RATE / 4, RATE / 2, RATE, 2 * RATE)
     points: int = 16
 
     def trial(self, settings: Settings) -> dict[str, Value]:
