@@ -30,6 +30,9 @@ def write_report(folder: Path, rows: Sequence[Row]) -> None:
     write_scores(folder / "scores", rows)
     if all(final_rows(rows, family) for family in RIVALS):
         write_finals(folder, rows)
+    else:
+        for stale in (*folder.glob("table.*"), *folder.glob("steps/table.*")):
+            stale.unlink()  # of an earlier protocol's finals
     draw(folder / "figure.png", rows)
 
 

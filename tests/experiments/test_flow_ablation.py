@@ -288,5 +288,7 @@ def test_a_cell_that_was_never_run_cannot_be_verified(tmp_path: Path, monkeypatc
 
 
 def test_nothing_to_report_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "table.md").write_text("finals of an earlier protocol")
     write_report(tmp_path, [])
     assert (tmp_path / "figure.png").is_file()
+    assert not (tmp_path / "table.md").exists()
