@@ -10,7 +10,7 @@ Command: make reproduce EXP=04, which trains one stated cell of the grid again (
 committed row. FULL=1 make reproduce EXP=04 runs the whole grid, and goes on where it was left.
 
 Hours on two quiet CPU cores, one process each, estimated from 0.1 s a step: 47 trials of 900 steps of 4 pairs, 1.6
-minutes each, 0.6 hours; 13 runs with other weights, 0.2 hours; 7 of 4000 steps, 0.4 hours; 16 finals of 4000 steps, 0.9
+minutes each, 0.6 hours; 26 runs with other weights, 0.4 hours; 7 of 4000 steps, 0.4 hours; 16 finals of 4000 steps, 0.9
 hours.
 
 Protocol:
@@ -31,7 +31,7 @@ Protocol:
   bootstrap over both (95 %, Student's t for the few seeds). It counts only if hard is better than `none` and both are
   better than zero flow, of occluded pixels: else a term would win by holding the flow down.
 - Sensitivity: the finalists once more with a third of their weights, with them and with three times as much, as long as
-  a trial, once with the ramp and once with the whole weight from the first step.
+  a trial (two other seeds), once with the ramp and once with the whole weight from the first step.
 - Boundary F1: flow gradients over a threshold that validation data choose, within 2 px of true jumps of over 1 px.
 """
 

@@ -9,7 +9,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.flow_finals import SPLITS, compared, final_rows
-from experiments.flow_search import RIVALS, TOLERATED, error, finalist, long_rows, scan_rows, search_rows
+from experiments.flow_search import (
+    RIVALS,
+    TOLERATED,
+    alike,
+    error,
+    finalist,
+    long_rows,
+    mean_error,
+    scan_rows,
+    search_rows,
+)
 from experiments.flow_training import RAMP
 from experiments.grid import Row
 
@@ -134,7 +144,9 @@ def draw_weights(axes: Axes, rows: Sequence[Row], place: Callable[[Row], float])
         for runs, dashes, words in (
             (ramped, "-", "ramped"), (steep, ":", "from the first step"), (long, "--", "as long as the finals"),
         ):  # fmt: skip
-            points = [(place(row), error(row, "epe_occ")) for row in runs]
+            points = [
+                (float(np.mean([place(row) for row in group])), mean_error(group, "epe_occ")) for group in alike(runs)
+            ]
             if points:
                 label = f"{family} finalist, {words}"
                 axes.plot(*zip(*points, strict=True), dashes, marker=".", color=COLOURS[family], label=label)

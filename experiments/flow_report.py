@@ -8,7 +8,19 @@ import numpy as np
 
 from experiments.flow_figure import draw
 from experiments.flow_finals import SPLITS, compared, counts, final_rows, mean, steps_to
-from experiments.flow_search import FINALISTS, RIVALS, error, finalist, long_rows, scan_rows, search_rows, useful
+from experiments.flow_search import (
+    FINALISTS,
+    RIVALS,
+    TOLERATED,
+    alike,
+    error,
+    finalist,
+    long_rows,
+    mean_error,
+    scan_rows,
+    search_rows,
+    useful,
+)
 from experiments.flow_training import RAMP
 from experiments.grid import Row
 from experiments.results import write_table
@@ -86,26 +98,27 @@ def write_weights(folder: Path, rows: Sequence[Row]) -> None:
         if not none:
             continue
         steps = none[0]["settings"]["steps"]
-        lines.append([steps, "none", "", 0.0, "", *scanned(none[0], none[0]), ""])
+        lines.append([steps, "none", "", 0.0, "", *scanned(none, none)])
         for family in RIVALS:
             best = finalist(rows, family)["settings"]["weight"]
-            for row in chosen(rows, family):
-                weight = row["settings"]["weight"]
-                start = "ramped" if row["settings"].get("ramp", RAMP) else "from the first step"
-                line = [steps, f"{family}: {form(row)}", f"{weight / best:.2g}", weight, start]
-                lines.append([*line, *scanned(row, none[0]), "yes" if useful([row], none) else "no"])
+            for runs in alike(chosen(rows, family)):
+                weight = runs[0]["settings"]["weight"]
+                start = "ramped" if runs[0]["settings"].get("ramp", RAMP) else "from the first step"
+                line = [steps, f"{family}: {form(runs[0])}", f"{weight / best:.2g}", weight, start]
+                lines.append([*line, *scanned(runs, none)])
     if lines:
         headings = [
-            "steps", "term", "weight, in the finalist's", "weight", "it is", "EPE (px)", "occluded (px)",
+            "steps", "term", "weight, in the finalist's", "weight", "it is", "seeds", "EPE (px)", "occluded (px)",
             "EPE against none (%)", "occluded against none (%)", "EPE within 5 % of none's",
         ]  # fmt: skip
         write_table(folder, headings, lines)
 
 
-def scanned(row: Row, none: Row) -> list[float]:
-    """Errors on validation, and their change against a run without smoothness."""
-    errors = [error(row, name) for name in ("epe", "epe_occ")]
-    return errors + [100 * (e / error(none, name) - 1) for e, name in zip(errors, ("epe", "epe_occ"), strict=True)]
+def scanned(runs: Sequence[Row], none: Sequence[Row]) -> list[str | int | float]:
+    """How many, their mean errors on validation, and their change against runs without smoothness."""
+    errors, bare = ([mean_error(rows, name) for name in ("epe", "epe_occ")] for rows in (runs, none))
+    changes = [100 * (e / n - 1) for e, n in zip(errors, bare, strict=True)]
+    return [len(runs), *errors, *changes, "yes" if errors[0] <= TOLERATED * bare[0] else "no"]
 
 
 def form(row: Row) -> str:

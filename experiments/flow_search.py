@@ -18,7 +18,7 @@ RATE = 1.4e-3
 SCAN = (0.3, 1.0, 3.0)
 """Factors on a finalist's weight with which it is trained again: how far from its best weight does it train?"""
 
-SCAN_SEED = 6
+SCAN_SEEDS = (6, 8)
 """Of these runs, which chose nothing; the search's is 0."""
 
 LONG_SEED = 7
@@ -101,7 +101,7 @@ class Protocol(NamedTuple):
         for settings in (finalist(rows, family)["settings"] for family in RIVALS):
             weights = [settings | {"weight": significant(settings["weight"] * factor)} for factor in SCAN]
             cells += [*weights, *(chosen | {"ramp": 0.0} for chosen in weights)]
-        return [{**settings, "seed": SCAN_SEED} for settings in cells]
+        return [{**settings, "seed": seed} for seed in SCAN_SEEDS for settings in cells]
 
     def own(self, rows: Sequence[Row]) -> list[Row]:
         """Rows of this protocol: a store may hold those of another, and of what were finalists before more trials."""
@@ -163,7 +163,7 @@ def is_final(row: Row) -> bool:
 
 def is_trial(row: Row) -> bool:
     """Whether a run is one of the search, which finalists are chosen of."""
-    return not is_final(row) and row["settings"]["seed"] not in (SCAN_SEED, LONG_SEED)
+    return not is_final(row) and row["settings"]["seed"] not in (*SCAN_SEEDS, LONG_SEED)
 
 
 def search_rows(rows: Sequence[Row], family: str) -> list[Row]:
@@ -173,7 +173,7 @@ def search_rows(rows: Sequence[Row], family: str) -> list[Row]:
 
 def scan_rows(rows: Sequence[Row], family: str) -> list[Row]:
     """Runs of a family's finalist with other weights, by weight."""
-    return seeded(rows, family, SCAN_SEED)
+    return seeded(rows, family, *SCAN_SEEDS)
 
 
 def long_rows(rows: Sequence[Row], family: str) -> list[Row]:
@@ -181,10 +181,23 @@ def long_rows(rows: Sequence[Row], family: str) -> list[Row]:
     return seeded(rows, family, LONG_SEED)
 
 
-def seeded(rows: Sequence[Row], family: str, seed: int) -> list[Row]:
-    """Runs of a family with a seed, by weight."""
-    chosen = [row for row in rows if row["settings"]["seed"] == seed and FAMILY[row["settings"]["term"]] == family]
+def seeded(rows: Sequence[Row], family: str, *seeds: int) -> list[Row]:
+    """Runs of a family with some seeds, by weight."""
+    chosen = [row for row in rows if row["settings"]["seed"] in seeds and FAMILY[row["settings"]["term"]] == family]
     return sorted(chosen, key=lambda row: row["settings"].get("weight", 0.0))
+
+
+def alike(rows: Sequence[Row]) -> list[list[Row]]:
+    """Runs that differ in their seed alone, together."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(identity({**row["settings"], "seed": 0}), []).append(row)
+    return list(groups.values())
+
+
+def mean_error(rows: Sequence[Row], measure: str) -> float:
+    """Of some runs' validation errors."""
+    return float(np.mean([error(row, measure) for row in rows]))
 
 
 def useful(trials: Sequence[Row], none: Sequence[Row]) -> list[Row]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from experiments.bootstrap import relative_change
 from experiments.boundary_score import best_threshold, boundary_f1
 from experiments.flow_finals import compared, counts, first_at, steps_to
-from experiments.flow_report import write_report
+from experiments.flow_report import write_report, write_weights
 from experiments.flow_search import FAMILY, Protocol, finalist, refined, starting_trials
 from experiments.flow_training import descend, flow_model, smoothness_term, train_flow, training_batches
 from experiments.grid import Row, identity, read_rows
@@ -202,9 +202,26 @@ def test_runs_of_another_protocol_are_not_reported() -> None:
     assert len(long) == 2 * 3 + 1
     assert len(finals) == 3 * 5 + 1
     scan = [{"settings": cell, "results": better} for cell in protocol.scan(trials)]
-    assert len(protocol.own(trials + scan)) == len(trials) + 13
+    assert len(protocol.own(trials + scan)) == len(trials) + 2 * 13
     assert finalist(trials + long, "hard") is trials[1]  # they choose no finalist
     assert finalist(trials + scan, "hard") is trials[1]
+
+
+def test_other_weights_are_averaged_over_their_seeds(tmp_path: Path) -> None:
+    protocol = Protocol()
+    trials = [row(term, 1.0, 1.0, steps=900) for term in ("none", "tv", "unrolled", "supervised")]
+    for one in trials[2:3]:
+        one["settings"] |= {"iterations": 1, "detach": False, "initial_term": True}
+    scan = [{"settings": cell, "results": {}} for cell in protocol.scan(trials)]
+    for one in scan:
+        epe = (
+            1.0 if one["settings"]["term"] == "none" else one["settings"]["seed"] / 7
+        )  # of seeds 6 and 8: 1 on average
+        one["results"] = {"validation": {"epe": epe, "epe_occ": 2 * epe}}
+    write_weights(tmp_path, trials + scan)
+    lines = [line.split(",") for line in (tmp_path / "table.csv").read_text().splitlines()[1:]]
+    assert len(lines) == 13
+    assert {(line[-6], float(line[-5]), float(line[-4]), line[-1]) for line in lines} == {("2", 1.0, 2.0, "yes")}
 
 
 def test_long_trials_choose_the_weight_of_the_finals() -> None:
@@ -268,7 +285,7 @@ def test_the_whole_protocol_in_small(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.chdir(tmp_path)
     ablation.main(smoke=True, folder=tmp_path / "results")
     rows = read_rows(tmp_path / "results" / "rows.jsonl")
-    assert len(rows) == (1 + 2 + 1 + 2) + 13 + 3 + (3 * 2 + 1)  # search, other weights, long trials, finals
+    assert len(rows) == (1 + 2 + 1 + 2) + 2 * 13 + 3 + (3 * 2 + 1)  # search, other weights, long trials, finals
     (tmp_path / "results" / "table.md").unlink()
     assert len((tmp_path / "results" / "weights" / "table.md").read_text().splitlines()) == 2 + 13 + 3
     ablation.main(smoke=True, folder=tmp_path / "results")
