@@ -16,11 +16,12 @@ from experiments.flow_search import (
     error,
     finalist,
     long_rows,
+    lowest,
     mean_error,
+    ramped,
     scan_rows,
     search_rows,
 )
-from experiments.flow_training import RAMP
 from experiments.grid import Row
 
 matplotlib.use("Agg")  # a machine without a display draws, too
@@ -117,17 +118,18 @@ def draw_price(axes: Axes, rows: Sequence[Row]) -> None:
     none = search_rows(rows, "none")
     if none:
         errors = [[error(row, name) for row in none] for name in ("epe", "epe_occ")]
-        axes.scatter(*errors, marker="x", color=COLOURS["none"], label="none")
-        axes.axvline(TOLERATED * min(errors[0]), color="k", label="trials: within 5 % of none's best")
+        named = [
+            axes.scatter(*errors, marker="x", color=COLOURS["none"], label="none"),
+            axes.axvline(TOLERATED * lowest(none), color="k", label="trials: within 5 % of none's best"),
+        ]
         for row in long_rows(rows, "none"):
-            name = "none, as long as the finals"
-            axes.scatter(error(row, "epe"), error(row, "epe_occ"), marker="+", color=COLOURS["none"], label=name)
-            axes.axvline(TOLERATED * error(row, "epe"), color="k", ls="--", label="as long: within 5 % of it")
-        handles, names = axes.get_legend_handles_labels()
-        kept = [
-            (h, n) for h, n in zip(handles, names, strict=True) if "none" in n or "within" in n
-        ]  # the panel beside names the others
-        axes.legend(*zip(*kept, strict=True), fontsize="x-small")
+            epe, occluded = (error(row, name) for name in ("epe", "epe_occ"))
+            label = "none, as long as the finals"
+            named += [
+                axes.scatter(epe, occluded, marker="+", color=COLOURS["none"], label=label),
+                axes.axvline(TOLERATED * epe, color="k", ls="--", label="as long: within 5 % of it"),
+            ]
+        axes.legend(handles=named, fontsize="x-small")  # the panel beside names the others
     axes.set(
         xlabel="EPE of all pixels (px), validation", ylabel="EPE of occluded pixels (px), validation",
         title="the same: what occluded pixels gain, and all pixels pay",
@@ -138,11 +140,9 @@ def draw_weights(axes: Axes, rows: Sequence[Row], place: Callable[[Row], float])
     """The finalists with other weights, as short as a trial and as long as a final: lines from weight to weight."""
     for family in RIVALS:
         short, long = scan_rows(rows, family), long_rows(rows, family)
-        ramped, steep = (
-            [row for row in short if bool(row["settings"].get("ramp", RAMP)) == on] for on in (True, False)
-        )
+        rising, steep = ([row for row in short if ramped(row) == on] for on in (True, False))
         for runs, dashes, words in (
-            (ramped, "-", "ramped"), (steep, ":", "from the first step"), (long, "--", "as long as the finals"),
+            (rising, "-", "ramped"), (steep, ":", "from the first step"), (long, "--", "as long as the finals"),
         ):  # fmt: skip
             points = [
                 (float(np.mean([place(row) for row in group])), mean_error(group, "epe_occ")) for group in alike(runs)

@@ -16,12 +16,13 @@ from experiments.flow_search import (
     error,
     finalist,
     long_rows,
+    lowest,
     mean_error,
+    ramped,
     scan_rows,
     search_rows,
     useful,
 )
-from experiments.flow_training import RAMP
 from experiments.grid import Row
 from experiments.results import write_table
 from unrollflow.measures import UNLABELLED
@@ -79,7 +80,7 @@ def write_search(folder: Path, rows: Sequence[Row]) -> None:
     lines: list[list[str | int | float]] = []
     for family in FINALISTS:
         trials = search_rows(rows, family)
-        within = useful(trials, search_rows(rows, "none"))
+        within = useful(trials, lowest(search_rows(rows, "none")))
         for row in sorted(trials, key=lambda row: error(row, "epe_occ")):
             settings, results = row["settings"], row["results"]["validation"]
             lines.append([
@@ -103,7 +104,7 @@ def write_weights(folder: Path, rows: Sequence[Row]) -> None:
             best = finalist(rows, family)["settings"]["weight"]
             for runs in alike(chosen(rows, family)):
                 weight = runs[0]["settings"]["weight"]
-                start = "ramped" if runs[0]["settings"].get("ramp", RAMP) else "from the first step"
+                start = "ramped" if ramped(runs[0]) else "from the first step"
                 line = [steps, f"{family}: {form(runs[0])}", f"{weight / best:.2g}", weight, start]
                 lines.append([*line, *scanned(runs, none)])
     if lines:

@@ -1,7 +1,7 @@
 """Which settings the terms of experiment 04 are tried with, the same number for each family, and which of them win."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -74,11 +74,7 @@ class Protocol(NamedTuple):
 
     def long_trials(self, rows: Sequence[Row]) -> list[dict[str, Value]]:
         """Runs as long as a final: `none`'s finalist among the trials, and the rivals' with each of the factors."""
-        cells = [
-            settings | {"weight": significant(settings["weight"] * factor)}
-            for factor in sorted(self.factors, reverse=True)
-            for settings in (finalist(rows, family)["settings"] for family in RIVALS)
-        ]
+        cells = [cell for family in RIVALS for cell in reweighted(finalist(rows, family)["settings"], self.factors)]
         longer = {"steps": self.final_steps, "points": self.points, "seed": LONG_SEED}
         return [{**settings, **longer} for settings in (*cells, finalist(rows, "none")["settings"])]
 
@@ -98,8 +94,8 @@ class Protocol(NamedTuple):
     def scan(self, rows: Sequence[Row]) -> list[dict[str, Value]]:
         """The finalist of `none`, and those of the rivals with other weights, with the ramp and from the first step."""
         cells: list[Settings] = [finalist(rows, "none")["settings"]]
-        for settings in (finalist(rows, family)["settings"] for family in RIVALS):
-            weights = [settings | {"weight": significant(settings["weight"] * factor)} for factor in SCAN]
+        for family in RIVALS:
+            weights = reweighted(finalist(rows, family)["settings"], SCAN)
             cells += [*weights, *(chosen | {"ramp": 0.0} for chosen in weights)]
         return [{**settings, "seed": seed} for seed in SCAN_SEEDS for settings in cells]
 
@@ -112,6 +108,11 @@ class Protocol(NamedTuple):
         if all(long_rows(own, family) for family in ("none", *RIVALS)):
             own += among(rows, self.finals(own))
         return own
+
+
+def reweighted(settings: Settings, factors: Sequence[float]) -> list[Settings]:
+    """The same settings with other weights."""
+    return [settings | {"weight": significant(settings["weight"] * factor)} for factor in factors]
 
 
 def among(rows: Sequence[Row], cells: Sequence[Settings]) -> list[Row]:
@@ -187,6 +188,11 @@ def seeded(rows: Sequence[Row], family: str, *seeds: int) -> list[Row]:
     return sorted(chosen, key=lambda row: row["settings"].get("weight", 0.0))
 
 
+def ramped(row: Row) -> bool:
+    """Whether the weight rose from 0, as it does where nothing else is said."""
+    return bool(row["settings"].get("ramp", True))
+
+
 def alike(rows: Sequence[Row]) -> list[list[Row]]:
     """Runs that differ in their seed alone, together."""
     groups: dict[str, list[Row]] = {}
@@ -200,10 +206,36 @@ def mean_error(rows: Sequence[Row], measure: str) -> float:
     return float(np.mean([error(row, measure) for row in rows]))
 
 
-def useful(trials: Sequence[Row], none: Sequence[Row]) -> list[Row]:
-    """Trials whose EPE of all pixels is within :data:`TOLERATED` of the best of those without smoothness."""
-    bound = TOLERATED * min((error(row, "epe") for row in none), default=math.inf)
-    return [row for row in trials if error(row, "epe") <= bound]
+def error(row: Row, measure: str) -> float:
+    """A validation error; one that is not finite is infinite, so that a broken run never wins."""
+    value = float(row["results"]["validation"][measure])
+    return value if math.isfinite(value) else math.inf
+
+
+def lowest(none: Sequence[Row]) -> float:
+    """The EPE of all pixels that runs without smoothness reach; infinite where there are none."""
+    return min((error(row, "epe") for row in none), default=math.inf)
+
+
+def useful(trials: Sequence[Row], bare: float, of: Callable[[Row, str], float] = error) -> list[Row]:
+    """Trials whose EPE of all pixels is within :data:`TOLERATED` of one without smoothness.
+
+    Args:
+        trials: to choose of.
+        bare: the EPE without smoothness.
+        of: reads a measure of a row.
+    """
+    return [row for row in trials if of(row, "epe") <= TOLERATED * bare]
+
+
+def winner(trials: Sequence[Row], bare: float, of: Callable[[Row, str], float] = error) -> Row:
+    """The trial that goes on, by validation data; arguments as of :func:`useful`.
+
+    The lowest EPE of occluded pixels, the figure that the paper claims, among the useful trials: a term that helps
+    occluded pixels by ruining the rest is of no use. Where none is, the lowest EPE of all pixels.
+    """
+    within = useful(trials, bare, of)
+    return min(within or trials, key=lambda row: of(row, "epe_occ" if within else "epe"))
 
 
 def finalist(rows: Sequence[Row], family: str) -> Row:
@@ -211,25 +243,9 @@ def finalist(rows: Sequence[Row], family: str) -> Row:
     trials = search_rows(rows, family)
     if family == "supervised":
         return min(trials, key=lambda row: error(row, "epe"))
-    return winner(trials, search_rows(rows, "none"))
+    return winner(trials, lowest(search_rows(rows, "none")))
 
 
 def long_winner(rows: Sequence[Row], family: str) -> Row:
     """The :func:`winner` of a rival's runs that are as long as a final."""
-    return winner(long_rows(rows, family), long_rows(rows, "none"))
-
-
-def winner(trials: Sequence[Row], none: Sequence[Row]) -> Row:
-    """The trial that goes on, by validation data.
-
-    The lowest EPE of occluded pixels, the figure that the paper claims, among the :func:`useful` trials: a term that
-    helps occluded pixels by ruining the rest is of no use. Where none is, the lowest EPE of all pixels.
-    """
-    within = useful(trials, none)
-    return min(within or trials, key=lambda row: error(row, "epe_occ" if within else "epe"))
-
-
-def error(row: Row, measure: str) -> float:
-    """A validation error; one that is not finite is infinite, so that a broken run never wins."""
-    value = float(row["results"]["validation"][measure])
-    return value if math.isfinite(value) else math.inf
+    return winner(long_rows(rows, family), lowest(long_rows(rows, "none")))

@@ -210,13 +210,11 @@ def test_runs_of_another_protocol_are_not_reported() -> None:
 def test_other_weights_are_averaged_over_their_seeds(tmp_path: Path) -> None:
     protocol = Protocol()
     trials = [row(term, 1.0, 1.0, steps=900) for term in ("none", "tv", "unrolled", "supervised")]
-    for one in trials[2:3]:
-        one["settings"] |= {"iterations": 1, "detach": False, "initial_term": True}
+    trials[2]["settings"] |= {"iterations": 1, "detach": False, "initial_term": True}
     scan = [{"settings": cell, "results": {}} for cell in protocol.scan(trials)]
     for one in scan:
-        epe = (
-            1.0 if one["settings"]["term"] == "none" else one["settings"]["seed"] / 7
-        )  # of seeds 6 and 8: 1 on average
+        seed, none = one["settings"]["seed"], one["settings"]["term"] == "none"
+        epe = 1.0 if none else seed / 7  # of seeds 6 and 8: 1 on average
         one["results"] = {"validation": {"epe": epe, "epe_occ": 2 * epe}}
     write_weights(tmp_path, trials + scan)
     lines = [line.split(",") for line in (tmp_path / "table.csv").read_text().splitlines()[1:]]
