@@ -6,7 +6,8 @@ import torch
 from tests.models.test_backbones import pair
 from unrollflow.contracts import LikelihoodEstimate
 from unrollflow.models import LikeNet
-from unrollflow.models.likenet import Branches, expectation
+from unrollflow.models.likenet import Branches
+from unrollflow.ops.matching import soft_argmax
 from unrollflow.ops import resize_flow
 from unrollflow.ops.shifts import window_offsets
 
@@ -50,7 +51,7 @@ def test_flow_is_the_expected_displacement_from_where_a_level_starts() -> None:
 def test_a_certain_branch_is_its_displacement() -> None:
     scores = torch.zeros(1, 25, 1, 1)
     scores[0, 5 * (1 + 2) + (-2 + 2)] = 100.0  # dy = 1, dx = -2
-    assert expectation(scores)[1].flatten().tolist() == [-2.0, 1.0]
+    assert soft_argmax(scores)[1].flatten().tolist() == [-2.0, 1.0]
 
 
 def test_the_expectation_keeps_its_digits_under_autocast() -> None:

@@ -1,16 +1,15 @@
 """LikeNet: motion as a choice among displacements, one branch for each, from coarse to fine."""
 
 import torch
-import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
 from unrollflow.contracts import FlowEstimate, LikelihoodEstimate
 from unrollflow.models.pairs import check_pair
 from unrollflow.models.pwclite import LEAK, conv
-from unrollflow.ops.precision import float32_island
+from unrollflow.ops.matching import soft_argmax
 from unrollflow.ops.resize import resize_flow
-from unrollflow.ops.shifts import window_offsets, window_shifts
+from unrollflow.ops.shifts import window_shifts
 from unrollflow.ops.warp import warp
 
 
@@ -118,24 +117,10 @@ class LikeNet(nn.Module):
                 f2 = warp(f2, start)
             else:  # float32 throughout: half precision cannot hold sub-pixel positions
                 start = torch.zeros_like(f1[:, :2], dtype=torch.promote_types(f1.dtype, torch.float32))
-            likelihood, displacement = expectation(branches(f1, f2))
+            likelihood, displacement = soft_argmax(branches(f1, f2))
             raw = start + displacement
             estimates.append(LikelihoodEstimate(raw, raw, likelihood=likelihood, start=start))
         return estimates
-
-
-@float32_island
-def expectation(scores: Tensor) -> tuple[Tensor, Tensor]:
-    """Scores (B, (2r + 1)^2, h, w) to likelihoods and to the expected displacement (B, 2, h, w), pixels.
-
-    >>> certain = torch.zeros(1, 9, 1, 1)
-    >>> certain[0, 5] = 100.0  # of (2r + 1)^2 = 9 displacements the one to the right
-    >>> expectation(certain)[1].flatten().tolist()
-    [1.0, 0.0]
-    """
-    likelihood = F.softmax(scores, dim=1)
-    search_range = (round(scores.shape[1] ** 0.5) - 1) // 2
-    return likelihood, torch.einsum("bkhw,kc->bchw", likelihood, window_offsets(search_range, like=likelihood))
 
 
 def split(joint: LikelihoodEstimate) -> tuple[LikelihoodEstimate, LikelihoodEstimate]:

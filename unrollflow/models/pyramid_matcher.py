@@ -1,5 +1,6 @@
 """PyramidMatcher: soft-argmax matching on an image pyramid whose levels share all weights."""
 
+import itertools
 import math
 from typing import NamedTuple
 
@@ -136,11 +137,11 @@ class PyramidMatcher(nn.Module):
     Kinship: soft-argmax matching is GMFlow's, convex up-sampling RAFT's, the warped pyramid SPyNet's and PWC-Net's,
     sharing over the levels PWC-Lite's, propagation LiteFlowNet's, the last step Lucas and Kanade's.
 
-    Images have any size of at least `minimum_size`: a level's odd last row or column counts as a level's own. In
-    training the pyramid has `levels` levels. At test time it has as many as leave `coarsest_side` pixels to the
-    shorter side of the coarsest features (at least `levels`), so that the range grows with the frame.
+    In training the pyramid has `levels` levels. At test time it has as many as leave `coarsest_side` pixels to the
+    shorter side of the coarsest features (at least `levels`), so that the range grows with the frame; where an odd row
+    or column is left over there, it makes a pixel of its own.
 
-    With the defaults: 57,381 parameters, 49 kFLOPs (multiply-adds) a pixel and direction.
+    With the defaults: 57,355 parameters, FLOPS a pixel and direction.
 
     Args:
         feature_channels: of the features at half of each level's size.
@@ -155,10 +156,9 @@ class PyramidMatcher(nn.Module):
         full_dilations: of its hidden layers.
 
     Raises:
-        ValueError: for sizes that cannot be built, or images that are of different shapes or too small.
+        ValueError: for sizes that cannot be built, images of different shapes, smaller than `minimum_size`, or not in
+            multiples of `stride`.
     """
-
-    stride = 1
 
     def __init__(
         self,
@@ -177,7 +177,12 @@ class PyramidMatcher(nn.Module):
         super().__init__()
         dilations, full_dilations = dilations or [1, 1, 2], full_dilations or [1, 1]
         self.levels, self.coarsest_side, self.iterations = levels, coarsest_side, iterations
-        self.minimum_size = 2 ** (levels + 1)
+        if min(levels, iterations, search_range, coarsest_side) < 1:
+            raise ValueError(
+                f"levels={levels}, iterations={iterations}, search_range={search_range}, coarsest_side={coarsest_side}: "
+                "each must be at least 1."
+            )
+        self.stride, self.minimum_size = 2 ** (levels - 1), 2 ** (levels + 1)
         self.features = nn.Sequential(
             conv(3, feature_channels, stride=2),
             conv(feature_channels, feature_channels),
@@ -191,9 +196,9 @@ class PyramidMatcher(nn.Module):
 
     def forward(self, image1: Tensor, image2: Tensor) -> list[FlowEstimate]:
         """Flow from image1 to image2, (B, 3, H, W) each, coarsest level first; the last one at their size."""
-        pairs = [[LevelInput(*half) for half in zip(*(x.chunk(2) for x in level), strict=True)]
-                 for level in self._pyramid(image1, image2)]  # fmt: skip
-        return self._decode([one for one, _ in pairs], [other for _, other in pairs])
+        pyramid = self._pyramid(image1, image2)
+        first, second = ([LevelInput(*(x.chunk(2)[i] for x in level)) for level in pyramid] for i in (0, 1))
+        return self._decode(first, second)
 
     def both(self, image1: Tensor, image2: Tensor) -> tuple[list[FlowEstimate], list[FlowEstimate]]:
         """Forward and backward flow in one batch; the features of each image are computed once."""
@@ -226,7 +231,10 @@ class PyramidMatcher(nn.Module):
 
     def _decode(self, first: list[LevelInput], second: list[LevelInput]) -> list[FlowEstimate]:
         # float32 throughout: half precision cannot hold sub-pixel positions
-        flow = torch.zeros_like(first[-1].grey.repeat(1, 2, 1, 1), dtype=torch.promote_types(first[-1].grey.dtype, torch.float32))
+        coarsest = first[-1].grey
+        flow = coarsest.new_zeros(
+            len(coarsest), 2, *coarsest.shape[-2:], dtype=torch.promote_types(coarsest.dtype, torch.float32)
+        )
         estimates = []
         for level in range(len(first) - 1, 0, -1):
             for _ in range(self.iterations):
@@ -242,7 +250,9 @@ class PyramidMatcher(nn.Module):
 def hidden_layers(inputs: int, channels: int, dilations: list[int]) -> nn.Sequential:
     """3x3 convolutions of one width, one for each dilation."""
     widths = [inputs, *(channels for _ in dilations)]
-    return nn.Sequential(*(conv(i, o, dilation=d) for i, o, d in zip(widths, widths[1:], dilations, strict=False)))
+    return nn.Sequential(
+        *(conv(i, o, dilation=d) for (i, o), d in zip(itertools.pairwise(widths), dilations, strict=True))
+    )
 
 
 def halved(image: Tensor) -> Tensor:

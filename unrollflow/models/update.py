@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unrollflow.models.heads import FlowHead
+from unrollflow.ops.matching import convex_upsample
 
 
 class MotionEncoder(nn.Module):
@@ -85,9 +86,5 @@ class ConvexUpsampler(nn.Module):
 
     def forward(self, h: Tensor, flow: Tensor) -> Tensor:
         """Hidden state (B, hidden, h, w) and flow (B, 2, h, w) to flow (B, 2, 8h, 8w), pixels of its own grid."""
-        batch, _, height, width = flow.shape
-        k = self.FACTOR
-        logits = (self.MASK_SCALE * self.mask(h)).to(flow.dtype).view(batch, 1, 9, k, k, height, width)
-        neighbours = F.unfold(k * flow, 3, padding=1).view(batch, 2, 9, 1, 1, height, width)
-        fine: Tensor = (logits.softmax(dim=2) * neighbours).sum(dim=2)  # (B, 2, k, k, h, w)
-        return fine.permute(0, 1, 4, 2, 5, 3).reshape(batch, 2, k * height, k * width)
+        scores = (self.MASK_SCALE * self.mask(h)).to(flow.dtype)
+        return convex_upsample(flow, scores, factor=self.FACTOR, padding="zeros")
