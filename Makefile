@@ -1,5 +1,6 @@
 # Every target sets up what it needs by itself: a virtual environment in .venv, nothing global.
 PYTHON ?= python3
+SEED ?= 0
 BIN := .venv/bin
 READY := .venv/.installed
 # two processes of one thread each: twice as fast on two cores as one process of two threads
@@ -19,8 +20,8 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-quickstart: $(READY) ## train a small network without labels, then predict flow of real photographs (minutes)
-	$(BIN)/python experiments/quickstart.py
+quickstart: $(READY) ## train a small network without labels, compare it with OpenCV DIS, predict real photographs (6 minutes)
+	$(BIN)/python -m experiments.quickstart --seed $(SEED)
 
 test: $(READY) ## run the default tests (under 3 minutes on two cores)
 	$(PYTEST) -m 'not slow'

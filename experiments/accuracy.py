@@ -55,6 +55,7 @@ def benchmark_sets(folder: Path | None, *names: str) -> dict[str, Iterable[FlowS
         "middlebury": lambda root: samples(Middlebury(root=root)),
         "sintel": lambda root: samples(Sintel(root=root, passes=["clean"])),
         "kitti2012": lambda root: samples(Kitti(root=root, frames="image_0")),
+        "kitti2015": lambda root: samples(Kitti(root=root, frames="image_2")),
         "chairs": lambda root: samples(FlyingChairs(root=root)),
     }
     return {name: make(folder / name) for name, make in makers.items() if name in names and (folder / name).is_dir()}
@@ -97,7 +98,9 @@ def zero_flow(image1: Tensor, image2: Tensor) -> Tensor:
 
 def dis_flow(image1: Tensor, image2: Tensor) -> Tensor:
     """OpenCV's Dense Inverse Search, preset medium (Kroeger et al., ECCV 2016)."""
-    greys = [cv2.cvtColor((255 * image[0]).byte().permute(1, 2, 0).numpy(), cv2.COLOR_RGB2GRAY) for image in (image1, image2)]
+    greys = [
+        cv2.cvtColor((255 * image[0]).byte().permute(1, 2, 0).numpy(), cv2.COLOR_RGB2GRAY) for image in (image1, image2)
+    ]
     method = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     flow: Tensor = torch.from_numpy(method.calc(*greys, None)).permute(2, 0, 1).unsqueeze(0)
     return flow

@@ -7,8 +7,8 @@ from tests.models.test_backbones import pair
 from unrollflow.contracts import LikelihoodEstimate
 from unrollflow.models import LikeNet
 from unrollflow.models.likenet import Branches
-from unrollflow.ops.matching import soft_argmax
 from unrollflow.ops import resize_flow
+from unrollflow.ops.matching import soft_argmax
 from unrollflow.ops.shifts import window_offsets
 
 

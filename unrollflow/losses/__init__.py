@@ -16,8 +16,8 @@ from unrollflow.losses.photometric import (
     charbonnier,
     ssim,
 )
-from unrollflow.losses.random_affine import RandomAffine
 from unrollflow.losses.ramp import Ramp
+from unrollflow.losses.random_affine import RandomAffine
 from unrollflow.losses.smoothness import (
     NoSmoothness,
     Smoothness,
@@ -50,9 +50,9 @@ __all__ = [
     "NoSmoothness",
     "Objective",
     "Photometric",
+    "Ramp",
     "RandomAffine",
     "RandomWindow",
-    "Ramp",
     "RangeMap",
     "Smoothness",
     "Staged",

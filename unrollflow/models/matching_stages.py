@@ -1,0 +1,159 @@
+"""The stages of PyramidMatcher: match, refine, propagate and enlarge on one level, and the last one at full size."""
+
+import itertools
+from typing import NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+
+from unrollflow.models.correlation import cost_volume
+from unrollflow.models.heads import precise
+from unrollflow.models.pwclite import conv
+from unrollflow.ops.matching import lucas_kanade, neighbour_differences, neighbourhood, propagate, soft_argmax
+from unrollflow.ops.warp import warp
+
+NEIGHBOURS = 9
+"""Of a pixel and with it, in a window of 3x3."""
+
+FLOW_DIFFERENCES = 8
+"""Channels of :func:`~unrollflow.ops.matching.neighbour_differences`."""
+
+TEMPERATURE = 10.0
+"""Initial factor of a cosine before the softmax over displacements: matching works before anything is learned."""
+
+OWN_SCORE = 2.0
+"""Initial score of a pixel's own flow among its neighbours'."""
+
+HEAD_SCALE = 0.1
+"""Factor on the initial weights of the heads: at first their biases decide."""
+
+CONTRAST = 4.0
+"""Factor on grey values in [0, 1] for the Lucas-Kanade step and the residual, which makes them about as large as the
+other inputs."""
+
+RESIDUAL_FLOW = 2
+"""Channels of a flow."""
+
+CERTAINTY = 2
+"""Channels of :func:`certainty`."""
+
+
+class LevelInput(NamedTuple):
+    """What one level of the pyramid knows of one image.
+
+    Attributes:
+        features: (B, C, h, w).
+        grey: (B, 1, h, w), in [0, 1].
+    """
+
+    features: Tensor
+    grey: Tensor
+
+
+class MatchingStage(nn.Module):
+    """One level: match within a window, add a learned residual, let neighbours decide, enlarge by two.
+
+    Args:
+        feature_channels: of the features.
+        channels: of the hidden layers.
+        dilations: of the hidden layers.
+        search_range: r of the cost volume, pixels of the level.
+        propagations: rounds of propagation.
+    """
+
+    def __init__(
+        self, feature_channels: int, channels: int, dilations: list[int], search_range: int, propagations: int
+    ) -> None:
+        super().__init__()
+        self.search_range, self.propagations = search_range, propagations
+        displacements = (2 * search_range + 1) ** 2
+        inputs = displacements + feature_channels + FLOW_DIFFERENCES
+        self.outputs = [displacements, NEIGHBOURS, 4 * NEIGHBOURS, RESIDUAL_FLOW]
+        self.body = hidden_layers(inputs, channels, dilations)
+        self.head = nn.Conv2d(channels, sum(self.outputs), 1)
+        self.confidence = nn.Conv2d(channels + CERTAINTY, 1, 1)
+        self.temperature = nn.Parameter(torch.tensor(TEMPERATURE))
+        biases = torch.zeros(sum(self.outputs))
+        biases[displacements + NEIGHBOURS // 2] = OWN_SCORE
+        biases[-4 * NEIGHBOURS - RESIDUAL_FLOW : -RESIDUAL_FLOW] = bilinear_scores()
+        initialise(self.head, biases)
+
+    def forward(self, first: LevelInput, second: LevelInput, flow: Tensor) -> tuple[Tensor, Tensor]:
+        """Both images' level and the flow so far, (B, 2, h, w), to the level's flow and its scores for up-sampling."""
+        warped = warp(second.features, flow)
+        costs = cost_volume(first.features, warped, search_range=self.search_range)
+        hidden = self.body(torch.cat([costs, first.features, neighbour_differences(flow)], dim=1))
+        scores, shares, upsampling, residual = torch.split(precise(self.head, hidden), self.outputs, dim=1)
+        likelihood, displacement = soft_argmax(self.temperature * costs + scores)
+        flow = flow + displacement + residual
+        # a neighbour counts by where it lies, and by how sure it is of its own match
+        confidence = precise(self.confidence, torch.cat([hidden.to(flow.dtype), certainty(likelihood)], dim=1))
+        shares = shares + neighbourhood(confidence)[:, 0]
+        for _ in range(self.propagations):
+            flow = propagate(flow, shares)
+        return flow, upsampling
+
+
+class FullResolutionStage(nn.Module):
+    """The last level: as :class:`MatchingStage`, within one pixel, and with the Lucas-Kanade step as an input.
+
+    Args:
+        feature_channels: of the features.
+        channels: of the hidden layers.
+        dilations: of the hidden layers.
+    """
+
+    SEARCH_RANGE = 1
+
+    def __init__(self, feature_channels: int, channels: int, dilations: list[int]) -> None:
+        super().__init__()
+        displacements = (2 * self.SEARCH_RANGE + 1) ** 2
+        inputs = displacements + feature_channels + FLOW_DIFFERENCES + RESIDUAL_FLOW + 1
+        self.outputs = [displacements, NEIGHBOURS, RESIDUAL_FLOW, 1]
+        self.body = hidden_layers(inputs, channels, dilations)
+        self.head = nn.Conv2d(channels, sum(self.outputs), 1)
+        self.temperature = nn.Parameter(torch.tensor(TEMPERATURE))
+        biases = torch.zeros(sum(self.outputs))
+        biases[displacements + NEIGHBOURS // 2] = OWN_SCORE
+        initialise(self.head, biases)
+
+    def forward(self, first: LevelInput, second: LevelInput, flow: Tensor) -> Tensor:
+        """Both images at their size and the enlarged flow (B, 2, H, W) to the final one."""
+        joint = warp(torch.cat(second, dim=1), flow)
+        warped = LevelInput(*torch.split(joint, [second.features.shape[1], 1], dim=1))
+        costs = cost_volume(first.features, warped.features, search_range=self.SEARCH_RANGE)
+        grey, grey_warped = CONTRAST * first.grey, CONTRAST * warped.grey
+        step = lucas_kanade(grey, grey_warped)
+        inputs = [costs, first.features, neighbour_differences(flow), step, grey_warped - grey]
+        hidden = self.body(torch.cat(inputs, dim=1))
+        scores, shares, residual, trust = torch.split(precise(self.head, hidden), self.outputs, dim=1)
+        _, displacement = soft_argmax(self.temperature * costs + scores)
+        return propagate(flow + displacement + residual + step * trust.sigmoid(), shares)
+
+
+def hidden_layers(inputs: int, channels: int, dilations: list[int]) -> nn.Sequential:
+    """3x3 convolutions of one width, one for each dilation."""
+    widths = [inputs, *(channels for _ in dilations)]
+    return nn.Sequential(
+        *(conv(i, o, dilation=d) for (i, o), d in zip(itertools.pairwise(widths), dilations, strict=True))
+    )
+
+
+def certainty(likelihood: Tensor) -> Tensor:
+    """Negative entropy and largest value (B, 2, h, w) of the likelihoods (B, K, h, w) of K displacements."""
+    entropy = torch.special.entr(likelihood).sum(dim=1, keepdim=True)
+    return torch.cat([-entropy, likelihood.amax(dim=1, keepdim=True)], dim=1)
+
+
+@torch.no_grad()
+def initialise(head: nn.Conv2d, biases: Tensor) -> None:
+    """Let a head begin with given biases (outputs,): its weights are scaled down."""
+    head.weight.mul_(HEAD_SCALE)
+    cast(Tensor, head.bias).copy_(biases)
+
+
+def bilinear_scores() -> Tensor:
+    """Scores (36,) whose softmax is about bilinear up-sampling by two, half-pixel centres; see `convex_upsample`."""
+    share = torch.tensor([[0.25, 0.75, 0.0], [0.0, 0.75, 0.25]])  # of the three neighbours, for either new pixel
+    weights = torch.einsum("ya,xb->abyx", share, share)
+    return weights.clamp_min(5e-3).log().flatten()
