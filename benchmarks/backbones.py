@@ -34,7 +34,7 @@ from unrollflow.models import FlowNet2
 from unrollflow.module import UnsupervisedFlow
 from unrollflow.ops import pad_to_multiple
 
-QUICKSTART = CONFIGS / "experiment" / "quickstart.yaml"
+QUICKSTART = CONFIGS / "experiment" / "quickstart_pwclite.yaml"
 DATA = CONFIGS / "data" / "moving_layers.yaml"
 FULL_SIZE = {"height": SIZE[0], "width": SIZE[1], "repeats": 3}
 STEPS, IMAGES = 1000, 512

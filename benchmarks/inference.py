@@ -24,6 +24,7 @@ from benchmarks.measuring import Row, in_turn, machine, peak_rise
 from unrollflow import RAFT, PWCLite, UnsupervisedFlow
 from unrollflow.data import Sintel
 from unrollflow.metrics import endpoint_error
+from unrollflow.models import PyramidMatcher
 from unrollflow.ops import crop_centre, pad_to_multiple
 
 SIZE = (436, 1024)
@@ -63,6 +64,7 @@ def grey(image: Tensor) -> np.ndarray:
 
 
 METHODS: dict[str, Callable[[], Method]] = {
+    "PyramidMatcher": lambda: by_network(PyramidMatcher()),
     "PWC-Lite": lambda: by_network(PWCLite()),
     "RAFT": lambda: by_network(RAFT(upsampling="convex", evaluation_iterations=RAFT_ITERATIONS)),
     "RAFT on demand": lambda: by_network(
@@ -71,7 +73,7 @@ METHODS: dict[str, Callable[[], Method]] = {
     "OpenCV DIS medium": lambda: by_dis,
     "scikit-image TV-L1": lambda: by_tvl1,
 }
-UNTRAINED = list(METHODS)[:3]
+UNTRAINED = list(METHODS)[:4]
 
 
 def method(name: str) -> Method:

@@ -13,11 +13,11 @@ from types import ModuleType
 import torch
 from tqdm import tqdm
 
-from benchmarks import correlation, inference, scaling, terms, training
+from benchmarks import correlation, inference, matcher, scaling, terms, training
 from benchmarks.measuring import Row, machine, table, write_json
 
 PARTS: dict[str, ModuleType] = {
-    m.__name__.split(".")[-1]: m for m in (terms, correlation, training, inference, scaling)
+    m.__name__.split(".")[-1]: m for m in (terms, correlation, training, matcher, inference, scaling)
 }
 
 

@@ -36,7 +36,7 @@ def train(*, lever: str, arguments: list[str], seed: int, steps: int) -> Results
             [
                 "fit", "--config", "configs/experiment/quickstart.yaml",
                 *("--seed_everything", str(seed), "--data.seed", str(100 * seed), "--data.train.seed", str(seed)),
-                *("--trainer.max_steps", str(steps), "--model.scheduler.init_args.total_steps", str(steps)),
+                *("--trainer.max_steps", str(steps), "--model.scheduler.init_args.total_steps", str(steps + 1)),
                 *("--trainer.val_check_interval", str(steps), "--trainer.logger", json.dumps([logger])),
                 *("--trainer.enable_model_summary", "false", "--data.workers", "0"),
                 *arguments,

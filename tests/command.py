@@ -18,7 +18,7 @@ BRIEF = {
 
 
 def run_one_step(
-    directory: Path, config: Path | str, *arguments: str, subcommand: str = "fit", epochs: int = 1, side: int = 64
+    directory: Path, config: Path | str, *arguments: str, subcommand: str = "fit", epochs: int = 1, side: int = 96
 ) -> None:
     """Epochs of one step of training and one of validation, or a validation of all, files below `directory`.
 

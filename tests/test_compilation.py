@@ -23,7 +23,7 @@ from unrollflow.models.correlation import cost_volume
 from unrollflow.module import UnsupervisedFlow
 from unrollflow.ops import edge_weights, image_gradient, range_map, unrolled_cost, warp
 
-QUICKSTART = CONFIGS / "experiment" / "quickstart.yaml"
+QUICKSTART = CONFIGS / "experiment" / "quickstart_pwclite.yaml"
 TRACED = partial(torch.compile, backend="aot_eager")
 WHOLE = partial(TRACED, fullgraph=True)
 """Traces forward and backward, and raises where a graph breaks."""
@@ -95,7 +95,7 @@ def check_equal(model: UnsupervisedFlow, batch: FlowSample, compile_: Callable[.
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["quickstart", "raft_moving_layers", "arflow_sintel_unrolled"])
+@pytest.mark.parametrize("name", ["quickstart", "quickstart_pwclite", "raft_moving_layers", "arflow_sintel_unrolled"])
 def test_network_and_objective_are_one_graph_each(name: str) -> None:
     check_equal(build_model(CONFIGS / "experiment" / f"{name}.yaml"), frames(64), WHOLE, step=300)
 

@@ -21,12 +21,15 @@ from unrollflow.data import FlowDataModule
 from unrollflow.losses import Objective, Smoothness
 
 FILES = sorted(CONFIGS.rglob("*.yaml"))
-QUICKSTART = CONFIGS / "experiment" / "quickstart.yaml"
+QUICKSTART = CONFIGS / "experiment" / "quickstart_pwclite.yaml"
 PARTS = ("backbone", "photometric", "smoothness", "objective", "distillation", "jitter")
 ATOMS = [path for part in PARTS for path in sorted((CONFIGS / part).glob("*.yaml"))]
 FIVE_LEVELS = CONFIGS / "backbone" / "pwclite.yaml"
 EXPERIMENTS = sorted((CONFIGS / "experiment").glob("*.yaml"))
-EMBEDDED = ("quickstart", "moving_layers_gpu", "raft_moving_layers")
+EMBEDDED = (
+    *("quickstart", "thirty_minutes", "overnight", "pyramid_matcher_gpu"),
+    *("quickstart_pwclite", "moving_layers_gpu", "raft_moving_layers"),
+)
 RECIPES = [path for path in EXPERIMENTS if path.stem not in (*EMBEDDED, "video")]
 LARGE_FRAMES = (384, 832)
 """Frames of the trees that the recipes step on: as large as their largest crop."""
@@ -37,7 +40,7 @@ INJECTED = {Objective: ("photometric", "smoothness"), LRScheduler: ("optimizer",
 VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)  # nn.Module's own
 ON_A_CPU = ("--trainer.accelerator", "cpu", "--trainer.devices", "1")
 DATA = sorted((CONFIGS / "data").glob("*.yaml"))
-SELF_SUFFICIENT = {"motorcycle", "moving_layers", "moving_layers_large"}
+SELF_SUFFICIENT = {"motorcycle", "moving_layers", "moving_layers_crops", "moving_layers_large"}
 VALIDATION: dict[str, Callable[[Path], Path]] = {
     "hd1k": trees.hd1k,
     "kitti2012": lambda root: trees.kitti(root, "image_0"),
@@ -145,6 +148,8 @@ def beside(path: Path) -> dict[str, Path]:
         return {"backbone": CONFIGS / "backbone" / f"{path.stem.replace('supervised_flownet', 'flownets')}.yaml"}
     if path.parent.name == "objective" and path.stem.startswith(five_levels):
         return {"backbone": FIVE_LEVELS}
+    if path.stem == "pyramid_matcher" and path.parent.name == "objective":
+        return {"backbone": CONFIGS / "backbone" / "pyramid_matcher.yaml"}
     if path.stem == "likelihood":
         return {"backbone": CONFIGS / "backbone" / "likenet_small.yaml"}
     if path.parent.name == "distillation" and path.stem.startswith(("raft", "smurf")):  # for iterates of one size

@@ -14,7 +14,7 @@ from unrollflow.contracts import FlowSample
 from unrollflow.metrics import endpoint_error
 from unrollflow.module import UnsupervisedFlow
 
-QUICKSTART = CONFIGS / "experiment" / "quickstart.yaml"
+QUICKSTART = CONFIGS / "experiment" / "quickstart_pwclite.yaml"
 PARTS = ("correlation", "second", "third", "small", "fusion")
 OBJECTIVES = dict.fromkeys(PARTS, "supervised_flownet") | {"fusion": "supervised_last"}
 """Of FlowNet 2.0's stages, as its file names them."""

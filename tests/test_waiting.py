@@ -112,7 +112,8 @@ def train(model: UnsupervisedFlow, batch: FlowSample) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("name", "side"), [("quickstart", 64), pytest.param("raft_moving_layers", 128, marks=pytest.mark.slow)]
+    ("name", "side"),
+    [("quickstart", 64), ("quickstart_pwclite", 64), pytest.param("raft_moving_layers", 128, marks=pytest.mark.slow)],
 )
 def test_no_step_of_a_small_network_makes_a_gpu_wait(name: str, side: int) -> None:
     assert train(build_model(EXPERIMENT / f"{name}.yaml"), frames(side)) == []
@@ -130,7 +131,7 @@ def test_no_step_of_a_small_network_makes_a_gpu_wait(name: str, side: int) -> No
 def test_no_step_of_a_classic_network_makes_a_gpu_wait(name: str, objective: str) -> None:
     atoms = {"backbone": f"{name}_small", "objective": objective}
     paths = {part: CONFIGS / part / f"{atom}.yaml" for part, atom in atoms.items()}
-    assert train(build_model(EXPERIMENT / "quickstart.yaml", **paths), frames(64)) == []
+    assert train(build_model(EXPERIMENT / "quickstart_pwclite.yaml", **paths), frames(64)) == []
 
 
 @pytest.mark.slow
@@ -147,7 +148,7 @@ def test_no_step_of_a_raft_with_self_supervision_makes_a_gpu_wait(name: str) -> 
 
 @pytest.mark.parametrize("jitter", ["arflow", "smurf"])
 def test_no_jitter_makes_a_gpu_wait(jitter: str) -> None:
-    model = build_model(EXPERIMENT / "quickstart.yaml", jitter=CONFIGS / "jitter" / f"{jitter}.yaml")
+    model = build_model(EXPERIMENT / "quickstart_pwclite.yaml", jitter=CONFIGS / "jitter" / f"{jitter}.yaml")
     assert train(model, frames(64)) == []
 
 
@@ -158,7 +159,7 @@ def test_full_image_warping_makes_no_gpu_wait() -> None:
         "full_image2": whole["image2"],
         "crop_origin": torch.tensor([[3.0, 4.0], [5.0, 6.0]]),
     }
-    assert train(build_model(EXPERIMENT / "quickstart.yaml"), batch) == []  # type: ignore[arg-type]
+    assert train(build_model(EXPERIMENT / "quickstart_pwclite.yaml"), batch) == []  # type: ignore[arg-type]
 
 
 def test_what_waits_is_found() -> None:
