@@ -1,68 +1,131 @@
 # ruff: noqa: N999, an experiment is called by its number
 """Which parts of the quickstart's recipe matter, and what would improve it?
 
-Command: make reproduce EXP=08. One lever at a time is changed in configs/experiment/quickstart.yaml; network, data,
-order of the samples, number of steps and seeds are equal unless the lever is about them. Every run is a `fit` of the
-command line, so that a user can configure what is found here.
+Command: make reproduce EXP=08. Minutes on two CPU cores: 60.
+
+Each lever changes one thing in configs/experiment/quickstart.yaml. Number of steps, data, order of the samples, and
+seeds are equal, unless the lever is about them. Every run is a `fit` of the command line, so that a user can configure
+what is found here. All rates end at 0 after the same number of steps. Figures are of the averaged weights, on the
+quickstart's validation samples and, where UNROLLFLOW_DATA_DIR names their folder, on Middlebury and Sintel clean.
 """
 
-import argparse
 import json
+import os
+import shlex
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from statistics import mean
+
+from matplotlib.figure import Figure
 
 from experiments.accuracy import benchmark_sets, data_folder, errors, held_out, network_flow
-from experiments.grid import Results, run_grid
-from experiments.results import RESULTS
+from experiments.grid import Results, Row, check_again, run_grid
+from experiments.results import RESULTS, write_table
 from unrollflow.cli import main as unrollflow
 from unrollflow.module import UnsupervisedFlow
 
-STORE = RESULTS / "08_levers.jsonl"
-STEPS = 400
-SEEDS = (0, 1)
-OBJECTIVE = "--model.objective.init_args"
-SMOOTHNESS = "--model.smoothness"
-LEVERS: dict[str, list[str]] = {
-    "recipe": [],
+STEPS, SEEDS = 300, (0, 1)
+SMOKE_STEPS, SMOKE_IMAGES = 2, 2
+RECIPE = "the recipe"
+NETWORK, SMOOTHNESS = "--model.backbone.init_args", "--model.smoothness"
+OBJECTIVE, TRAIN = "--model.objective.init_args", "--data.train"
+LEVERS: dict[str, str] = {
+    RECIPE: "",
+    "one round of propagation": f"{NETWORK}.propagations 1",
+    "PWC-Lite (0.24 M) and its objective": "--model.backbone configs/backbone/pwclite_small.yaml "
+    "--model.objective configs/objective/plain.yaml",
+    "L1 + SSIM in place of the census": "--model.photometric configs/photometric/l1_ssim.yaml",
+    "no smoothness": f"{OBJECTIVE}.smoothness_weight 0.0",
+    "smoothness weight 1": f"{OBJECTIVE}.smoothness_weight 1.0",
+    "smoothness weight 5": f"{OBJECTIVE}.smoothness_weight 5.0",
+    "total variation": f"{SMOOTHNESS} configs/smoothness/tv_l1.yaml",
+    "unrolled, released form": f"{SMOOTHNESS} configs/smoothness/unrolled_tv.yaml",
+    "smoothness ramp of 100 steps": f'{OBJECTIVE}.smoothness_ramp \'{{"class_path": "unrollflow.losses.Ramp", '
+    '"init_args": {"start": 0, "steps": 100}}\'',
+    "rate 2e-3": "--model.optimizer.init_args.lr 2e-3 --model.scheduler.init_args.max_lr 2e-3",
+    "motions of half the size": f"{TRAIN}.background_translation 2.0 {TRAIN}.foreground_translation 4.0",
+    "motions of twice the size": f"{TRAIN}.background_translation 8.0 {TRAIN}.foreground_translation 16.0",
+    "second order": f"{SMOOTHNESS}.init_args.order 2",
+    "colours and brightness jittered": "--model.jitter configs/jitter/smurf.yaml",
 }
 """What each lever adds to the command line."""
 
+METRICS = {
+    "moving layers": ("moving_layers", "epe"),
+    "... visible": ("moving_layers", "visible"),
+    "... occluded": ("moving_layers", "occluded"),
+    "Middlebury": ("middlebury", "epe"),
+    "Sintel clean": ("sintel", "epe"),
+}
+"""Columns: the set and the figure of each."""
 
-def train(*, lever: str, arguments: list[str], seed: int, steps: int) -> Results:
-    """Fit the quickstart with a lever, and measure the averaged weights."""
+
+def trained(*, arguments: str, seed: int, steps: int, images: int) -> Results:
+    """Fit the quickstart with a lever, and measure the averaged weights.
+
+    Args:
+        arguments: of the command line.
+        seed: of weights, samples and order.
+        steps: of training.
+        images: of the validation samples that are measured.
+    """
+    seeds = ["--seed_everything", str(seed), "--data.seed", str(100 * seed), "--data.train.seed", str(seed)]
+    length = ["--trainer.max_steps", str(steps), "--model.scheduler.init_args.total_steps", str(steps + 1)]
+    quiet = ["--trainer.enable_model_summary", "false", "--trainer.limit_val_batches", "1", "--data.workers", "0"]
     with tempfile.TemporaryDirectory() as folder:
         logger = {"class_path": "pytorch_lightning.loggers.CSVLogger", "init_args": {"save_dir": folder, "name": "run"}}
-        unrollflow(
-            [
-                "fit", "--config", "configs/experiment/quickstart.yaml",
-                *("--seed_everything", str(seed), "--data.seed", str(100 * seed), "--data.train.seed", str(seed)),
-                *("--trainer.max_steps", str(steps), "--model.scheduler.init_args.total_steps", str(steps + 1)),
-                *("--trainer.val_check_interval", str(steps), "--trainer.logger", json.dumps([logger])),
-                *("--trainer.enable_model_summary", "false", "--data.workers", "0"),
-                *arguments,
-            ]
-        )  # fmt: skip
+        files = ["--trainer.val_check_interval", str(steps), "--trainer.logger", json.dumps([logger])]
+        config = ["fit", "--config", "configs/experiment/quickstart.yaml"]
+        unrollflow([*config, *seeds, *length, *quiet, *files, *shlex.split(arguments)])
         module = UnsupervisedFlow.load_from_checkpoint(Path(folder) / "run" / "version_0" / "checkpoints" / "last.ckpt")
-    flow_of = network_flow(module)
-    sets = benchmark_sets(data_folder(), "middlebury", "sintel")
-    results = {"moving_layers": errors(flow_of, held_out())._asdict()}
-    del results["moving_layers"]["images"]
-    return results | {name: errors(flow_of, pairs)._asdict() for name, pairs in sets.items()}
+    flow_of, layers = network_flow(module), held_out()
+    sets = {"moving_layers": [layers[index] for index in range(images)]}
+    sets |= benchmark_sets(data_folder(), "middlebury", "sintel")
+    return {
+        name: {key: value for key, value in errors(flow_of, pairs)._asdict().items() if key != "images"}
+        for name, pairs in sets.items()
+    }
 
 
-def main() -> None:
-    """Run what is missing."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--levers", nargs="+", default=list(LEVERS), choices=list(LEVERS))
-    parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
-    parser.add_argument("--processes", type=int, default=2)
-    options = parser.parse_args()
-    cells = [
-        {"lever": lever, "arguments": LEVERS[lever], "seed": seed, "steps": STEPS}
-        for lever in options.levers
-        for seed in options.seeds
-    ]
-    run_grid(cells, train, STORE, processes=options.processes, about="levers")
+def write_report(folder: Path, rows: Sequence[Row]) -> None:
+    """Write table and figure: means over the seeds, and the recipe's change by each lever."""
+    names = {arguments: name for name, arguments in LEVERS.items()}
+    columns = {title: place for title, place in METRICS.items() if place[0] in rows[0]["results"]}
+    figures: dict[str, list[list[float]]] = {}
+    for row in rows:
+        found = [row["results"][group][key] for group, key in columns.values()]
+        figures.setdefault(names[row["settings"]["arguments"]], []).append(found)
+    means = {name: [mean(values) for values in zip(*found, strict=True)] for name, found in figures.items()}
+    lines = [[name, len(figures[name]), *values] for name, values in means.items()]
+    write_table(folder, ["lever", "seeds", *(f"EPE, {title} (px)" for title in columns)], lines)
+    others = [name for name in means if name != RECIPE]
+    figure = Figure(figsize=(2 + 2.2 * len(columns), 1 + 0.35 * len(others)), layout="constrained")
+    grid = figure.subplots(1, len(columns), sharey=True, squeeze=False)[0]
+    for i, (axes, title) in enumerate(zip(grid, columns, strict=True)):
+        base = means[RECIPE][i]
+        for seed in range(min(map(len, figures.values()))):
+            points = [100 * (figures[name][seed][i] / figures[RECIPE][seed][i] - 1) for name in others]
+            axes.plot(points, range(len(others)), "o", ms=3, color="0.6")
+        axes.barh(range(len(others)), [100 * (means[name][i] / base - 1) for name in others], alpha=0.6)
+        axes.axvline(0, color="k", lw=0.8)
+        axes.set(title=f"{title}\n(recipe {base:.3f} px)", xlabel="change of EPE (%)")
+    grid[0].set_yticks(range(len(others)), others)
+    grid[0].invert_yaxis()
+    figure.savefig(folder / "figure.png", dpi=110)
+
+
+def main(*, smoke: bool = False, folder: Path = RESULTS / "08_levers") -> None:
+    """Train what is missing, seed by seed, and write table and figure."""
+    chosen = list(LEVERS)[:2] if smoke else list(LEVERS)
+    length = {"steps": SMOKE_STEPS, "images": SMOKE_IMAGES} if smoke else {"steps": STEPS, "images": len(held_out())}
+    seeds = SEEDS[:1] if smoke else SEEDS
+    cells = [{"arguments": LEVERS[name], "seed": seed, **length} for seed in seeds for name in chosen]
+    processes = 1 if smoke else os.cpu_count() or 1
+    rows = run_grid(cells, trained, folder / "rows.jsonl", processes=processes, about="trainings")
+    write_report(folder, rows)
+    if not smoke:
+        check_again(rows, trained, lambda results: float(results["moving_layers"]["epe"]))
 
 
 if __name__ == "__main__":
