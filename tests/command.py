@@ -27,8 +27,11 @@ def run_one_step(
     brief = words(BRIEF)
     # what refines a file stands after it: arguments may name a --data or --trainer file
     sizes = {"--data.train.size": f"[{side}, {side}]", "--data.validation.size": f"[{side}, {side}]"}
-    last = {"--trainer.logger": csv_logger(directory), "--trainer.max_epochs": str(epochs)} | (
-        TINY | sizes if subcommand == "fit" else {}
+    often = {"--trainer.val_check_interval": "1"}
+    last = (
+        {"--trainer.logger": csv_logger(directory), "--trainer.max_epochs": str(epochs)}
+        | often
+        | (TINY | sizes if subcommand == "fit" else {})
     )
     main([subcommand, "--config", str(config), *brief, *arguments, *words(last)])
 

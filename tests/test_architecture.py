@@ -16,13 +16,13 @@ LAYERS = {
     "compilation": 1, "losses": 1, "models": 1, "data": 1, "metrics": 1, "viz": 1, "report": 1, "schedules": 1,
     "selection": 1,
     "module": 2, "importing": 2, "variational": 2,
-    "callbacks": 3, "collapse": 3, "telemetry": 3, "interruption": 4, "resuming": 5,
+    "callbacks": 3, "averaging": 3, "collapse": 3, "telemetry": 3, "interruption": 4, "resuming": 5,
     "writers": 3, "evaluation": 4, "prediction": 4, "labelling": 5, "estimation": 5, "faults": 5,
     "flow_cli": 6, "cli": 7, "__main__": 8, "__init__": 8,
 }  # fmt: skip
 LIGHTNING = {
-    "module.py", "callbacks.py", "writers.py", "evaluation.py", "prediction.py", "labelling.py", "flow_cli.py",
-    "cli.py", "data/datamodule.py", "collapse.py", "telemetry.py", "faults.py", "interruption.py",
+    "module.py", "averaging.py", "callbacks.py", "writers.py", "evaluation.py", "prediction.py", "labelling.py",
+    "flow_cli.py", "cli.py", "data/datamodule.py", "collapse.py", "telemetry.py", "faults.py", "interruption.py",
     "resuming.py",
 }  # fmt: skip
 LONGEST_FUNCTION, LONGEST_FILE = 40, 250

@@ -66,7 +66,7 @@ def test_what_is_logged(run: Path) -> None:
 
 def test_checkpoint_by_path_alone_and_primitives_only(checkpoint: str) -> None:
     contents = torch.load(checkpoint, weights_only=True)
-    assert contents["hyper_parameters"]["backbone"]["class_path"] == "unrollflow.models.PWCLite"
+    assert contents["hyper_parameters"]["backbone"]["class_path"] == "unrollflow.models.PyramidMatcher"
     module = UnsupervisedFlow.load_from_checkpoint(checkpoint)
     for name, value in module.state_dict().items():
         assert value.equal(contents["state_dict"][name])
@@ -155,7 +155,7 @@ def test_a_file_beside_the_command_is_no_class(
 
 
 def test_next_stage_starts_from_the_weights(checkpoint: str, tmp_path: Path) -> None:
-    run_one_step(tmp_path, QUICKSTART, "--model.init_weights", checkpoint, "--model.optimizer.lr", "0.0",
+    run_one_step(tmp_path, QUICKSTART, "--model.init_weights", checkpoint, "--model.optimizer.lr", "0.0", "--model.scheduler", "null",
                  "--model.smoothness", "configs/smoothness/tv_l1.yaml")  # fmt: skip
     before = torch.load(checkpoint, weights_only=True)
     after = torch.load(tmp_path / "flow" / "version_0" / "checkpoints" / "last.ckpt", weights_only=True)
@@ -175,7 +175,7 @@ def test_released_weights_are_imported_and_start_a_training(tmp_path: Path) -> N
     ours = str(tmp_path / "weights.ckpt")
     arguments = ["import", str(tmp_path / "pwclite_ar.tar"), "--source", "arflow", *backbone, "--output", ours]
     main(arguments)
-    run_one_step(tmp_path, QUICKSTART, "--model.backbone", "configs/backbone/pwclite.yaml",
+    run_one_step(tmp_path, QUICKSTART, "--model.backbone", "configs/backbone/pwclite.yaml", "--model.scheduler", "null",
                  "--model.init_weights", ours, "--model.optimizer.lr", "0.0")  # fmt: skip
     after = torch.load(tmp_path / "flow" / "version_0" / "checkpoints" / "last.ckpt", weights_only=True)
     assert all(after["state_dict"][f"backbone.{name}"].equal(t) for name, t in network.state_dict().items())
@@ -310,7 +310,7 @@ def test_bad_frames_are_named(checkpoint: str, tmp_path: Path) -> None:
     assert "broken.png is no picture that can be read" in attempt(a, broken)
     assert "no file" in attempt(a, tmp_path / "missing.png")
     assert "holds 0 image(s)" in attempt(tmp_path / "empty")
-    assert "needs at least 16 pixels" in attempt(small, small)
+    assert "needs at least 32 pixels" in attempt(small, small)
     assert "exactly two images" in attempt(a, a, a)
     assert not list(output.glob("*"))
 

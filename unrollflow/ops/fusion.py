@@ -21,6 +21,9 @@ SMALLEST_ERROR = 0.1
 RIDGE = 1e-3
 """Of the mean squares of the terms: a term that the pair does not determine stays 0."""
 
+SMALLEST_MEAN_SQUARE = 1e-12
+"""Of a term, on whose account its ridge is not smaller: the least double is flushed to zero by some processors."""
+
 
 class FusedFlow(NamedTuple):
     """Flow with what the frame before adds to it.
@@ -85,7 +88,7 @@ def predict_motion(forward: Tensor, backward: Tensor, known: Tensor) -> Tensor:
     ridge = RIDGE * torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
     for _ in range(REWEIGHTINGS):
         normal = x.T @ (weight * x) / weight.sum()
-        scale = normal.diagonal().clamp_min(torch.finfo(x.dtype).tiny)
+        scale = normal.diagonal().clamp_min(SMALLEST_MEAN_SQUARE)
         coefficients = torch.linalg.solve(normal + ridge * scale, x.T @ (weight * y) / weight.sum())
         error = (y - x @ coefficients).norm(dim=1, keepdim=True)
         weight = 1 / error.clamp_min(SMALLEST_ERROR)
