@@ -155,8 +155,9 @@ def test_a_file_beside_the_command_is_no_class(
 
 
 def test_next_stage_starts_from_the_weights(checkpoint: str, tmp_path: Path) -> None:
-    run_one_step(tmp_path, QUICKSTART, "--model.init_weights", checkpoint, "--model.optimizer.lr", "0.0", "--model.scheduler", "null",
-                 "--model.smoothness", "configs/smoothness/tv_l1.yaml")  # fmt: skip
+    still = ["--model.optimizer.lr", "0.0", "--model.scheduler", "null"]
+    smoothness = ["--model.smoothness", "configs/smoothness/tv_l1.yaml"]
+    run_one_step(tmp_path, QUICKSTART, "--model.init_weights", checkpoint, *still, *smoothness)
     before = torch.load(checkpoint, weights_only=True)
     after = torch.load(tmp_path / "flow" / "version_0" / "checkpoints" / "last.ckpt", weights_only=True)
     assert after["hyper_parameters"]["init_weights"] is None  # the new checkpoint stands alone
