@@ -71,7 +71,7 @@ def real_frames(folder: Path) -> tuple[list[str], dict[str, list[Path]]]:
 def compare(checkpoint: Path, folder: Path) -> None:
     """Print and write end-point errors of the network, OpenCV DIS and zero flow on each set that is there."""
     flow_of = network_flow(UnsupervisedFlow.load_from_checkpoint(checkpoint))
-    real = benchmark_sets(data_folder(), "middlebury", "sintel") or {"motorcycle": [StereoMotorcycle(reduction=8)[0]]}
+    real = benchmark_sets(data_folder(), "middlebury", "sintel") or {"motorcycle": [StereoMotorcycle(reduction=4)[0]]}
     rows: list[list[str | float]] = []
     for name, pairs in ({"held-out moving layers": held_out()} | real).items():
         network, dis, zero = (errors(method, pairs) for method in (flow_of, dis_flow, zero_flow))
