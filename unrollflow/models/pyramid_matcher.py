@@ -68,7 +68,7 @@ class PyramidMatcher(nn.Module):
         dilations: list[int] | None = None,
         search_range: int = 2,
         levels: int = 4,
-        coarsest_side: int = 6,
+        coarsest_side: int = 2,
         iterations: int = 1,
         propagations: int = 3,
         full_feature_channels: int = 12,
