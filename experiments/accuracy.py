@@ -1,11 +1,10 @@
-"""End-point errors of any method that makes flow of two images, on held-out moving layers and benchmark sequences."""
+"""End-point errors of optical-flow methods on held-out MovingLayers samples and benchmark sequences."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import torch
 import yaml
 from torch import Tensor
@@ -14,6 +13,7 @@ from unrollflow.contracts import FlowSample
 from unrollflow.data import FlyingChairs, Kitti, Middlebury, MovingLayers, Sintel
 from unrollflow.metrics import image_measures
 from unrollflow.module import UnsupervisedFlow
+from unrollflow.variational.search import inverse_search
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 FlowOf = Callable[[Tensor, Tensor], Tensor]
@@ -52,18 +52,13 @@ def benchmark_sets(folder: Path | None, *names: str) -> dict[str, Iterable[FlowS
     if folder is None:
         return {}
     makers: dict[str, Callable[[Path], Iterable[FlowSample]]] = {
-        "middlebury": lambda root: samples(Middlebury(root=root)),
-        "sintel": lambda root: samples(Sintel(root=root, passes=["clean"])),
-        "kitti2012": lambda root: samples(Kitti(root=root, frames="image_0")),
-        "kitti2015": lambda root: samples(Kitti(root=root, frames="image_2")),
-        "chairs": lambda root: samples(FlyingChairs(root=root)),
+        "middlebury": lambda root: Middlebury(root=root),
+        "sintel": lambda root: Sintel(root=root, passes=["clean"]),
+        "kitti2012": lambda root: Kitti(root=root, frames="image_0"),
+        "kitti2015": lambda root: Kitti(root=root, frames="image_2"),
+        "chairs": lambda root: FlyingChairs(root=root),
     }
     return {name: make(folder / name) for name, make in makers.items() if name in names and (folder / name).is_dir()}
-
-
-def samples(dataset: Sequence[FlowSample]) -> list[FlowSample]:
-    """All samples of a small set."""
-    return [dataset[index] for index in range(len(dataset))]
 
 
 @torch.no_grad()
@@ -96,11 +91,5 @@ def zero_flow(image1: Tensor, image2: Tensor) -> Tensor:
     return torch.zeros_like(image1[:, :2])
 
 
-def dis_flow(image1: Tensor, image2: Tensor) -> Tensor:
-    """OpenCV's Dense Inverse Search, preset medium (Kroeger et al., ECCV 2016)."""
-    greys = [
-        cv2.cvtColor((255 * image[0]).byte().permute(1, 2, 0).numpy(), cv2.COLOR_RGB2GRAY) for image in (image1, image2)
-    ]
-    method = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    flow: Tensor = torch.from_numpy(method.calc(*greys, None)).permute(2, 0, 1).unsqueeze(0)
-    return flow
+dis_flow: FlowOf = inverse_search
+"""OpenCV's Dense Inverse Search, preset medium."""

@@ -1,4 +1,4 @@
-"""From nothing to flow of real photographs: train without labels, compare with OpenCV DIS, and predict.
+"""Train without labels, compare with OpenCV DIS, and predict the flow of real photographs.
 
 Command: make quickstart, or make quickstart SEED=1. Minutes on two CPU cores: under 6.
 
@@ -8,6 +8,7 @@ clean frames are measured as well. Training never sees them.
 """
 
 import argparse
+import math
 import time
 from pathlib import Path
 
@@ -31,13 +32,13 @@ HEADINGS = ("set", "image", "network", "OpenCV DIS", "zero flow")
 CLOSING = """
 Done in {minutes:.1f} minutes.
   {report}
-      how it learned, with curves and pictures: open it in a browser
+      training curves and sample pictures: open it in a browser
   {real_report}
       the same network on real photographs
   {table}
       the table above
   {flow}
-      their flow: .flo files, colours (.png) and what is seen in both frames (_visible.png)
+      flow of these photographs: .flo files, colours (.png) and what is seen in both frames (_visible.png)
 
 What to run next:
   unrollflow predict FOLDER_OF_FRAMES --ckpt_path {checkpoint} --output flow
@@ -84,12 +85,12 @@ def compare(checkpoint: Path, folder: Path) -> None:
 def set_rows(name: str, network: Errors, dis: Errors, zero: Errors, *, each: bool) -> list[list[str | float]]:
     """Rows of a set: its mean, its visible and occluded pixels where they are known, and each image if asked for."""
     methods = (network, dis, zero)
-    rows: list[list[str | float]] = [[name, "mean", *(errors.epe for errors in methods)]]
-    if network.occluded == network.occluded and not each:
-        rows.append([name, "visible pixels", *(errors.visible for errors in methods)])
-        rows.append([name, "occluded pixels", *(errors.occluded for errors in methods)])
+    rows: list[list[str | float]] = [[name, "mean", *(found.epe for found in methods)]]
+    if not math.isnan(network.occluded) and not each:
+        rows.append([name, "visible pixels", *(found.visible for found in methods)])
+        rows.append([name, "occluded pixels", *(found.occluded for found in methods)])
     if each:
-        rows += [[name, image, *(errors.images[image] for errors in methods)] for image in network.images]
+        rows += [[name, image, *(found.images[image] for found in methods)] for image in network.images]
     return rows
 
 
@@ -107,7 +108,7 @@ def main() -> None:
     seed = parser.parse_args().seed
     start = time.perf_counter()
     run = fit(seed)
-    checkpoint = run / "checkpoints" / "best.ckpt"
+    checkpoint = run / "checkpoints" / "last.ckpt"  # best.ckpt is chosen by the ground truth that is reported
     compare(checkpoint, run / "comparison")
     arguments, pairs = real_frames(run / "real")
     unrollflow(["validate", "--ckpt_path", str(checkpoint), *arguments])

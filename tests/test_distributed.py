@@ -145,8 +145,13 @@ def test_two_processes_have_the_gradient_of_the_joined_batch(backbone: str) -> N
 
 def fit_arguments(directory: Path, *, batch_size: int) -> list[str]:
     """A fit of the quickstart, of two steps and one validation, that writes below a directory."""
-    size = "[64, 64]"
-    options = {"trainer.max_epochs": "1", "trainer.enable_model_summary": "false", "data.batch_size": str(batch_size)}
+    size = "[96, 96]"
+    options = {
+        "trainer.max_epochs": "1",
+        "trainer.val_check_interval": "2",
+        "trainer.enable_model_summary": "false",
+        "data.batch_size": str(batch_size),
+    }
     options |= {"data.train.length": "8", "data.validation.length": "3", "data.workers": "0"}
     options |= {"data.train.size": size, "data.validation.size": size, "trainer.logger": csv_logger(directory)}
     files = ("--config", str(CONFIGS / "experiment" / "quickstart.yaml"))

@@ -7,9 +7,10 @@ from pytorch_lightning.callbacks import EMAWeightAveraging
 
 
 class AverageWeights(EMAWeightAveraging):
-    """Lightning's moving average, whose checkpoints are right also when they are saved within a validation.
+    """Exponential moving average of the weights; checkpoints that are saved during a validation are correct, too.
 
-    A validation runs with the average in the module's place. Lightning would then save the two the wrong way round.
+    During a validation Lightning swaps the average with the trained weights, but saves as if it had not. In Python,
+    list this callback before `SavesWhenStopped`, which otherwise saves before a step is averaged.
 
     Args:
         decay: of the average, in [0, 1); it spans about 1 / (1 - decay) steps.
@@ -24,15 +25,20 @@ class AverageWeights(EMAWeightAveraging):
         super().__init__(decay=decay)
         self.swapped = False
 
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Keep the average on the training's device, to which Lightning moves the module only after this."""
+        self._device, self.swapped = trainer.strategy.root_device, False
+        super().setup(trainer, pl_module, stage)
+
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Save the average as the weights, and what is trained beside them."""
+        """Save the average as `state_dict` and the trained weights as `current_model_state`."""
         super().on_save_checkpoint(trainer, pl_module, checkpoint)
         if self.swapped:
             weights, trained = checkpoint["state_dict"], checkpoint["current_model_state"]
             checkpoint["state_dict"], checkpoint["current_model_state"] = trained, weights
 
-    def _swap_models(self, pl_module: pl.LightningModule) -> None:
+    def _swap_models(self, pl_module: pl.LightningModule) -> None:  # Lightning has no public hook for the swap
         super()._swap_models(pl_module)
         self.swapped = not self.swapped

@@ -7,12 +7,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from experiments.accuracy import benchmark_sets, dis_flow, errors, zero_flow
-from experiments.large_motion import two_apart
+from experiments.accuracy import benchmark_sets, dis_flow, errors, network_flow, zero_flow
+from experiments.large_motion import two_apart, with_levels
 from experiments.quickstart import set_rows
 from tests import trees
-from unrollflow.contracts import FlowSample
+from unrollflow.contracts import FlowSample, Prediction
 from unrollflow.data import Sintel
+from unrollflow.models import PyramidMatcher
 
 
 def sample(name: str, u: float, *, occluded: bool = False) -> FlowSample:
@@ -71,6 +72,22 @@ def test_the_quickstarts_table_has_each_image_of_a_real_set() -> None:
     ]
 
 
+def test_a_fixed_number_of_levels_is_used_and_given_up_again() -> None:
+    class Counted(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.backbone = PyramidMatcher(levels=2)
+
+        def forward(self, image1: Tensor, image2: Tensor) -> Prediction:
+            estimates = self.backbone(image1, image2)
+            flow = torch.full_like(image1[:, :2], len(estimates))
+            return Prediction(flow, flow, flow[:, :1])
+
+    module, image = Counted(), torch.rand(1, 3, 64, 64)
+    assert with_levels(module, 3)(image, image).unique().item() == 4  # and the last stage
+    assert network_flow(module)(image, image).unique().item() == module.backbone.levels_for(64, 64) + 1
+
+
 def test_flow_of_two_steps_leads_from_the_first_frame_to_the_third(tmp_path: Path) -> None:
     root = trees.sintel(tmp_path)
     steps = {pair["name"]: pair for pair in Sintel(root=root, passes=["clean"])}
@@ -80,6 +97,9 @@ def test_flow_of_two_steps_leads_from_the_first_frame_to_the_third(tmp_path: Pat
     torch.testing.assert_close(pairs[0]["image1"], first["image1"])
     torch.testing.assert_close(pairs[0]["image2"], second["image2"])
     assert not pairs[0]["valid"][first["occluded"]].any()
+    ys, xs = pairs[0]["valid"].nonzero().unbind(dim=1)
+    landed = first["flow"][:, ys, xs] + torch.stack([xs, ys])
+    assert not second["occluded"][landed[1].floor().long(), landed[0].floor().long()].any()  # nor in the second step
     y, x = pairs[0]["valid"].nonzero()[0].tolist()
     u, v = first["flow"][:, y, x].tolist()
     left, top = math.floor(x + u), math.floor(y + v)

@@ -12,6 +12,7 @@ from unrollflow.losses import (
     ForwardBackward,
     LossTerms,
     NoSmoothness,
+    Ramp,
     RangeMap,
     Staged,
     StagedPhotometric,
@@ -78,6 +79,13 @@ def test_total_is_photometric_plus_weighted_smoothness() -> None:
     terms = cost(estimates(), estimates(seed=2))
     torch.testing.assert_close(terms.total, terms.photometric + 0.5 * terms.smoothness)
     assert set(terms.log) == {"loss/total", "loss/photometric", "loss/smoothness", "visible_fraction"}
+
+
+def test_the_smoothness_weight_rises_with_the_step() -> None:
+    ramped = objective(smoothness_ramp=Ramp(start=10, steps=10))
+    for step, share in ((0, 0.0), (15, 0.5), (20, 1.0)):
+        terms = ramped(sample(*images()), estimates(), estimates(seed=2), step=step)
+        torch.testing.assert_close(terms.total, terms.photometric + share * 0.5 * terms.smoothness)
 
 
 def test_exchanging_the_frames_changes_nothing() -> None:

@@ -1,5 +1,7 @@
 """PyramidMatcher: what it promises as a FlowNetwork, and what its construction promises."""
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -7,6 +9,8 @@ from torch import Tensor
 
 from unrollflow.contracts import FlowNetwork
 from unrollflow.models import PyramidMatcher
+from unrollflow.models.matching_stages import certainty
+from unrollflow.ops.matching import soft_argmax
 
 
 def small(**changes: object) -> PyramidMatcher:
@@ -146,5 +150,40 @@ def test_other_sizes_and_arguments_are_named() -> None:
         small()(noise(1, 33, 48), noise(1, 33, 48))
     with pytest.raises(ValueError, match="two of one shape"):
         small()(noise(1, 32, 32), noise(1, 32, 48))
-    with pytest.raises(ValueError, match="levels=0"):
-        small(levels=0)
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [("levels", 0), ("channels", 0), ("feature_channels", 0), ("full_channels", -1), ("propagations", 0)],
+)
+def test_sizes_that_cannot_be_built_are_named(argument: str, value: int) -> None:
+    with pytest.raises(ValueError, match=f"^{argument}={value}: PyramidMatcher needs sizes of at least 1"):
+        small(**{argument: value})
+
+
+@pytest.mark.parametrize("dilations", [[], [1, 0]])
+def test_dilations_that_cannot_be_built_are_named(dilations: list[int]) -> None:
+    with pytest.raises(ValueError, match="smallest_dilation=0"):
+        small(dilations=dilations)
+
+
+def test_a_certain_match_has_finite_gradients() -> None:
+    scores = torch.zeros(1, 25, 2, 2)
+    scores[:, 0] = 200.0  # the other likelihoods are 0 in float32
+    scores.requires_grad_()
+    certainty(soft_argmax(scores)[0]).sum().backward()
+    assert scores.grad is not None
+    assert scores.grad.isfinite().all()
+
+
+def test_certainty_of_equal_and_of_certain_likelihoods() -> None:
+    equal, certain = torch.full((1, 4, 1, 1), 0.25), torch.tensor([1.0, 0.0, 0.0, 0.0]).view(1, 4, 1, 1)
+    torch.testing.assert_close(certainty(equal).flatten(), torch.tensor([-math.log(4), 0.25]))
+    torch.testing.assert_close(certainty(certain).flatten(), torch.tensor([0.0, 1.0]))
+
+
+@pytest.mark.parametrize("argument", ["iterations", "propagations"])
+def test_more_rounds_use_the_same_weights_and_change_the_flow(argument: str) -> None:
+    once, twice = small(**{argument: 1}), small(**{argument: 2})
+    twice.load_state_dict(once.state_dict())
+    assert not torch.equal(once(noise(), noise(seed=1))[0].raw, twice(noise(), noise(seed=1))[0].raw)

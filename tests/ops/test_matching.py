@@ -94,6 +94,12 @@ def test_lucas_kanade_is_zero_without_texture_and_bounded_without_reason() -> No
     assert lucas_kanade(noise, noise.flip(-1)).abs().max() <= LARGEST_STEP
 
 
+@pytest.mark.parametrize("window", [0, 4])
+def test_an_even_window_is_refused(window: int) -> None:
+    with pytest.raises(ValueError, match=f"window={window}: an odd side"):
+        lucas_kanade(texture(8, 8), texture(8, 8), window=window)
+
+
 def test_gradients() -> None:
     flow, scores = normal(1, 2, 3, 4).requires_grad_(), normal(1, 9, 3, 4, seed=1).requires_grad_()
     upsampling = normal(1, 36, 3, 4, seed=2).requires_grad_()

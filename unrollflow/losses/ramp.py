@@ -1,12 +1,12 @@
-"""A weight's rise from zero during training."""
+"""Linear warm-up of a loss weight."""
 
 
 class Ramp:
-    """Share of a weight that counts at a training step: 0 before the start, then rising linearly to 1.
+    """Factor of a weight at a training step: 0 up to `start`, then linear to 1 within `steps`.
 
     Args:
-        start: last step of weight 0; with `steps` 0, the first of the whole weight.
-        steps: from weight 0 to the whole weight; 0: at once.
+        start: last step with factor 0; with `steps=0`, first step with factor 1.
+        steps: length of the ramp; 0 switches at `start`.
 
     Raises:
         ValueError: if an argument is negative.
@@ -21,7 +21,7 @@ class Ramp:
         self.start, self.steps = start, steps
 
     def at(self, step: int) -> float:
-        """Share in [0, 1] at a training step."""
+        """Factor in [0, 1] at a training step."""
         since = step - self.start
         if since < 0:
             return 0.0

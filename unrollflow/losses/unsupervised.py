@@ -69,7 +69,7 @@ class UnsupervisedObjective(Objective):
         smoothness: how rough a flow is.
         visibility: which pixels are compared; from the last estimate's flows, used for all.
         smoothness_weight: weight of the smoothness term against the photometric one.
-        smoothness_ramp: rise of that weight from 0; None: the whole weight from the first step.
+        smoothness_ramp: warm-up of that weight; None: full weight from the first step.
         level_weights: photometric weights, see :func:`level_weights`; a level of weight 0 costs nothing.
         smoothness_level_weights: the smoothness term's.
         smoothness_field: where it acts: `raw`, the backbone's own resolution, or `flow`, as up-sampled.
@@ -121,7 +121,7 @@ class UnsupervisedObjective(Objective):
             Direction(image2, image1, backward, sample.get("full_image1"), origin),
         ]
         visible = [self._visible(there, back, step) for there, back in (ways, ways[::-1])]
-        if self.masking == "image":  # means of each image, so that both directions can be one batch: half the calls
+        if self.masking == "image":  # per-image means: both directions can run as one batch
             ways, visible = [joined(*ways)], [torch.cat(visible)]
         photometric = torch.stack([self._photometric(w, v, step) for w, v in zip(ways, visible, strict=True)]).mean()
         smoothness = torch.stack([self._smoothness(way.image, way.estimates) for way in ways]).mean()

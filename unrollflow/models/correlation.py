@@ -11,7 +11,7 @@ BLOCK = 16
 """Pixels of a row that one matrix product serves: it also multiplies pairs out of range, more the longer the row."""
 
 SMALLEST_SQUARE = 1e-12
-"""Mean square of a pixel's features under which they count as zero."""
+"""Added to a pixel's mean square of features, so that a zero vector stays zero."""
 
 
 @float32_island

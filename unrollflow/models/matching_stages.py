@@ -13,7 +13,7 @@ from unrollflow.ops.matching import lucas_kanade, neighbour_differences, neighbo
 from unrollflow.ops.warp import warp
 
 NEIGHBOURS = 9
-"""Of a pixel and with it, in a window of 3x3."""
+"""Pixels of a 3x3 window, its centre included."""
 
 FLOW_DIFFERENCES = 8
 """Channels of :func:`~unrollflow.ops.matching.neighbour_differences`."""
@@ -22,16 +22,15 @@ TEMPERATURE = 10.0
 """Initial factor of a cosine before the softmax over displacements: matching works before anything is learned."""
 
 OWN_SCORE = 2.0
-"""Initial score of a pixel's own flow among its neighbours'."""
+"""Initial score of the centre pixel in propagation."""
 
 HEAD_SCALE = 0.1
-"""Factor on the initial weights of the heads: at first their biases decide."""
+"""Factor on the heads' initial weights, so that their biases dominate."""
 
 CONTRAST = 4.0
-"""Factor on grey values in [0, 1] for the Lucas-Kanade step and the residual, which makes them about as large as the
-other inputs."""
+"""Factor on grey values in [0, 1], which brings the grey residual to the scale of the other inputs."""
 
-RESIDUAL_FLOW = 2
+FLOW_CHANNELS = 2
 """Channels of a flow."""
 
 CERTAINTY = 2
@@ -39,7 +38,7 @@ CERTAINTY = 2
 
 
 class LevelInput(NamedTuple):
-    """What one level of the pyramid knows of one image.
+    """Inputs of one pyramid level for one image.
 
     Attributes:
         features: (B, C, h, w).
@@ -51,12 +50,12 @@ class LevelInput(NamedTuple):
 
 
 class MatchingStage(nn.Module):
-    """One level: match within a window, add a learned residual, let neighbours decide, enlarge by two.
+    """One pyramid level: matching, learned residual, propagation, scores for up-sampling.
 
     Args:
         feature_channels: of the features.
-        channels: of the hidden layers.
-        dilations: of the hidden layers.
+        channels: of each hidden layer.
+        dilations: one for each hidden layer.
         search_range: r of the cost volume, pixels of the level.
         propagations: rounds of propagation.
     """
@@ -68,25 +67,25 @@ class MatchingStage(nn.Module):
         self.search_range, self.propagations = search_range, propagations
         displacements = (2 * search_range + 1) ** 2
         inputs = displacements + feature_channels + FLOW_DIFFERENCES
-        self.outputs = [displacements, NEIGHBOURS, 4 * NEIGHBOURS, RESIDUAL_FLOW]
+        self.outputs = [displacements, NEIGHBOURS, 4 * NEIGHBOURS, FLOW_CHANNELS]
         self.body = hidden_layers(inputs, channels, dilations)
         self.head = nn.Conv2d(channels, sum(self.outputs), 1)
         self.confidence = nn.Conv2d(channels + CERTAINTY, 1, 1)
         self.temperature = nn.Parameter(torch.tensor(TEMPERATURE))
         biases = torch.zeros(sum(self.outputs))
         biases[displacements + NEIGHBOURS // 2] = OWN_SCORE
-        biases[-4 * NEIGHBOURS - RESIDUAL_FLOW : -RESIDUAL_FLOW] = bilinear_scores()
+        biases[-4 * NEIGHBOURS - FLOW_CHANNELS : -FLOW_CHANNELS] = bilinear_scores()
         initialise(self.head, biases)
 
     def forward(self, first: LevelInput, second: LevelInput, flow: Tensor) -> tuple[Tensor, Tensor]:
-        """Both images' level and the flow so far, (B, 2, h, w), to the level's flow and its scores for up-sampling."""
+        """Flow (B, 2, h, w) and up-sampling scores (B, 36, h, w), from both images and the flow so far (B, 2, h, w)."""
         warped = warp(second.features, flow)
         costs = cost_volume(first.features, warped, search_range=self.search_range)
         hidden = self.body(torch.cat([costs, first.features, neighbour_differences(flow)], dim=1))
         scores, shares, upsampling, residual = torch.split(precise(self.head, hidden), self.outputs, dim=1)
         likelihood, displacement = soft_argmax(self.temperature * costs + scores)
         flow = flow + displacement + residual
-        # a neighbour counts by where it lies, and by how sure it is of its own match
+        # neighbours are weighted by position and by the confidence of their match
         confidence = precise(self.confidence, torch.cat([hidden.to(flow.dtype), certainty(likelihood)], dim=1))
         shares = shares + neighbourhood(confidence)[:, 0]
         for _ in range(self.propagations):
@@ -95,12 +94,12 @@ class MatchingStage(nn.Module):
 
 
 class FullResolutionStage(nn.Module):
-    """The last level: as :class:`MatchingStage`, within one pixel, and with the Lucas-Kanade step as an input.
+    """The last stage: as :class:`MatchingStage` with a window of 3x3, and with the Lucas-Kanade step as an input.
 
     Args:
         feature_channels: of the features.
-        channels: of the hidden layers.
-        dilations: of the hidden layers.
+        channels: of each hidden layer.
+        dilations: one for each hidden layer.
     """
 
     SEARCH_RANGE = 1
@@ -108,8 +107,8 @@ class FullResolutionStage(nn.Module):
     def __init__(self, feature_channels: int, channels: int, dilations: list[int]) -> None:
         super().__init__()
         displacements = (2 * self.SEARCH_RANGE + 1) ** 2
-        inputs = displacements + feature_channels + FLOW_DIFFERENCES + RESIDUAL_FLOW + 1
-        self.outputs = [displacements, NEIGHBOURS, RESIDUAL_FLOW, 1]
+        inputs = displacements + feature_channels + FLOW_DIFFERENCES + FLOW_CHANNELS + 1
+        self.outputs = [displacements, NEIGHBOURS, FLOW_CHANNELS, 1]
         self.body = hidden_layers(inputs, channels, dilations)
         self.head = nn.Conv2d(channels, sum(self.outputs), 1)
         self.temperature = nn.Parameter(torch.tensor(TEMPERATURE))
@@ -118,7 +117,7 @@ class FullResolutionStage(nn.Module):
         initialise(self.head, biases)
 
     def forward(self, first: LevelInput, second: LevelInput, flow: Tensor) -> Tensor:
-        """Both images at their size and the enlarged flow (B, 2, H, W) to the final one."""
+        """Final flow (B, 2, H, W), from both images at their size and the up-sampled flow."""
         joint = warp(torch.cat(second, dim=1), flow)
         warped = LevelInput(*torch.split(joint, [second.features.shape[1], 1], dim=1))
         costs = cost_volume(first.features, warped.features, search_range=self.SEARCH_RANGE)
@@ -141,13 +140,14 @@ def hidden_layers(inputs: int, channels: int, dilations: list[int]) -> nn.Sequen
 
 def certainty(likelihood: Tensor) -> Tensor:
     """Negative entropy and largest value (B, 2, h, w) of the likelihoods (B, K, h, w) of K displacements."""
-    entropy = torch.special.entr(likelihood).sum(dim=1, keepdim=True)
-    return torch.cat([-entropy, likelihood.amax(dim=1, keepdim=True)], dim=1)
+    tiny = torch.finfo(likelihood.dtype).tiny  # the logarithm's gradient at 0 is not finite
+    negative_entropy = (likelihood * likelihood.clamp_min(tiny).log()).sum(dim=1, keepdim=True)
+    return torch.cat([negative_entropy, likelihood.amax(dim=1, keepdim=True)], dim=1)
 
 
 @torch.no_grad()
 def initialise(head: nn.Conv2d, biases: Tensor) -> None:
-    """Let a head begin with given biases (outputs,): its weights are scaled down."""
+    """Set a head's biases (outputs,) and scale its weights down."""
     head.weight.mul_(HEAD_SCALE)
     cast(Tensor, head.bias).copy_(biases)
 

@@ -3,7 +3,6 @@
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unrollflow.contracts import FlowEstimate
@@ -12,6 +11,7 @@ from unrollflow.models.matching_stages import FullResolutionStage, LevelInput, M
 from unrollflow.models.pairs import check_pair, halves
 from unrollflow.models.pwclite import conv
 from unrollflow.ops.matching import convex_upsample
+from unrollflow.ops.resize import shrink_image
 
 
 class PyramidMatcher(nn.Module):
@@ -23,41 +23,42 @@ class PyramidMatcher(nn.Module):
         c_d = <f1(p), f2(p + F(p) + d)>                             cosine cost volume
         (s, a, m, e) = update(c, f1, F(neighbours) - F)             learned scores and residual
         F <- F + sum_d softmax_d(tau c_d + s_d) d + e               soft-argmax matching
-        F(p) <- sum_n softmax_n(a_n(p) + k(p + n)) F(p + n)         propagation from the 3x3 neighbours n, three times
+        F(p) <- sum_n softmax_n(a_n(p) + k(p + n)) F(p + n)         `propagations` rounds over 3x3 neighbours n
         F <- 2 sum_n softmax_n(m_n) F(p + n)                        convex up-sampling to the level below
 
-    k is the confidence of a pixel's match, learned from its entropy, its largest likelihood and the update's features:
-    what has a match fills in what has none.
+    k is the confidence of a pixel's match, predicted from the entropy and the maximum of its likelihoods and from the
+    update's features. Confident pixels therefore propagate into uncertain ones, such as occluded pixels.
 
-    The last stage works at the image's size with r = 1 and lighter layers, and also sees the Lucas-Kanade step and the
-    grey residual. Matching works before anything is learned (tau = 10); features, scores and refinement are learned.
-    The networks see differences of flows, never a flow, so that all translations look alike.
+    The last stage works at the image's size with r = 1 and lighter layers. It takes the Lucas-Kanade step and the
+    grey-value residual as inputs, and adds a predicted share of that step. Matching works before anything is learned
+    (tau = 10); features, scores and refinement are learned. The networks see differences of flows, never a flow, so
+    the update is equivariant to translation.
 
-    Kinship: soft-argmax matching is GMFlow's, convex up-sampling RAFT's, the warped pyramid SPyNet's and PWC-Net's,
-    sharing over the levels PWC-Lite's, propagation LiteFlowNet's, the last step Lucas and Kanade's.
-
-    In training the pyramid has `levels` levels. At test time it has as many as leave `coarsest_side` pixels to the
-    shorter side of the coarsest features (at least `levels`), so that the range grows with the frame; where an odd row
-    or column is left over there, it makes a pixel of its own.
+    In training the pyramid has `levels` levels. At test time levels are added while the shorter side of the coarsest
+    features is at least `coarsest_side`. The search range thus grows with the frame. Odd sides are rounded up.
 
     With the defaults: 57,390 parameters, and 32,000 multiply-adds a pixel in convolutions and cost volumes.
 
     Args:
         feature_channels: of the features at half of each level's size.
-        channels: of the update network's hidden layers.
-        dilations: of its hidden layers, which are as many.
+        channels: of each hidden layer of the update network.
+        dilations: one for each hidden layer of the update network; None: [1, 1, 2].
         search_range: r, pixels of a level's features: a level corrects up to 2 r pixels of its own.
         levels: of the pyramid in training, at least 1.
         coarsest_side: shorter side of the coarsest features at test time, pixels.
         iterations: updates on each level.
         propagations: rounds of propagation in each update.
         full_feature_channels: of the features at the image's size.
-        full_channels: of the last stage's hidden layers.
-        full_dilations: of its hidden layers.
+        full_channels: of each hidden layer of the last stage.
+        full_dilations: one for each hidden layer of the last stage; None: [1, 1].
 
     Raises:
         ValueError: for sizes that cannot be built, images of different shapes, smaller than `minimum_size`, or not in
             multiples of `stride`.
+
+    Source: soft-argmax matching from GMFlow (CVPR 2022), convex up-sampling from RAFT (ECCV 2020), warping in a pyramid
+        from SPyNet (CVPR 2017) and PWC-Net (CVPR 2018), sharing over levels from PWC-Lite (ARFlow, CVPR 2020),
+        propagation from LiteFlowNet (CVPR 2018), the step from Lucas and Kanade (IJCAI 1981).
     """
 
     def __init__(
@@ -76,14 +77,22 @@ class PyramidMatcher(nn.Module):
         full_dilations: list[int] | None = None,
     ) -> None:
         super().__init__()
-        dilations, full_dilations = dilations or [1, 1, 2], full_dilations or [1, 1]
+        dilations = [1, 1, 2] if dilations is None else dilations
+        full_dilations = [1, 1] if full_dilations is None else full_dilations
+        check_sizes(
+            feature_channels=feature_channels,
+            channels=channels,
+            search_range=search_range,
+            levels=levels,
+            coarsest_side=coarsest_side,
+            iterations=iterations,
+            propagations=propagations,
+            full_feature_channels=full_feature_channels,
+            full_channels=full_channels,
+            smallest_dilation=min(dilations, default=0),
+            smallest_full_dilation=min(full_dilations, default=0),
+        )
         self.levels, self.coarsest_side, self.iterations = levels, coarsest_side, iterations
-        least = min(levels, coarsest_side, iterations, search_range, propagations)
-        if least < 1:
-            raise ValueError(
-                f"levels={levels}, coarsest_side={coarsest_side}, iterations={iterations}, "
-                f"search_range={search_range}, propagations={propagations}: each must be at least 1."
-            )
         self.stride, self.minimum_size = 2 ** (levels - 1), 2 ** (levels + 1)
         self.features = nn.Sequential(
             conv(3, feature_channels, stride=2),
@@ -127,7 +136,7 @@ class PyramidMatcher(nn.Module):
         inputs = [LevelInput(unit_features(self.full_features(2 * image - 1)), image.mean(dim=1, keepdim=True))]
         for _ in range(self.levels_for(height, width)):
             features = unit_features(self.features(2 * image - 1))
-            image = halved(image)
+            image = shrink_image(image, 2)
             inputs.append(LevelInput(features, image.mean(dim=1, keepdim=True)))
         return inputs
 
@@ -149,6 +158,8 @@ class PyramidMatcher(nn.Module):
         return [*estimates, FlowEstimate(raw=final, flow=final)]
 
 
-def halved(image: Tensor) -> Tensor:
-    """Means over 2x2 pixels, (B, C, ceil(H / 2), ceil(W / 2)); an odd last row or column stays by itself."""
-    return F.avg_pool2d(image, 2, ceil_mode=True, count_include_pad=False)
+def check_sizes(**sizes: int) -> None:
+    """Raise ValueError, naming them, if some sizes are less than 1."""
+    wrong = ", ".join(f"{name}={value}" for name, value in sizes.items() if value < 1)
+    if wrong:
+        raise ValueError(f"{wrong}: PyramidMatcher needs sizes of at least 1, and at least one dilation for each list.")

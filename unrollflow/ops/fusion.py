@@ -22,7 +22,7 @@ RIDGE = 1e-3
 """Of the mean squares of the terms: a term that the pair does not determine stays 0."""
 
 SMALLEST_MEAN_SQUARE = 1e-12
-"""Of a term, on whose account its ridge is not smaller: the least double is flushed to zero by some processors."""
+"""Lower bound of a term's mean square in its ridge; the smallest float64 is flushed to zero on some processors."""
 
 
 class FusedFlow(NamedTuple):

@@ -50,7 +50,7 @@ def propagate(flow: Tensor, scores: Tensor) -> Tensor:
     Returns:
         (B, 2, H, W), pixels.
 
-    Source: Hui et al., LiteFlowNet, CVPR 2018, section 3.2 (feature-driven local convolution), with softmax weights.
+    Source: Hui et al., LiteFlowNet, CVPR 2018 (feature-driven local convolution), with softmax weights.
 
     >>> flow = torch.tensor([1.0, 2.0, 3.0]).expand(1, 2, 1, 3)
     >>> from_the_right = torch.zeros(1, 9, 1, 3)
@@ -92,7 +92,7 @@ def neighbourhood(field: Tensor, *, padding: Padding = "border") -> Tensor:
 
 @float32_island
 def neighbour_differences(flow: Tensor) -> Tensor:
-    """Flow of the left, right, upper and lower neighbour less a pixel's own: (B, 8, H, W), pixels.
+    """Differences to the left, right, upper and lower neighbour's flow, (B, 8, H, W), pixels.
 
     Networks that see these in place of the flow itself cannot tell one translation from another.
 
@@ -106,7 +106,7 @@ def neighbour_differences(flow: Tensor) -> Tensor:
 
 @float32_island
 def lucas_kanade(image: Tensor, warped: Tensor, *, window: int = 5) -> Tensor:
-    """The change of flow that best explains, to first order, how a window of an image differs from its reconstruction.
+    """Least-squares update of the flow between an image and its reconstruction, to first order, in a window.
 
     Args:
         image, warped: (B, C, H, W), intensities in [0, 4] or so: the ridge of the normal equations is absolute.
@@ -115,6 +115,9 @@ def lucas_kanade(image: Tensor, warped: Tensor, *, window: int = 5) -> Tensor:
     Returns:
         (B, 2, H, W), pixels, at most :data:`LARGEST_STEP` in u and in v; zero where there is no texture.
 
+    Raises:
+        ValueError: for an even window.
+
     Source: Lucas and Kanade, An iterative image registration technique, IJCAI 1981, with a ridge.
 
     >>> ramp = torch.arange(16.0).expand(1, 1, 16, 16)
@@ -122,6 +125,8 @@ def lucas_kanade(image: Tensor, warped: Tensor, *, window: int = 5) -> Tensor:
     >>> round(change[0, 0, 8, 8].item(), 2)
     0.49
     """
+    if window < 1 or window % 2 == 0:
+        raise ValueError(f"window={window}: an odd side of at least 1 is needed.")
     x_slope, y_slope = central_differences((image + warped) / 2)
     change = warped - image
     products = (x_slope**2, x_slope * y_slope, y_slope**2, x_slope * change, y_slope * change)
