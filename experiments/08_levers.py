@@ -65,7 +65,7 @@ def trained(*, arguments: str, seed: int, steps: int, images: int) -> Results:
     """
     seeds = ["--seed_everything", str(seed), "--data.seed", str(100 * seed), "--data.train.seed", str(seed)]
     length = ["--trainer.max_steps", str(steps), "--model.scheduler.init_args.total_steps", str(steps + 1)]
-    starts = f"[0, {round(VISIBILITY_START * steps)}]"
+    starts = f"[0, {max(1, round(VISIBILITY_START * steps))}]"
     length += ["--model.objective.init_args.visibility.init_args.starts", starts]
     quiet = ["--trainer.enable_model_summary", "false", "--trainer.limit_val_batches", "1", "--data.workers", "0"]
     with tempfile.TemporaryDirectory() as folder:
