@@ -41,7 +41,7 @@ bench: $(READY) ## measure time and memory, and how fast samples are loaded (ten
 
 reproduce: $(READY) ## run an experiment, such as EXP=01; what is finished is not run again (experiments/README.md)
 	@test -n "$(EXP)" || { echo "say which one, such as: make reproduce EXP=01 (experiments/README.md lists them)"; exit 2; }
-	$(BIN)/python -m experiments.$(basename $(notdir $(wildcard experiments/$(EXP)_*.py)))
+	$(BIN)/python -m experiments.$(notdir $(wildcard experiments/exp$(EXP)_*))
 
 lint: $(READY) ## check style and types
 	$(BIN)/ruff check .

@@ -24,15 +24,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.inference import SIZE, by_network
 from benchmarks.measuring import in_turn, machine
-from experiments.grid import Results, Row, run_grid
-from experiments.results import write_table
-from tests.assembly import CONFIGS, build, build_model
+from experiments.common.assembly import CONFIGS, build, build_model
+from experiments.common.grid import Results, Row, run_grid
+from experiments.common.results import write_table
 from unrollflow.contracts import FlowSample
 from unrollflow.data import FlowDataModule
 from unrollflow.metrics import endpoint_error
 from unrollflow.models import FlowNet2
-from unrollflow.module import UnsupervisedFlow
 from unrollflow.ops import pad_to_multiple
+from unrollflow.training.module import UnsupervisedFlow
 
 QUICKSTART = CONFIGS / "experiment" / "quickstart_pwclite.yaml"
 DATA = CONFIGS / "data" / "moving_layers.yaml"

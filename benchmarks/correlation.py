@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.measuring import Row, in_turn, peak_rise
-from tests.references import shifted_products
+from benchmarks.references import shifted_products
 from unrollflow.models import cost_volume
 
 FEATURES = (4, 32, 96, 208)

@@ -17,7 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from benchmarks.measuring import Row, machine, table
 from benchmarks.training import LATE_STEP, RECIPE
-from tests.assembly import build_model
+from experiments.common.assembly import build_model
 from unrollflow.contracts import FlowSample
 
 CORES = 2

@@ -35,9 +35,9 @@ from unrollflow.data import (
     RandomTemporalSwap,
     Sintel,
 )
-from unrollflow.data.codecs import IMAGE_SUFFIXES
 from unrollflow.data.datamodule import TrainingSamples, collate
-from unrollflow.tables import format_table
+from unrollflow.data.io.flow import IMAGE_SUFFIXES
+from unrollflow.visualization.table import format_table
 
 DEFAULT_ROOT = os.environ.get("UNROLLFLOW_DATA_DIR", "../shared/data")
 BATCH = 4

@@ -14,7 +14,7 @@ from torch import nn
 
 from benchmarks.inference import SIZE, by_network
 from benchmarks.measuring import Row, in_turn, machine, peak_rise, table
-from tests.assembly import CONFIGS, build_model
+from experiments.common.assembly import CONFIGS, build_model
 from unrollflow.contracts import FlowSample
 from unrollflow.data import MovingLayers
 from unrollflow.models import PyramidMatcher

@@ -1,7 +1,7 @@
 """A training step of PWC-Lite: both directions, ternary loss, unrolled term, backward, Adam.
 
 The reference is the same step arranged as the released code arranges it: one direction decoded after the other, the
-cost volume by a loop over shifts, the census and the unrolled cost by plain autograd. (The released code itself is
+cost volume by a loop over shifts, the census by plain autograd. (The released code itself is
 not run here.)
 """
 
@@ -17,11 +17,11 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.measuring import Row, in_turn, matrix_rate, peak_rise
-from tests.assembly import CONFIGS, build_model
-from tests.references import OneAfterTheOther, composed_census, composed_cost, shifted_products
+from benchmarks.references import OneAfterTheOther, composed_census, shifted_products
+from experiments.common.assembly import CONFIGS, build_model
 from unrollflow import PWCLite
 from unrollflow.contracts import FlowSample
-from unrollflow.losses import photometric, smoothness
+from unrollflow.losses import photometric
 from unrollflow.models import pwclite
 
 RECIPE = CONFIGS / "experiment" / "arflow_sintel_raw_unrolled.yaml"
@@ -60,7 +60,6 @@ def as_released(run: Step) -> None:
     """Run a step with the plain forms in the place of ours."""
     with (
         mock.patch.object(pwclite, "cost_volume", shifted_products),
-        mock.patch.object(smoothness, "unrolled_cost", composed_cost),
         mock.patch.object(photometric, "census", composed_census),
     ):
         run()

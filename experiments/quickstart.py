@@ -12,7 +12,7 @@ import math
 import time
 from pathlib import Path
 
-from experiments.accuracy import (
+from experiments.common.accuracy import (
     Errors,
     benchmark_sets,
     data_folder,
@@ -22,10 +22,10 @@ from experiments.accuracy import (
     network_flow,
     zero_flow,
 )
-from experiments.results import write_table
-from unrollflow.cli import main as unrollflow
+from experiments.common.results import write_table
+from unrollflow.cli.main import main as unrollflow
 from unrollflow.data import Middlebury, StereoMotorcycle, write_image
-from unrollflow.module import UnsupervisedFlow
+from unrollflow.training.module import UnsupervisedFlow
 
 RUNS = Path("runs/flow")
 HEADINGS = ("set", "image", "network", "OpenCV DIS", "zero flow")

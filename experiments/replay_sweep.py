@@ -24,8 +24,8 @@ import numpy as np
 import yaml
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
-from experiments.grid import Results, Row, Value, run_grid
-from experiments.results import write_table
+from experiments.common.grid import Results, Row, Value, run_grid
+from experiments.common.results import write_table
 
 FOLDER = Path("runs/sweep")
 EPILOG = "What stands after -- is added to every command."

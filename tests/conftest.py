@@ -8,7 +8,7 @@ import torch
 from unrollflow.data import write_flo, write_image
 
 # of an environment of its own, with W&B's sweep engine; started by torchrun
-collect_ignore = ["sweep_engine.py", "reliability/two_processes.py"]
+collect_ignore = ["helpers/sweep_engine.py", "reliability/two_processes.py"]
 
 DATA_DIR = Path(os.environ.get("UNROLLFLOW_DATA_DIR", Path(__file__).parents[1].parent / "shared" / "data"))
 

@@ -10,22 +10,18 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "unrollflow"
 FILES = sorted(PACKAGE.rglob("*.py"))
-LAYERS = {
-    "averages": 0, "checkpoints": 0, "contracts": 0, "geometric_median": 0, "measures": 0, "ops": 0, "report_page": 0,
-    "tables": 0,
-    "compilation": 1, "losses": 1, "models": 1, "data": 1, "metrics": 1, "viz": 1, "report": 1, "schedules": 1,
-    "selection": 1,
-    "module": 2, "importing": 2, "variational": 2,
-    "callbacks": 3, "averaging": 3, "collapse": 3, "telemetry": 3, "interruption": 4, "resuming": 5,
-    "writers": 3, "evaluation": 4, "prediction": 4, "labelling": 5, "estimation": 5, "faults": 5,
-    "flow_cli": 6, "cli": 7, "__main__": 8, "__init__": 8,
-}  # fmt: skip
-LIGHTNING = {
-    "module.py", "averaging.py", "callbacks.py", "writers.py", "evaluation.py", "prediction.py", "labelling.py",
-    "flow_cli.py", "cli.py", "data/datamodule.py", "collapse.py", "telemetry.py", "faults.py", "interruption.py",
-    "resuming.py",
-}  # fmt: skip
+LAYERS = (
+    {"contracts", "checkpoints"},
+    {"ops"},
+    {"losses", "models", "data", "metrics"},
+    {"training", "variational", "visualization"},
+    {"callbacks"},
+    {"cli"},
+    {"__main__", "__init__"},
+)
+WITH_LIGHTNING = ("training/", "callbacks/", "cli/", "data/datamodule.py")
 LONGEST_FUNCTION, LONGEST_FILE = 40, 250
+MOST_FILES = {"unrollflow": 6, "data": 4, "any": 15}
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -45,19 +41,35 @@ def identify(path: Path) -> str:
     return str(path.relative_to(PACKAGE))
 
 
+def layer(name: str) -> int:
+    return next(level for level, names in enumerate(LAYERS) if name in names)
+
+
 @pytest.mark.parametrize("path", FILES, ids=identify)
-def test_a_layer_imports_strictly_lower_layers_only(path: Path) -> None:
+def test_a_layer_imports_lower_layers_only(path: Path) -> None:
     for name in imports(path):
         if name.startswith("unrollflow."):
             other = name.split(".")[1]
-            allowed = other == part(path) or LAYERS[other] < LAYERS[part(path)]
-            assert allowed, f"{identify(path)} imports {name}"
+            assert other == part(path) or layer(other) < layer(part(path)), f"{identify(path)} imports {name}"
 
 
 @pytest.mark.parametrize("path", FILES, ids=identify)
-def test_lightning_stays_where_it_belongs(path: Path) -> None:
-    if identify(path) not in LIGHTNING:
+def test_lightning_is_imported_by_training_callbacks_and_commands(path: Path) -> None:
+    if not identify(path).startswith(WITH_LIGHTNING):
         assert not [name for name in imports(path) if name.startswith(("pytorch_lightning", "lightning"))]
+
+
+def test_a_folder_can_be_read_at_a_glance() -> None:
+    assert len(list(PACKAGE.glob("*.py"))) <= MOST_FILES["unrollflow"]
+    assert len(list((PACKAGE / "data").glob("*.py"))) <= MOST_FILES["data"]
+    for folder in {path.parent for path in FILES}:
+        assert len(list(folder.glob("*.py"))) <= MOST_FILES["any"], folder
+
+
+def test_benchmarks_and_experiments_import_nothing_from_tests() -> None:
+    for folder in ("benchmarks", "experiments"):
+        for path in (PACKAGE.parent / folder).rglob("*.py"):
+            assert not [name for name in imports(path) if name.split(".")[0] == "tests"], path
 
 
 @pytest.mark.parametrize("path", FILES, ids=identify)

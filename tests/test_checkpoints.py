@@ -4,7 +4,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from unrollflow.checkpoints import check_fits, check_trusted, names_to_import, read_checkpoint
+from unrollflow.checkpoints import (
+    MOVED,
+    check_fits,
+    check_trusted,
+    names_to_import,
+    read_checkpoint,
+    with_current_names,
+)
 
 
 class Evil:
@@ -69,13 +76,15 @@ def test_classes_from_elsewhere_are_refused(name: str) -> None:
 
 
 def test_a_class_that_this_version_does_not_have_is_told_as_such() -> None:
-    with pytest.raises(ValueError, match=r"asks for unrollflow.callbacks.Gone, which this version .* does not define"):
-        check_trusted({"class_path": "unrollflow.callbacks.Gone"}, "x.ckpt")
+    with pytest.raises(
+        ValueError, match=r"asks for unrollflow.callbacks.run_report.Gone, which this version .* does not define"
+    ):
+        check_trusted({"class_path": "unrollflow.callbacks.run_report.Gone"}, "x.ckpt")
 
 
 def test_only_what_a_trusted_package_defines_itself_is_trusted() -> None:
     with pytest.raises(ValueError, match=r"asks for unrollflow\.data\.codecs\.os\.system"):
-        check_trusted({"backbone": "unrollflow.data.codecs.os.system"}, "x.ckpt")
+        check_trusted({"backbone": "unrollflow.data.io.flow.os.system"}, "x.ckpt")
     with pytest.raises(ValueError, match=r"asks for os\.system"):
         check_trusted({"parts": {"os.system"}}, "x.ckpt")
 
@@ -109,3 +118,14 @@ def test_fitting_weights_pass_and_others_are_told_in_one_line() -> None:
     check_fits(weights, weights, "x")
     with pytest.raises(ValueError, match="1 names missing, 1 unknown, 0 of another shape"):
         check_fits({"a": torch.zeros(2), "c": torch.zeros(3)}, weights, "x")
+
+
+def test_class_paths_of_earlier_versions_name_classes_that_exist() -> None:
+    classes = {
+        "unrollflow.averaging.AverageWeights", "unrollflow.collapse.CollapseGuard", "unrollflow.data.footage.Video",
+        "unrollflow.data.boundaries.WithBoundaryDistance", "unrollflow.data.frames.FramePairs",
+        "unrollflow.data.jitter.AppearanceJitter", "unrollflow.data.resizing.Resize",
+        "unrollflow.schedules.DecayAfter", "unrollflow.telemetry.SmoothnessTelemetry",
+    }  # fmt: skip
+    assert {name.rpartition(".")[0] + "." for name in classes} == set(MOVED)
+    check_trusted({name: with_current_names(name) for name in classes}, "x.ckpt")

@@ -13,10 +13,11 @@ import torch
 import yaml
 from torch.optim.lr_scheduler import LRScheduler
 
-from tests import trees
-from tests.assembly import CONFIGS, build, build_model, frames, step
-from tests.command import BRIEF, csv_logger, run_one_step, words
-from unrollflow.cli import main
+from experiments.common.assembly import CONFIGS, build, build_model
+from tests.helpers import trees
+from tests.helpers.assembly import frames, step
+from tests.helpers.command import BRIEF, csv_logger, run_one_step, words
+from unrollflow.cli.main import main
 from unrollflow.data import FlowDataModule
 from unrollflow.losses import Objective, Smoothness
 

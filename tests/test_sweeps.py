@@ -11,14 +11,14 @@ import pytest
 import yaml
 from wandb.sdk.lib.config_util import save_config_file_from_dict
 
+from experiments.common.assembly import CONFIGS
 from experiments.replay_sweep import choices, command_line
-from tests.assembly import CONFIGS
-from tests.wandb_file import logged_and_configured, records
-from unrollflow.cli import main, shipped_config
+from tests.helpers.wandb_file import logged_and_configured, records
+from unrollflow.cli.main import main, shipped_config
 
 FILES = sorted((CONFIGS / "sweep").glob("*.yaml"))
 ENGINE = ["sweeps==0.3.0", "numpy<2"]
-SCRIPT = Path(__file__).with_name("sweep_engine.py")
+SCRIPT = Path(__file__).parent / "helpers" / "sweep_engine.py"
 ROOT = Path(__file__).parents[1]
 
 

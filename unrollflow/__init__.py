@@ -42,9 +42,9 @@ from unrollflow.ops import (
 
 if TYPE_CHECKING:
     from unrollflow.data.datamodule import FlowDataModule
-    from unrollflow.data.moving_layers import MovingLayers
+    from unrollflow.data.moving_layers.dataset import MovingLayers
     from unrollflow.metrics import FlowMetrics
-    from unrollflow.module import UnsupervisedFlow
+    from unrollflow.training.module import UnsupervisedFlow
 
 __version__ = version("unrollflow")
 __all__ = [
@@ -88,8 +88,8 @@ __all__ = [
 _ON_FIRST_ACCESS = {
     "FlowDataModule": "unrollflow.data.datamodule",
     "FlowMetrics": "unrollflow.metrics",
-    "MovingLayers": "unrollflow.data.moving_layers",
-    "UnsupervisedFlow": "unrollflow.module",
+    "MovingLayers": "unrollflow.data.moving_layers.dataset",
+    "UnsupervisedFlow": "unrollflow.training.module",
 }
 
 

@@ -35,6 +35,19 @@ MODEL_KEY = "hyper_parameters"
 """Where Lightning keeps what the command line built the module of."""
 
 
+MOVED = {
+    "unrollflow.averaging.": "unrollflow.callbacks.",
+    "unrollflow.collapse.": "unrollflow.callbacks.",
+    "unrollflow.data.boundaries.": "unrollflow.data.transforms.motion_boundaries.",
+    "unrollflow.data.footage.": "unrollflow.data.",
+    "unrollflow.data.frames.": "unrollflow.data.",
+    "unrollflow.data.jitter.": "unrollflow.data.",
+    "unrollflow.data.resizing.": "unrollflow.data.",
+    "unrollflow.schedules.": "unrollflow.training.",
+    "unrollflow.telemetry.": "unrollflow.callbacks.",
+}
+"""Beginnings of class paths that checkpoints may hold whose classes have moved since, and today's."""
+
 WEIGHTS_ALONE = "weights_alone"
 """What a file holds, beside its 'state_dict', of which no training is known: `unrollflow import` writes such."""
 
@@ -73,7 +86,25 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise ValueError(f"{path} holds something else than tensors in its 'state_dict'.")
     if not isinstance(checkpoint.get(MODEL_KEY, {}), dict):
         raise ValueError(f"{path} holds a {type(checkpoint[MODEL_KEY]).__name__} as its configuration, not a mapping.")
+    if MODEL_KEY in checkpoint:
+        checkpoint[MODEL_KEY] = with_current_names(checkpoint[MODEL_KEY])
     return checkpoint
+
+
+def with_current_names(config: Any) -> Any:
+    """A nested configuration in which class paths of :data:`MOVED` are replaced by today's.
+
+    >>> with_current_names({"scheduler": {"class_path": "unrollflow.schedules.DecayAfter"}})
+    {'scheduler': {'class_path': 'unrollflow.training.DecayAfter'}}
+    """
+    if isinstance(config, str):
+        old = next((old for old in MOVED if config.startswith(old)), "")
+        return MOVED.get(old, "") + config.removeprefix(old)
+    if isinstance(config, dict):
+        return {name: with_current_names(value) for name, value in config.items()}
+    if isinstance(config, list):
+        return [with_current_names(value) for value in config]
+    return config
 
 
 def refuse_weights_alone(checkpoint: Mapping[str, object], path: str | Path) -> None:
@@ -107,7 +138,7 @@ def names_to_import(config: object) -> Iterator[str]:
 def is_own(name: str, packages: tuple[str, ...] = TRUSTED) -> bool:
     """Whether a dotted name is of something that one of the packages defines itself, not of what it imports.
 
-    >>> is_own("unrollflow.models.PWCLite"), is_own("unrollflow.data.codecs.os.system"), is_own("os.system")
+    >>> is_own("unrollflow.models.PWCLite"), is_own("unrollflow.data.io.flow.os.system"), is_own("os.system")
     (True, False, False)
     """
     module, _, attribute = name.rpartition(".")

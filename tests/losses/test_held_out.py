@@ -6,7 +6,7 @@ from torch import Tensor
 
 from unrollflow.contracts import Prediction
 from unrollflow.losses import unlabelled_measures
-from unrollflow.measures import UNLABELLED
+from unrollflow.metrics.names import UNLABELLED
 
 
 def picture(seed: int = 0) -> Tensor:

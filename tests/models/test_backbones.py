@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.models import test_pwclite as pwclite
-from tests.models import test_raft as raft
+from tests.models.raft import test_network as raft
 from unrollflow.contracts import FlowNetwork
 from unrollflow.models import FlowNet2, FlowNetC, FlowNetFusion, FlowNetS, FlowNetSD, LikeNet, SPyNet
 

@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tests.references import shifted_products
+from benchmarks.references import shifted_products
 from unrollflow.models.correlation import BLOCK, cost_volume, patch_correlation, unit_features
 
 

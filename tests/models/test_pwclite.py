@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.references import OneAfterTheOther
+from benchmarks.references import OneAfterTheOther
 from unrollflow.contracts import FlowNetwork
 from unrollflow.models import PWCLite
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.references import composed_census
+from benchmarks.references import composed_census
 from unrollflow.losses import census
 from unrollflow.ops.census import CensusDistance, shifts
 

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from tests.parity.conftest import Fixture
-from unrollflow.averages import image_mean
 from unrollflow.metrics import image_measures
+from unrollflow.metrics.averages import image_mean
 from unrollflow.ops import resize_flow
 
 TOLERANCE = 1e-5

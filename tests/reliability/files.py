@@ -13,21 +13,21 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.assembly import CONFIGS
-from tests.command import run_one_step
-from tests.data.clips import moving, write_video
+from experiments.common.assembly import CONFIGS
+from tests.data.io.test_fuzz import HONEST, fuzz
+from tests.data.shards.test_dataset import indexed, picture, shard
 from tests.data.test_datamodule import Numbered, module, names
-from tests.data.test_fuzz import HONEST, fuzz
-from tests.data.test_loading import Damaged, loader
-from tests.data.test_shards import indexed, picture, shard
+from tests.data.test_loader import Damaged, loader
+from tests.helpers.clips import moving, write_video
+from tests.helpers.command import run_one_step
 from tests.reliability.fault import Fault, refusal
 from tests.test_checkpoints import Evil
-from tests.test_module import parts
+from tests.training.test_module import parts
 from unrollflow.checkpoints import check_trusted, read_checkpoint
-from unrollflow.cli import class_paths, main
+from unrollflow.cli.main import class_paths, main
 from unrollflow.data import FramePairs, read_flo, read_image, write_flo, write_image
-from unrollflow.data.video import VideoPairs
-from unrollflow.module import UnsupervisedFlow
+from unrollflow.data.video.codec import VideoPairs
+from unrollflow.training.module import UnsupervisedFlow
 
 FUZZED = 10_000
 """Damaged files of all kinds together."""
@@ -242,7 +242,7 @@ NAMED: Callable[[str], str] = "a ValueError that names {}".format
 REFUSED = "refused, nothing runs"
 CONFIGURED = {"class_path": {"backbone": {"class_path": "os.system"}}, "bare name": {"optimizer": "os.system"},
               "maker of the module": {"_instantiator": "os.system"},
-              "name behind ours": {"backbone": "unrollflow.data.codecs.os.system"}}  # fmt: skip
+              "name behind ours": {"backbone": "unrollflow.data.io.flow.os.system"}}  # fmt: skip
 FAULTS = [
     Fault("a file that vanishes, on_bad_sample: skip", "replaced, named", partial(vanished, workers=0)),
     Fault("the same in 2 workers", "replaced, named", partial(vanished, workers=2)),

@@ -19,10 +19,10 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor
 
+from tests.callbacks.test_checkpoint_on_signal import STEPS, At, fit
 from tests.reliability.fault import Fault, refusal
-from tests.test_interruption import STEPS, At, fit
+from unrollflow.callbacks.checkpoint_on_signal import STOPPED, SavesWhenStopped, WholeCheckpoints
 from unrollflow.checkpoints import read_checkpoint
-from unrollflow.interruption import STOPPED, SavesWhenStopped, WholeCheckpoints
 
 KILLS = 25
 DEADLINE = 240

@@ -11,11 +11,11 @@ from pytorch_lightning.plugins.precision import MixedPrecision
 from torch import Tensor
 
 from tests.reliability.fault import Fault, refusal
-from tests.test_module import OBJECTIVE, layers, parts, trainer
+from tests.training.test_module import OBJECTIVE, layers, parts, trainer
+from unrollflow.callbacks.skip_non_finite import SkipsFaults
 from unrollflow.checkpoints import read_checkpoint
 from unrollflow.contracts import FlowSample
 from unrollflow.data import FlowDataModule, MovingLayers
-from unrollflow.faults import SkipsFaults
 from unrollflow.losses import (
     L1,
     SSIM,
@@ -30,8 +30,8 @@ from unrollflow.losses import (
 from unrollflow.losses.masking import photometric_loss
 from unrollflow.metrics import FlowMetrics, image_measures
 from unrollflow.models import RAFT
-from unrollflow.module import UnsupervisedFlow
 from unrollflow.ops import forward_backward_visibility, range_map_visibility, resize_flow, warp
+from unrollflow.training.module import UnsupervisedFlow
 
 PHOTOMETRIC = (Census(patch_size=3), SSIM(), L1(), Charbonnier())
 SMOOTHNESS = (TotalVariation(), UnrolledTotalVariation(), NoSmoothness())

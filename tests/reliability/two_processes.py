@@ -8,7 +8,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from tests.test_interruption import loaded, module
+from tests.callbacks.test_checkpoint_on_signal import loaded, module
 
 FOLDER = Path(sys.argv[1])
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.variational.pairs import error, moved
+from tests.helpers.pairs import error, moved
 from unrollflow.losses import Census, Charbonnier, ForwardBackward, Smoothness, TotalVariation, UnrolledTotalVariation
 from unrollflow.variational import OPTIMIZERS, FlowEnergy, Optimizer, estimate_flow
 from unrollflow.variational.descent import level_sizes

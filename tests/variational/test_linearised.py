@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.variational.pairs import error, moved
+from tests.helpers.pairs import error, moved
 from unrollflow.data import MovingLayers
 from unrollflow.metrics import endpoint_error
 from unrollflow.variational import LinearisedFlow, preset_flow, refine_flow

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from tests.variational.pairs import error, moved
+from tests.helpers.pairs import error, moved
 from unrollflow.losses import L1, TotalVariation
 from unrollflow.variational import FlowEnergy, estimate_flow, primal_dual_flow
 from unrollflow.variational.primal_dual import Operator, linearise

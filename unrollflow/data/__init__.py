@@ -7,8 +7,18 @@ first access.
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from unrollflow.data.chairs import FlyingChairs
-from unrollflow.data.codecs import (
+from unrollflow.data.datasets.chairs import FlyingChairs
+from unrollflow.data.datasets.frames import FramePairs
+from unrollflow.data.datasets.hd1k import Hd1k
+from unrollflow.data.datasets.kitti import Kitti, KittiMultiview, KittiRaw
+from unrollflow.data.datasets.labelled_frames import LabelledFrames
+from unrollflow.data.datasets.middlebury import Middlebury
+from unrollflow.data.datasets.mixture import Mixture
+from unrollflow.data.datasets.motorcycle import StereoMotorcycle
+from unrollflow.data.datasets.sintel import Sintel, SintelRaw
+from unrollflow.data.datasets.spring import Spring
+from unrollflow.data.datasets.things import FlyingThings
+from unrollflow.data.io.flow import (
     read_flo,
     read_flo5,
     read_image,
@@ -22,22 +32,11 @@ from unrollflow.data.codecs import (
     write_kitti_flow,
     write_pfm,
 )
-from unrollflow.data.frames import FramePairs
-from unrollflow.data.hd1k import Hd1k
-from unrollflow.data.jitter import AppearanceJitter
-from unrollflow.data.kitti import Kitti, KittiMultiview, KittiRaw
-from unrollflow.data.labelled import LabelledFrames
-from unrollflow.data.middlebury import Middlebury
-from unrollflow.data.mixture import Mixture
-from unrollflow.data.motorcycle import StereoMotorcycle
-from unrollflow.data.moving_layers import MovingLayers
-from unrollflow.data.resizing import RandomResize, RandomResizedCrop, Resize
-from unrollflow.data.shard_writer import write_shards
-from unrollflow.data.shards import ShardedPairs
-from unrollflow.data.sintel import Sintel, SintelRaw
-from unrollflow.data.spring import Spring
-from unrollflow.data.things import FlyingThings
-from unrollflow.data.transforms import (
+from unrollflow.data.moving_layers.dataset import MovingLayers
+from unrollflow.data.shards.dataset import ShardedPairs
+from unrollflow.data.shards.shard_writer import write_shards
+from unrollflow.data.transforms.appearance import AppearanceJitter
+from unrollflow.data.transforms.geometry import (
     Compose,
     RandomCrop,
     RandomHorizontalFlip,
@@ -45,11 +44,12 @@ from unrollflow.data.transforms import (
     RandomVerticalFlip,
     Transform,
 )
+from unrollflow.data.transforms.resize import RandomResize, RandomResizedCrop, Resize
 
 if TYPE_CHECKING:
     from unrollflow.data.datamodule import FlowDataModule
-    from unrollflow.data.footage import Footage, FrameFolder, Video
-    from unrollflow.data.superpixels import Superpixels
+    from unrollflow.data.transforms.superpixels import Superpixels
+    from unrollflow.data.video.footage import Footage, FrameFolder, Video
 
 __all__ = [
     "AppearanceJitter",
@@ -101,10 +101,10 @@ __all__ = [
 
 _ON_FIRST_ACCESS = {
     "FlowDataModule": "unrollflow.data.datamodule",
-    "Footage": "unrollflow.data.footage",
-    "FrameFolder": "unrollflow.data.footage",
-    "Superpixels": "unrollflow.data.superpixels",
-    "Video": "unrollflow.data.footage",
+    "Footage": "unrollflow.data.video.footage",
+    "FrameFolder": "unrollflow.data.video.footage",
+    "Superpixels": "unrollflow.data.transforms.superpixels",
+    "Video": "unrollflow.data.video.footage",
 }
 
 

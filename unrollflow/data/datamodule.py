@@ -11,9 +11,9 @@ from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, default_collate
 
 from unrollflow.contracts import FlowSample
-from unrollflow.data.boundaries import WithBoundaryDistance
-from unrollflow.data.loading import BadSamples, CollateReplaced, Replacing, ResumableLoader
-from unrollflow.data.transforms import Transform
+from unrollflow.data.loader import BadSamples, CollateReplaced, Replacing, ResumableLoader
+from unrollflow.data.transforms.geometry import Transform
+from unrollflow.data.transforms.motion_boundaries import WithBoundaryDistance
 from unrollflow.ops.seeds import derived_seed
 
 

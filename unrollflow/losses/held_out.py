@@ -23,7 +23,7 @@ LEAST_DIFFERENCE = 1e-3
 @torch.no_grad()
 @float32_island
 def unlabelled_measures(image1: Tensor, image2: Tensor, prediction: Prediction) -> dict[str, Tensor]:
-    """Every measure of :data:`~unrollflow.measures.UNLABELLED` but the training's own loss, of every image.
+    """Every measure of :data:`~unrollflow.metrics.names.UNLABELLED` but the training's own loss, of every image.
 
     Args:
         image1, image2: (B, 3, H, W), RGB in [0, 1], of at least 3 pixels a side.

@@ -7,9 +7,9 @@ from unrollflow.models.flownet_sd import FlowNetFusion, FlowNetSD
 from unrollflow.models.likenet import LikeNet
 from unrollflow.models.pwclite import PWCLite
 from unrollflow.models.pyramid_matcher import PyramidMatcher
-from unrollflow.models.raft import RAFT
+from unrollflow.models.raft.network import RAFT
+from unrollflow.models.released.weights import ImportReport, import_weights
 from unrollflow.models.spynet import SPyNet
-from unrollflow.models.weights import ImportReport, import_weights
 
 __all__ = [
     "RAFT",

@@ -6,21 +6,19 @@ of the constraint q = c, rho the weight of that constraint, lam the weight of |q
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from unrollflow.ops.fused_cost import Constants, FusedCost
 from unrollflow.ops.precision import float32_island
 
 
 def soft_threshold(x: Tensor, threshold: float) -> Tensor:
     """Proximal map of threshold * |x|, elementwise; its derivative is 1 where |x| >= threshold, else 0.
 
-    (torch's `softshrink` has the same values, and derivative 0 at |x| = threshold itself.)
-
     >>> soft_threshold(torch.tensor([-3.0, 0.5, 2.0]), 1.0).tolist()
     [-2.0, 0.0, 1.0]
     """
-    return torch.where(x.abs() >= threshold, x - threshold * x.sign(), 0.0)
+    return x - F.hardtanh(x, -threshold, threshold)  # softshrink's derivative at the threshold itself is 0
 
 
 @float32_island
@@ -44,8 +42,8 @@ def unroll(c: Tensor, *, lam: float, rho: float, eta: float = 1.0, steps: int = 
     q = beta = torch.zeros_like(c)
     iterates = [(q, beta)]
     for _ in range(steps):
-        q = soft_threshold(c - beta, lam / rho)
-        beta = beta + eta * (q - c)
+        q = soft_threshold(c - beta, lam / rho)  # Eq. (a)
+        beta = beta + eta * (q - c)  # Eq. (b)
         iterates.append((q, beta))
     return iterates
 
@@ -79,17 +77,15 @@ def unrolled_cost(
 
     Raises:
         ValueError: as :func:`unroll`.
-        RuntimeError: if it is differentiated twice; the slope is computed with the value, see :mod:`.fused_cost`.
 
     Source: algorithm of the released code (models/admm.py, losses/flow_loss.py).
 
     >>> unrolled_cost(torch.tensor([0.5, 4.0]), lam=1.0, rho=1.0).tolist()
     [0.3125, 5.0]
     """
-    check(lam=lam, rho=rho, steps=steps)
-    constants = Constants(lam, rho, eta, steps, detach, initial_term)
-    cost: Tensor = FusedCost.apply(c, constants)  # type: ignore[no-untyped-call]  # torch's has no annotations
-    return cost
+    iterates = unroll(c.detach() if detach else c, lam=lam, rho=rho, eta=eta, steps=steps)
+    counted = iterates if initial_term else iterates[1:]
+    return rho / 2 * sum(F.mse_loss(c, q + beta, reduction="none") for q, beta in counted) / len(counted)  # Eq. (c)
 
 
 def check(*, lam: float, rho: float, steps: int) -> None:

@@ -1,0 +1,95 @@
+"""End-point errors of optical-flow methods on held-out MovingLayers samples and benchmark sequences."""
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import yaml
+from torch import Tensor
+
+from experiments.common.assembly import CONFIGS
+from unrollflow.contracts import FlowSample
+from unrollflow.data import FlyingChairs, Kitti, Middlebury, MovingLayers, Sintel
+from unrollflow.metrics import image_measures
+from unrollflow.training.module import UnsupervisedFlow
+from unrollflow.variational.search import inverse_search
+
+FlowOf = Callable[[Tensor, Tensor], Tensor]
+"""Two images (1, 3, H, W), RGB in [0, 1], to flow (1, 2, H, W), pixels."""
+
+
+class Errors(NamedTuple):
+    """Means over the images of a set; pixels, NaN where no image has such a pixel.
+
+    Attributes:
+        epe: of all pixels whose flow is known.
+        visible, occluded: of those that the second frame shows, or not.
+        images: each image's error of all pixels, by name.
+    """
+
+    epe: float
+    visible: float
+    occluded: float
+    images: dict[str, float]
+
+
+def data_folder() -> Path | None:
+    """The folder of benchmark sequences that UNROLLFLOW_DATA_DIR names, or None."""
+    named = os.environ.get("UNROLLFLOW_DATA_DIR")
+    return Path(named) if named and Path(named).is_dir() else None
+
+
+def held_out() -> MovingLayers:
+    """The quickstart's validation samples: 128 pairs of 64x64."""
+    atom = yaml.safe_load((CONFIGS / "data" / "moving_layers.yaml").read_text())
+    return MovingLayers(**atom["validation"]["init_args"])
+
+
+def benchmark_sets(folder: Path | None, *names: str) -> dict[str, Iterable[FlowSample]]:
+    """The named sets with ground truth that are there, by name; none without a folder."""
+    if folder is None:
+        return {}
+    makers: dict[str, Callable[[Path], Iterable[FlowSample]]] = {
+        "middlebury": lambda root: Middlebury(root=root),
+        "sintel": lambda root: Sintel(root=root, passes=["clean"]),
+        "kitti2012": lambda root: Kitti(root=root, frames="image_0"),
+        "kitti2015": lambda root: Kitti(root=root, frames="image_2"),
+        "chairs": lambda root: FlyingChairs(root=root),
+    }
+    return {name: make(folder / name) for name, make in makers.items() if name in names and (folder / name).is_dir()}
+
+
+@torch.no_grad()
+def errors(flow_of: FlowOf, pairs: Iterable[FlowSample]) -> Errors:
+    """Errors of a method on pairs with ground truth."""
+    means: dict[str, list[float]] = {"epe": [], "epe_noc": [], "epe_occ": []}
+    images: dict[str, float] = {}
+    for pair in pairs:
+        maps = {name: pair[name].unsqueeze(0) for name in ("valid", "occluded") if name in pair}
+        flow = flow_of(pair["image1"].unsqueeze(0), pair["image2"].unsqueeze(0))
+        found = image_measures(flow, pair["flow"].unsqueeze(0), **maps).mean
+        for name, values in means.items():
+            values.append(found[name].item())
+        images[pair["name"]] = means["epe"][-1]
+    return Errors(*(torch.tensor(values).nanmean().item() for values in means.values()), images)
+
+
+def network_flow(module: UnsupervisedFlow) -> FlowOf:
+    """The flow of a trained network."""
+    module.eval()
+
+    def flow_of(image1: Tensor, image2: Tensor) -> Tensor:
+        return module(image1, image2).flow  # type: ignore[no-any-return]
+
+    return flow_of
+
+
+def zero_flow(image1: Tensor, image2: Tensor) -> Tensor:
+    """No motion."""
+    return torch.zeros_like(image1[:, :2])
+
+
+dis_flow: FlowOf = inverse_search
+"""OpenCV's Dense Inverse Search, preset medium."""

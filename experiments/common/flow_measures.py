@@ -1,0 +1,80 @@
+"""What a trained network's flow is worth on stored samples, with ground truth and without."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from experiments.common.boundary_score import best_threshold, boundary_f1
+from experiments.common.stored_layers import StoredLayers
+from unrollflow.contracts import Prediction
+from unrollflow.data import FlowDataModule
+from unrollflow.losses import unlabelled_measures
+from unrollflow.metrics import image_measures
+from unrollflow.training.module import UnsupervisedFlow
+
+MEASURES = ("epe", "epe_noc", "epe_occ", "epe_d0_5", "epe_d0_10", "epe_d10_60")
+
+
+@torch.no_grad()
+def predicted(model: UnsupervisedFlow, data: StoredLayers) -> dict[str, Tensor]:
+    """Every map of a data set, batched, with `flow_forward`, `flow_backward` and `visible` of the network."""
+    model.eval()
+    parts: list[dict[str, Tensor]] = []
+    loader = FlowDataModule(train=None, validation=data, validation_batch_size=32, workers=0).val_dataloader()
+    for batch in loader:
+        forward, backward, visible = model(batch["image1"], batch["image2"])
+        maps = {name: value for name, value in batch.items() if isinstance(value, Tensor)}
+        parts.append(maps | {"flow_forward": forward, "flow_backward": backward, "visible": visible})
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def errors(maps: dict[str, Tensor], flow: Tensor) -> dict[str, Tensor]:
+    """Of :data:`MEASURES` each image's mean error of a flow, (B,), pixels; NaN where an image has no such pixel."""
+    chosen = {name: maps[name] for name in ("valid", "occluded", "boundary_distance")}
+    means = image_measures(flow, maps["flow"], **chosen).mean
+    return {name: means[name] for name in MEASURES}
+
+
+def averages(model: UnsupervisedFlow, data: StoredLayers) -> dict[str, float]:
+    """Means over the images of :func:`errors`."""
+    maps = predicted(model, data)
+    return {name: value.nanmean().item() for name, value in errors(maps, maps["flow_forward"]).items()}
+
+
+def measured(
+    model: UnsupervisedFlow, data: StoredLayers, *, threshold: float | None = None, by_image: bool = False
+) -> dict[str, Any]:
+    """Errors of a model and of zero flow, motion boundaries, and what needs no labels (`unlabelled`).
+
+    Args:
+        model: trained.
+        data: what it is measured on.
+        threshold: of predicted boundaries, px/px; None: the best one here, as on validation data.
+        by_image: give each image's errors (`images`), rounded to 1e-4 px, as well.
+    """
+    maps = predicted(model, data)
+    flow, truth = maps["flow_forward"], maps["flow"]
+    own, zero = errors(maps, flow), errors(maps, torch.zeros_like(flow))
+    threshold = best_threshold(flow, truth) if threshold is None else threshold
+    results: dict[str, Any] = {name: value.nanmean().item() for name, value in own.items()}
+    results |= {f"zero_{name}": value.nanmean().item() for name, value in zero.items()}
+    results |= {"boundary_f1": boundary_f1(flow, truth, threshold=threshold), "boundary_threshold": threshold}
+    results["unlabelled"] = unlabelled(model, maps)
+    if by_image:
+        results["images"] = {name: rounded(own[name]) for name in ("epe", "epe_noc", "epe_occ")}
+    return results
+
+
+def rounded(values: Tensor) -> list[float | None]:
+    """To 1e-4, None in the place of NaN, which JSON does not know."""
+    return [None if value.isnan() else round(value.item(), 4) for value in values]
+
+
+@torch.no_grad()
+def unlabelled(model: UnsupervisedFlow, maps: dict[str, Tensor]) -> dict[str, float]:
+    """Means over the images of what a validation tells without ground truth."""
+    image1, image2, flow = maps["image1"], maps["image2"], maps["flow_forward"]
+    found = unlabelled_measures(image1, image2, Prediction(flow, maps["flow_backward"], maps["visible"]))
+    means = {name: values.mean().item() for name, values in found.items()}
+    return means | {"photometric": model.objective.held_out(image1, image2, flow).item()}

@@ -1,0 +1,184 @@
+"""One training of the small PWC-Lite on MovingLayers, where nothing but the smoothness term changes; and its measures.
+
+A plain loop in place of Lightning's: the weight ramps up within it, and thousands of steps of a tenth of a second each
+show what a trainer's hooks cost. Module, objective, optimizer and schedule are those of the command line.
+"""
+
+import itertools
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import CosineAnnealingLR
+
+from experiments.common.flow_measures import averages, measured
+from experiments.common.grid import Results
+from experiments.common.stored_layers import StoredLayers
+from unrollflow import losses
+from unrollflow.contracts import FlowSample
+from unrollflow.data import Compose, FlowDataModule, RandomHorizontalFlip, RandomVerticalFlip
+from unrollflow.models import PWCLite
+from unrollflow.training.module import UnsupervisedFlow
+
+BATCH = 4
+RAMP = 0.5
+"""Share of the steps over which the smoothness weight rises from 0: terms that would stop a young network from learning
+get their chance."""
+
+ALL_VISIBLE_STEPS = 200
+"""Steps after which what the range map calls occluded leaves the photometric loss."""
+
+CLIPPED_NORM = 1.0
+
+TEST_SEED = 4
+"""Of the test samples: experiments 06 and 09 measure on those of seed 0."""
+
+
+def train_flow(
+    *,
+    term: str,
+    learning_rate: float,
+    seed: int,
+    steps: int,
+    samples: int,
+    images: int,
+    weight: float = 0.0,
+    scale: float = 1.0,
+    iterations: int = 1,
+    detach: bool = False,
+    initial_term: bool = True,
+    ramp: float = RAMP,
+    test_images: int = 0,
+    points: int = 10,
+) -> Results:
+    """Train once, and measure.
+
+    Args:
+        term: "none", "tv", "charbonnier", "huber", "unrolled", or "supervised" (end-point error on the ground truth).
+        learning_rate: at the first step; a cosine takes it to 0.
+        seed: of weights, order and flips.
+        steps: of 4 pairs each.
+        samples: how many different training pairs.
+        images: of validation.
+        weight: of the term at the end of the ramp; every term is scaled so that it counts in the unit of TV's.
+        scale: epsilon, delta or threshold lam / rho, pixels per pixel of the grid at a quarter of the frame.
+        iterations, detach, initial_term: of the unrolled term.
+        ramp: share of the steps over which the weight rises from 0; 0: it is there from the first step.
+        test_images: measured as well at the end; 0: none, as it must be in a search.
+        points: of the learning curve.
+
+    Returns:
+        `curve` (`step`, and `epe`, `epe_noc`, `epe_occ` on validation), `validation` and, where asked for, `test`:
+        see :func:`~experiments.common.flow_measures.measured`.
+    """
+    torch.manual_seed(seed)
+    smoothness, factor = smoothness_term(term, scale, iterations, detach, initial_term)
+    model = flow_model(smoothness, supervised=term == "supervised", learning_rate=learning_rate, steps=steps)
+    batches = training_batches(samples, seed)
+    validation = StoredLayers(split="validation", length=images)
+    curve: dict[str, list[float]] = {"step": [], "epe": [], "epe_noc": [], "epe_occ": []}
+    due = {round(steps * (i + 1) / points) for i in range(points)}
+    for step in descend(model, batches, steps=steps, weight=factor * weight, ramp=ramp):
+        if step in due:
+            means = averages(model, validation)
+            curve = {name: [*values, means.get(name, step)] for name, values in curve.items()}
+    results: dict[str, Any] = {"curve": curve, "validation": measured(model, validation)}
+    if test_images:
+        threshold = results["validation"]["boundary_threshold"]
+        test = StoredLayers(split="test", length=test_images, seed=TEST_SEED)
+        results["test"] = measured(model, test, threshold=threshold, by_image=True)
+    return results
+
+
+def smoothness_term(
+    term: str, scale: float, iterations: int, detach: bool, initial_term: bool
+) -> tuple[losses.Smoothness, float]:
+    """A term, and the factor that brings it to total variation's unit.
+
+    Total variation and Charbonnier's penalty have slope 1 far out; Huber's has delta, so that its factor is 1 / delta.
+    The unrolled term takes lam = 1, the weight with which ADMM solves for total variation, and rho = 1 / threshold: the
+    slope is about 1 where a form of it is bounded (T = 4, detached), and grows with the gradient where it is not.
+
+    Raises:
+        ValueError: for another term.
+    """
+    if term in ("none", "supervised"):
+        return losses.NoSmoothness(), 0.0
+    if term == "tv":
+        return losses.TotalVariation(penalty="l1"), 1.0
+    if term == "charbonnier":
+        return losses.TotalVariation(penalty="charbonnier", epsilon=scale), 1.0
+    if term == "huber":
+        return losses.TotalVariation(penalty="huber", delta=scale), 1 / scale
+    if term == "unrolled":
+        unrolled = losses.UnrolledTotalVariation(
+            lam=1.0, rho=1 / scale, steps=iterations, detach=detach, initial_term=initial_term
+        )
+        return unrolled, 1.0
+    raise ValueError(f"term={term!r}; choose none, tv, charbonnier, huber, unrolled or supervised.")
+
+
+def flow_model(
+    smoothness: losses.Smoothness, *, supervised: bool, learning_rate: float, steps: int
+) -> UnsupervisedFlow:
+    """configs/backbone/pwclite_small.yaml under configs/objective/plain.yaml, or supervised.yaml."""
+    unsupervised = partial(
+        losses.UnsupervisedObjective,
+        visibility=losses.Staged(
+            tests=[losses.AllVisible(), losses.RangeMap(threshold=0.2)], starts=[0, ALL_VISIBLE_STEPS]
+        ),
+        smoothness_weight=0.0,
+        level_weights=1.0,
+        smoothness_level_weights=0.0,
+    )
+    return UnsupervisedFlow(
+        backbone=PWCLite(
+            pyramid_channels=[16, 24, 32, 48],
+            projection_channels=16,
+            search_range=3,
+            estimator_channels=[64, 48, 32, 24, 16],
+            context_channels=[32, 32, 32, 24, 16],
+            normalise_features=True,
+            head_scale=0.1,
+        ),
+        photometric=losses.WeightedSum(
+            parts=[losses.L1(), losses.SSIM(window="box", window_size=3)], weights=[0.15, 0.85]
+        ),
+        smoothness=smoothness,
+        objective=losses.SupervisedEndpointError if supervised else unsupervised,
+        optimizer=partial(AdamW, lr=learning_rate, weight_decay=1e-6),
+        scheduler=partial(CosineAnnealingLR, T_max=steps),
+    )
+
+
+def training_batches(samples: int, seed: int) -> Iterator[FlowSample]:
+    """Batches without end: every epoch in another order, flipped at random."""
+    flips = Compose(transforms=[RandomHorizontalFlip(), RandomVerticalFlip()])
+    data = FlowDataModule(
+        train=StoredLayers(split="train", length=samples), batch_size=BATCH, workers=0, seed=seed, transform=flips
+    )
+    loader = data.train_dataloader()
+    for epoch in itertools.count():
+        loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]  # the data module's own sampler
+        yield from loader
+
+
+def descend(
+    model: UnsupervisedFlow, batches: Iterator[FlowSample], *, steps: int, weight: float, ramp: float = RAMP
+) -> Iterator[int]:
+    """Steps of the optimizer; yields how many were made. The weight of smoothness rises over a share of them."""
+    chosen = model.configure_optimizers()
+    optimizer, scheduler = chosen["optimizer"], chosen["lr_scheduler"]["scheduler"]
+    for step, batch in zip(range(steps), batches, strict=False):
+        model.train()
+        model.objective.smoothness_weight = weight * (min(1.0, step / (ramp * steps)) if ramp else 1.0)
+        cost = model.objective(batch, *model.backbone.both(batch["image1"], batch["image2"]), step=step)
+        optimizer.zero_grad()
+        cost.total.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), CLIPPED_NORM)
+        optimizer.step()
+        scheduler.step()
+        yield step + 1

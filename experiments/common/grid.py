@@ -1,0 +1,179 @@
+"""A grid of runs that can be finished in several goes: every finished run is one line on disk, with its settings."""
+
+import json
+import multiprocessing
+import os
+import platform
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+Value = str | int | float | bool | None
+Settings = Mapping[str, Value]
+Results = Mapping[str, Any]
+"""Of a run: figures, or lists of figures (curves), by name."""
+
+AGREEMENT = 0.05
+"""Relative difference of a figure between machines: thousands of steps carry differences of the last bit far."""
+
+Row = dict[str, Any]
+"""`settings`, `results`, `seconds`, `torch` (its version), `machine` and `commit` of a finished run."""
+
+
+def run_grid(
+    cells: Sequence[Settings], run: Callable[..., Results], store: Path, *, processes: int = 1, about: str = "runs"
+) -> list[Row]:
+    """Rows of all cells, in their order: those that the store holds are not run again.
+
+    Args:
+        cells: the arguments of each run, all different; a run depends on nothing else.
+        run: a function of a module, called with one cell's settings as keyword arguments. Several processes run it on
+            one thread each, which on few cores is faster than one process on all of them.
+        store: file of the finished runs, one JSON object a line; the folder is made.
+        processes: at work at the same time; 1: this one, on all its threads.
+        about: what the progress bar counts.
+
+    Raises:
+        ValueError: if two cells are alike, or a line of the store (but the last: a killed process leaves half a one)
+            is no row.
+    """
+    keys = [identity(cell) for cell in cells]
+    if len(set(keys)) < len(keys):
+        raise ValueError(f"two of {len(keys)} cells have the same settings: each run needs its own.")
+    rows = {identity(row["settings"]): row for row in read_rows(store)}
+    missing = [cell for cell, key in zip(cells, keys, strict=True) if key not in rows]
+    with tqdm(total=len(cells), initial=len(cells) - len(missing), desc=about, disable=not missing) as bar:
+        for row in finished(missing, run, processes):
+            append_row(store, row)
+            rows[identity(row["settings"])] = row
+            bar.update()
+    return [rows[key] for key in keys]
+
+
+def check_again(rows: Sequence[Row], run: Callable[..., Results], figure: Callable[[Results], float]) -> None:
+    """Run the quickest of some finished runs again, and compare a figure of it: does this checkout still give it?
+
+    Args:
+        rows: finished runs.
+        run: what they are runs of.
+        figure: of a run's results.
+
+    Raises:
+        SystemExit: if there are none, or the figure differs by more than :data:`AGREEMENT`.
+    """
+    if not rows:
+        raise SystemExit("there is no finished run that could be run again: run the experiment first.")
+    row = min(rows, key=lambda row: row["seconds"])
+    before, now = figure(row["results"]), figure(run(**row["settings"]))
+    print(f"run again: {before:.5g} stored, {now:.5g} now, of {row['settings']}")
+    if not abs(now - before) <= AGREEMENT * abs(before):
+        raise SystemExit(
+            f"they differ by more than {AGREEMENT:.0%}: another machine, torch or code made the stored one."
+        )
+
+
+def identity(settings: Settings) -> str:
+    """The same text for the same settings, whatever their order."""
+    return json.dumps(settings, sort_keys=True)
+
+
+def significant(value: float) -> float:
+    """A setting of three significant digits: what a person can repeat, and what is read back as it was written.
+
+    >>> significant(0.0123456)
+    0.0123
+    """
+    return float(f"{value:.3g}")
+
+
+def read_rows(store: Path) -> list[Row]:
+    """What has been finished; a last line without its end is of a run that was killed as it was noted."""
+    if not store.is_file():
+        return []
+    text = store.read_text()
+    rows = []
+    for number, line in enumerate(text[: text.rfind("\n") + 1].splitlines(), start=1):
+        try:
+            row = json.loads(line)
+            row["settings"], row["results"]
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"{store}, line {number}: {line[:60]!r} is no finished run ({error}); remove that line, and its run "
+                "is repeated."
+            ) from None
+        rows.append(row)
+    return rows
+
+
+def append_row(store: Path, row: Row) -> None:
+    """Add a finished run, after taking away what a killed process left of a line."""
+    store.parent.mkdir(parents=True, exist_ok=True)
+    with store.open("a+b") as file:
+        file.seek(0)
+        file.truncate(file.read().rfind(b"\n") + 1)
+        file.write(json.dumps(row).encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def finished(cells: Sequence[Settings], run: Callable[..., Results], processes: int) -> Any:
+    """Each row as soon as its run has ended."""
+    if processes == 1 or len(cells) < 2:
+        for cell in cells:
+            yield timed(run, cell)
+        return
+    context = multiprocessing.get_context("spawn")  # a fork of a process whose threads have started may hang
+    with ProcessPoolExecutor(min(processes, len(cells)), context, begin) as pool:
+        futures = [pool.submit(timed, run, cell) for cell in cells]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)  # the first error ends the grid, not the last run
+            raise
+
+
+def begin() -> None:
+    """Start of a process: one thread computes, and another ends it when the process that started it is killed."""
+    torch.set_num_threads(1)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+
+
+def timed(run: Callable[..., Results], cell: Settings) -> Row:
+    """One run's row."""
+    start = time.perf_counter()
+    results = run(**cell)
+    return {
+        "settings": dict(cell),
+        "results": dict(results),
+        "seconds": round(time.perf_counter() - start, 2),
+        "torch": torch.__version__,
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "commit": commit(),
+    }
+
+
+@lru_cache
+def commit() -> str:
+    """The checkout's commit, with "-dirty" after it where code differs from it; "unknown" outside of one."""
+    code = ("*.py", "*.yaml")
+    try:
+        name, changes = (
+            subprocess.run(
+                ["git", *words], cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True
+            ).stdout.strip()
+            for words in (("rev-parse", "--short", "HEAD"), ("status", "--porcelain", "--", *code))
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return f"{name}-dirty" if changes else name

@@ -1,0 +1,1 @@
+"""Experiment 01: the shape of the penalty."""

@@ -1,0 +1,1 @@
+"""Experiment 02: piecewise constant signals."""

@@ -1,0 +1,1 @@
+"""Experiment 03: denoising."""

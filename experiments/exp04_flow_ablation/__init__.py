@@ -1,0 +1,1 @@
+"""Experiment 04: smoothness terms in unsupervised flow."""

@@ -1,0 +1,72 @@
+"""The finals of experiment 04, compared seed by seed and image by image."""
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from experiments.common.bootstrap import Interval, relative_change
+from experiments.common.grid import Row
+from experiments.exp04_flow_ablation.search import FAMILY
+
+Split = Literal["test", "validation"]
+SPLITS: tuple[Split, ...] = ("test", "validation")
+
+
+def final_rows(rows: Sequence[Row], family: str) -> list[Row]:
+    """Finals of a family among any rows, by seed."""
+    chosen = [row for row in rows if FAMILY[row["settings"]["term"]] == family and row["settings"].get("test_images")]
+    return sorted(chosen, key=lambda row: row["settings"]["seed"])
+
+
+def compared(rows: Sequence[Row], family: str, measure: str, split: Split = "test") -> Interval:
+    """Relative change of an error from the hard finals to a family's, on the seeds that both have.
+
+    Of validation data the images' own errors are not kept: its interval is over seeds alone.
+    """
+    ours, hard = ({row["settings"]["seed"]: row for row in final_rows(rows, name)} for name in (family, "hard"))
+    both = sorted(ours.keys() & hard.keys())
+    if not both:
+        return Interval(math.nan, math.nan, math.nan)
+    return relative_change(*(errors([runs[seed] for seed in both], measure, split) for runs in (ours, hard)))
+
+
+def errors(rows: Sequence[Row], measure: str, split: Split) -> NDArray[np.float64]:
+    """Errors (runs, images) of test data, NaN where an image defines none; of validation data their means (runs, 1)."""
+    if split == "validation":
+        return np.array([[row["results"]["validation"][measure]] for row in rows], dtype=np.float64)
+    return np.array([row["results"]["test"]["images"][measure] for row in rows], dtype=np.float64)
+
+
+def steps_to(rows: Sequence[Row], family: str) -> str:
+    """Steps after which a family's validation EPE is at the hard final's last of the same seed: median, and range."""
+    goals = {row["settings"]["seed"]: row["results"]["curve"]["epe"][-1] for row in final_rows(rows, "hard")}
+    runs = [row for row in final_rows(rows, family) if row["settings"]["seed"] in goals]
+    steps = sorted(first_at(row, goals[row["settings"]["seed"]]) for row in runs)
+    texts = ["never" if math.isinf(value) else f"{value:.0f}" for value in (np.median(steps), steps[0], steps[-1])]
+    return f"{texts[0]} [{texts[1]}, {texts[2]}]"
+
+
+def counts(rows: Sequence[Row], split: Split = "test") -> str:
+    """Whether the comparison of the finals counts, in words: hard better than `none`, both better than zero flow."""
+    occluded = {
+        family: mean([row["results"][split]["epe_occ"] for row in final_rows(rows, family)])
+        for family in ("none", "hard", "unrolled")
+    }
+    zero = final_rows(rows, "hard")[0]["results"][split]["zero_epe_occ"]
+    failed = [] if occluded["hard"] < occluded["none"] else ["hard is no better than none"]
+    failed += [f"{name} is no better than zero flow" for name in ("hard", "unrolled") if occluded[name] >= zero]
+    return "does not count: " + ", ".join(failed) if failed else "counts: hard beats none, both beat zero flow"
+
+
+def first_at(row: Row, goal: float) -> float:
+    """The first step of a learning curve at which the EPE is at most a goal; infinite where there is none."""
+    curve = row["results"]["curve"]
+    return next((step for step, epe in zip(curve["step"], curve["epe"], strict=True) if epe <= goal), math.inf)
+
+
+def mean(values: Sequence[float]) -> float:
+    """Of some figures."""
+    return float(np.mean(values))

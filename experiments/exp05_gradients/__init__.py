@@ -1,0 +1,1 @@
+"""Experiment 05: gradients of the smoothness terms."""

@@ -1,0 +1,1 @@
+"""Experiment 06: the released terms taken apart."""

@@ -1,0 +1,302 @@
+"""How much of the released comparison is the operator, and how much is the penalty?
+
+Question: the released code gives total variation forward differences of the full-size flow divided by its shorter side,
+with edge weights outside, and the unrolled term un-normalised, zero-padded Sobel gradients at a quarter of the size, in
+pixels, with edge weights inside. Here each penalty (total variation; the unrolled cost with T = 1, attached, with the
+t = 0 term) is trained with each of these operators, and with experiment 04's.
+
+Command: make reproduce EXP=06. Minutes on two quiet CPU cores, one process each: about 42, estimated from 0.1 s a step;
+it goes on where it was left.
+
+Held equal: network, data, photometric loss, visibility, optimizer, rate, ramp (those of experiment 04's search) and
+steps (1200 of 4 pairs, in trials as in finals). Each penalty gets three weights with each operator, in pixels per pixel
+and total variation's unit, so that an operator's scale does not decide (threshold: 0.3 px/px, as in experiment 04);
+Sobel's, which hardly sees what changes from pixel to pixel, are heavier. The best of validation, seed 0, by experiment
+04's rule (lowest EPE of occluded pixels among the settings within 5 % of `none` in EPE of all pixels; where none is,
+lowest EPE of all pixels) is run with seeds 1 to 3 and measured on test samples of a seed of their own. Those seeds are
+compared; the intervals are of the chosen weights, and know nothing of how they were chosen. One rate for all: a
+difference may be another at each one's own best rate.
+
+An earlier round (700 steps, two weights, other samples of the same test photographs; its rows are in the store) let the
+penalties differ in weight by a factor of three, and told little of the penalty therefore.
+"""
+
+import argparse
+import itertools
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from experiments.common.bootstrap import Interval, relative_change
+from experiments.common.flow_measures import measured
+from experiments.common.flow_training import descend, flow_model, training_batches
+from experiments.common.grid import Results, Row, Value, check_again, run_grid
+from experiments.common.results import write_table
+from experiments.common.stored_layers import SIZE, StoredLayers
+from experiments.exp04_flow_ablation.search import useful, winner
+from unrollflow import losses
+from unrollflow.losses.smoothness import EdgePosition, GuideRange
+from unrollflow.losses.unsupervised import Field, Unit
+from unrollflow.ops.gradient import Operator
+
+RESULTS = Path(__file__).with_name("results")
+
+RATE = 1.4e-3
+TEST_SEED = 6
+"""Of the test samples: another than that of experiments 04 and 09."""
+
+FORWARD = (0.7, 1.1, 1.7)
+SOBEL = (1.5, 3.0, 6.0)
+"""Weights."""
+
+
+class Mixture(NamedTuple):
+    """Where and how a term sees the flow.
+
+    Attributes:
+        operator, edge_position, guide_range: of the term.
+        field, unit: of the objective.
+        ramp: what the operator makes of a flow that grows by 1 pixel a pixel.
+        weights: of the trials.
+    """
+
+    operator: Operator
+    edge_position: EdgePosition
+    guide_range: GuideRange
+    field: Field
+    unit: Unit
+    ramp: float
+    weights: tuple[float, ...]
+
+
+MIXTURES = {
+    "experiment 04's": Mixture("forward", "inside", "unit", "raw", "pixels", 1.0, FORWARD),
+    "released TV's": Mixture("forward", "outside", "unit", "flow", "side", 1 / min(SIZE), FORWARD),
+    "released unrolled's": Mixture("sobel_unnormalised", "inside", "unit", "raw", "pixels", 8.0, SOBEL),
+}
+
+
+class Cell(NamedTuple):
+    """An operator of :data:`MIXTURES`, and a penalty."""
+
+    mixture: str
+    penalty: str
+
+
+THRESHOLD = 0.3
+"""Pixels per pixel."""
+
+PENALTIES = ("tv", "unrolled")
+MEASURES = {"epe": "all", "epe_noc": "visible", "epe_occ": "occluded"}
+
+
+def smoothness(mixture: Mixture, penalty: str, threshold: float) -> losses.Smoothness:
+    """A penalty with an operator, of slope 1 (unrolled: lam = 1) in what the operator gives."""
+    bend = threshold * mixture.ramp
+    if penalty == "tv":
+        return losses.TotalVariation(
+            operator=mixture.operator, edge_position=mixture.edge_position, guide_range=mixture.guide_range
+        )
+    return losses.UnrolledTotalVariation(
+        lam=1.0, rho=1 / bend, operator=mixture.operator, edge_position=mixture.edge_position,
+        guide_range=mixture.guide_range,
+    )  # fmt: skip
+
+
+def train(
+    *, mixture: str, penalty: str, weight: float, threshold: float, seed: int, steps: int, samples: int, images: int,
+    split: str, data_seed: int = 0,
+) -> Results:  # fmt: skip
+    """Train once, and measure on a split's samples of a seed; penalty "none" trains without smoothness."""
+    torch.manual_seed(seed)
+    chosen = MIXTURES[mixture]
+    term = losses.NoSmoothness() if penalty == "none" else smoothness(chosen, penalty, threshold)
+    model = flow_model(term, supervised=False, learning_rate=RATE, steps=steps)
+    model.objective.smoothness_field, model.objective.smoothness_unit = chosen.field, chosen.unit
+    for _ in descend(model, training_batches(samples, seed), steps=steps, weight=weight / chosen.ramp):
+        pass
+    data = StoredLayers(split="test" if split == "test" else "validation", length=images, seed=data_seed)
+    found = measured(model, data, by_image=split == "test")
+    # a boundary's threshold would be chosen on the data that it is measured on
+    return {name: value for name, value in found.items() if not name.startswith("boundary")}
+
+
+def search(mixture: str, penalty: str, size: dict[str, Value]) -> list[dict[str, Value]]:
+    """The trials of one cell."""
+    return [
+        {"mixture": mixture, "penalty": penalty, "weight": weight, "threshold": THRESHOLD, "seed": 0, **size,
+         "split": "validation"}
+        for weight in MIXTURES[mixture].weights
+    ]  # fmt: skip
+
+
+def error(row: Row, measure: str) -> float:
+    """Of the one split that a run was measured on."""
+    return float(row["results"][measure])
+
+
+def best(rows: Sequence[Row], bound: float) -> Row:
+    """Experiment 04's rule, see the head of this file."""
+    return winner(rows, bound, error)
+
+
+def write_search(folder: Path, trials: Sequence[Row]) -> None:
+    """Every trial on validation data: `none`'s first, whose EPE decides which of the others are of use."""
+    within = useful(trials, error(trials[0], "epe"), error)
+    lines: list[list[str | int | float]] = []
+    for row in trials:
+        settings, results = row["settings"], row["results"]
+        mixture = settings["mixture"] if settings["penalty"] != "none" else "-"
+        cell = [mixture, settings["penalty"], settings["weight"]]
+        lines.append([*cell, *(results[name] for name in MEASURES), "yes" if row in within else "no"])
+    headings = ["operator", "penalty", "weight", *(f"EPE {name} (px)" for name in MEASURES.values())]
+    write_table(folder, [*headings, "EPE within 5 % of none's"], lines)
+
+
+def errors(finals: Sequence[Row], cell: Cell, measure: str) -> np.ndarray:
+    """Of a cell (seeds, images); NaN where an image defines none."""
+    return np.array([row["results"]["images"][measure] for row in of_cell(finals, cell)], dtype=float)
+
+
+def of_cell(finals: Sequence[Row], cell: Cell) -> list[Row]:
+    """Finals of a cell."""
+    return [row for row in finals if Cell(row["settings"]["mixture"], row["settings"]["penalty"]) == cell]
+
+
+def change(finals: Sequence[Row], before: Cell, after: Cell, measure: str) -> Interval:
+    """Of an error, from a cell to another, per cent."""
+    return Interval(*(100 * v for v in relative_change(*(errors(finals, cell, measure) for cell in (after, before)))))
+
+
+def penalty_change(finals: Sequence[Row], mixture: str, measure: str) -> Interval:
+    """From total variation to the unrolled penalty, with the same operator."""
+    return change(finals, Cell(mixture, "tv"), Cell(mixture, "unrolled"), measure)
+
+
+def write_shares(folder: Path, finals: Sequence[Row]) -> None:
+    """The released comparison, taken apart: what its two changes do one after the other, in either order."""
+    (start, middle), (other, end) = (
+        [Cell(mixture, penalty) for penalty in PENALTIES] for mixture in list(MIXTURES)[1:]
+    )
+    steps = {
+        "as released: operator and penalty": (start, end),
+        "the penalty, with the operator of total variation": (start, middle),
+        "... then the operator": (middle, end),
+        "the operator, with total variation": (start, other),
+        "... then the penalty": (other, end),
+    }
+    lines: list[list[str | int | float]] = [
+        [
+            name,
+            *(chosen_weight(finals, cell) for cell in ends),
+            *(written(change(finals, *ends, one)) for one in MEASURES),
+        ]
+        for name, ends in steps.items()
+    ]
+    headings = [
+        "what changes",
+        "weight before",
+        "weight after",
+        *(f"EPE {name} (%, 95 %)" for name in MEASURES.values()),
+    ]
+    write_table(folder, headings, lines)
+
+
+def chosen_weight(finals: Sequence[Row], cell: Cell) -> float:
+    """That was chosen for a cell."""
+    return float(of_cell(finals, cell)[0]["settings"]["weight"])
+
+
+def write_report(folder: Path, finals: Sequence[Row]) -> None:
+    """Table and figure of the test errors, unrolled against total variation of the same operator."""
+    mixtures = list(dict.fromkeys(row["settings"]["mixture"] for row in finals))
+    table: list[list[str | int | float]] = []
+    for mixture in mixtures:
+        for penalty in ("none", *PENALTIES):
+            own = of_cell(finals, Cell(mixture, penalty))
+            if own:
+                means = [float(np.mean([row["results"][name] for row in own])) for name in MEASURES]
+                name, weight = mixture if penalty != "none" else "-", own[0]["settings"]["weight"]
+                changes = [""] * len(MEASURES)
+                if penalty == "unrolled":
+                    changes = [written(penalty_change(finals, mixture, measure)) for measure in MEASURES]
+                table.append([name, penalty, weight, len(own), *means, *changes])
+    zero = [finals[0]["results"][f"zero_{name}"] for name in MEASURES]
+    table.append(["-", "zero flow", "", "", *zero, *[""] * len(MEASURES)])
+    headings = ["operator", "penalty", "weight", "seeds", *(f"EPE {name} (px)" for name in MEASURES.values())]
+    headings += [f"{name}: unrolled against TV (%, 95 %)" for name in MEASURES.values()]
+    write_table(folder, headings, table)
+    draw(folder / "figure.png", finals, mixtures)
+
+
+def written(interval: Interval) -> str:
+    """An interval of per cent in words."""
+    return f"{interval.estimate:+.2f} [{interval.low:+.2f}, {interval.high:+.2f}]"
+
+
+def draw(path: Path, finals: Sequence[Row], mixtures: Sequence[str]) -> None:
+    """For each operator the change of each error, with its interval."""
+    figure = Figure(figsize=(9, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for place, (measure, name) in enumerate(MEASURES.items()):
+        intervals = [penalty_change(finals, mixture, measure) for mixture in mixtures]
+        middle, low, high = (np.array(values) for values in zip(*intervals, strict=True))
+        y = np.arange(len(mixtures)) + 0.15 * (place - 1)
+        axes.errorbar(middle, y, xerr=[middle - low, high - middle], fmt="o", capsize=3, label=f"{name} pixels")
+    axes.axvline(0, color="grey", label="total variation, same operator")
+    axes.set_yticks(range(len(mixtures)), [labelled(finals, mixture) for mixture in mixtures])
+    axes.invert_yaxis()
+    axes.set(
+        xlabel="change of EPE from total variation to the unrolled penalty (%), 95 % over seeds and images",
+        ylabel="operator (weight: total variation's, unrolled's)",
+    )
+    axes.legend()
+    figure.savefig(path, dpi=110)
+
+
+def labelled(finals: Sequence[Row], mixture: str) -> str:
+    """An operator's name, and the weights that were chosen."""
+    weights = [chosen_weight(finals, Cell(mixture, penalty)) for penalty in PENALTIES]
+    return f"{mixture}\n({weights[0]:g}, {weights[1]:g})"
+
+
+def main(*, smoke: bool = False, folder: Path = RESULTS) -> None:
+    """Run what is missing, then tables and figure.
+
+    Args:
+        smoke: one weight, two steps.
+        folder: to write to.
+    """
+    steps, samples, images, test_images = (2, 8, 2, 2) if smoke else (1200, 4000, 128, 256)
+    seeds = (1, 2) if smoke else (1, 2, 3)
+    size: dict[str, Value] = {"steps": steps, "samples": samples, "images": images}
+    StoredLayers(split="train", length=samples)  # drawn here, not by several processes at once
+    StoredLayers(split="validation", length=images)
+    StoredLayers(split="test", length=test_images, seed=TEST_SEED)
+    store, processes = folder / "rows.jsonl", 1 if smoke else os.cpu_count() or 1
+    none = {"mixture": next(iter(MIXTURES)), "penalty": "none", "weight": 0.0, "threshold": 1.0, "seed": 0, **size,
+            "split": "validation"}  # fmt: skip
+    searches = [search(mixture, penalty, size)[: 1 if smoke else None] for mixture in MIXTURES for penalty in PENALTIES]
+    trials = run_grid([none, *itertools.chain(*searches)], train, store, processes=processes, about="trials")
+    winners, later = trials[:1], iter(trials[1:])
+    for cells in searches:
+        winners.append(best(list(itertools.islice(later, len(cells))), error(trials[0], "epe")))
+    measured_on: dict[str, Value] = {"images": test_images, "split": "test", "data_seed": TEST_SEED}
+    cells = [{**row["settings"], **measured_on, "seed": seed} for seed in seeds for row in winners]
+    finals = run_grid(cells, train, store, processes=processes, about="finals")
+    write_search(folder / "search", trials)
+    write_report(folder, finals)
+    write_shares(folder / "shares", finals)
+    if not smoke:
+        check_again(finals, train, lambda results: float(results["epe"]))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.parse_args()
+    main()

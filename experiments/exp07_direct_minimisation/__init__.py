@@ -1,0 +1,1 @@
+"""Experiment 07: direct minimisation of the objective."""

@@ -1,0 +1,334 @@
+"""Without a network: what do optimizers and smoothness terms do to the objective, and how good is its flow?
+
+Command: make reproduce EXP=07; rows of another network: python -m experiments.exp07_direct_minimisation --checkpoint
+best.ckpt (the stored ones are of `make quickstart`'s). CPU minutes: about 5.
+
+Pairs are Middlebury's and Sintel's below the environment variable UNROLLFLOW_DATA_DIR (../shared/data). Optimizers and
+terms are compared at a quarter of the size, from one start: classical flow of an eighth of it. Of each optimizer's
+rates the one with the lowest energy counts: ground truth selects nothing. The classical solver's parameters were chosen
+on Grove2, Urban2, two pairs of Sintel and three of FlyingChairs. Hydrangea and RubberWhale chose nothing, but were seen
+as a first version was tried. `seconds` are of the CPU, all threads added up.
+"""
+
+import argparse
+import hashlib
+import os
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import cv2
+import torch
+from skimage.registration import optical_flow_tvl1
+from torch import Tensor
+
+from experiments.common.grid import Results, Row, read_rows, run_grid
+from experiments.common.results import write_table
+from experiments.exp07_direct_minimisation.figure import draw
+from unrollflow.contracts import FlowSample
+from unrollflow.data import Middlebury, MovingLayers, Sintel
+from unrollflow.losses import (
+    L1,
+    Charbonnier,
+    NoSmoothness,
+    Smoothness,
+    TotalVariation,
+    UnrolledTotalVariation,
+)
+from unrollflow.metrics import endpoint_error
+from unrollflow.ops import resize_flow, resize_image
+from unrollflow.training.module import UnsupervisedFlow
+from unrollflow.variational import (
+    FlowEnergy,
+    LinearisedFlow,
+    estimate_flow,
+    preset_flow,
+    primal_dual_flow,
+    refine_flow,
+)
+from unrollflow.variational.descent import descend
+from unrollflow.variational.search import inverse_search
+
+RESULTS = Path(__file__).with_name("results")
+
+DATA = Path(os.environ.get("UNROLLFLOW_DATA_DIR", "../shared/data"))
+WEIGHT = 0.05
+"""Of total variation against L1 differences of colour, where optimizers are compared."""
+
+RATES = {
+    "sgd": 1.0, "momentum": 0.2, "nesterov": 0.2, "adagrad": 0.1,
+    "adadelta": 1.0, "rmsprop": 0.02, "adam": 0.05, "lbfgs": 1.0,
+}  # fmt: skip
+MEASURED = 5
+FACTORS = (0.25, 1.0, 4.0)
+TERMS: dict[str, Callable[[], Smoothness]] = {
+    "none": NoSmoothness,
+    "total variation": TotalVariation,
+    "Charbonnier": lambda: TotalVariation(penalty="charbonnier"),
+    "Huber": lambda: TotalVariation(penalty="huber", delta=0.1),
+    "unrolled, as released": UnrolledTotalVariation,
+    "unrolled, bounded": lambda: UnrolledTotalVariation(lam=0.1, rho=1.0, steps=4, detach=True, initial_term=False),
+}
+TERM_WEIGHTS = (0.01, 0.05, 0.25)
+
+
+def sample_of(pair: str) -> FlowSample:
+    """A pair by its name: of Middlebury, of Sintel (`pass/scene/frame`), or `layers`, which needs no data."""
+    if pair == "layers":
+        return MovingLayers(split="test", size=(96, 128))[0]
+    if "/" in pair:
+        return next(s for s in Sintel(root=DATA / "sintel") if s["name"] == pair)
+    return next(s for s in Middlebury(root=DATA / "middlebury") if s["name"] == pair)
+
+
+def error_of(flow: Tensor, sample: FlowSample) -> float:
+    """Mean end-point error in pixels of a flow (1, 2, h, w), at the size of the ground truth, where that is known."""
+    truth = sample["flow"].unsqueeze(0)
+    size = (truth.shape[-2], truth.shape[-1])
+    error = endpoint_error(flow if flow.shape == truth.shape else resize_flow(flow, size, align_corners=False), truth)
+    return float(error[0][sample["valid"]].mean())
+
+
+def shrunk(sample: FlowSample) -> tuple[Tensor, Tensor, Tensor]:
+    """Both frames (1, 3, h, w) at a quarter of their size, and the flow to start from."""
+    frames = [sample[name].unsqueeze(0) for name in ("image1", "image2")]
+    sizes = [(frames[0].shape[-2] // n, frames[0].shape[-1] // n) for n in (4, 8)]
+    coarse = LinearisedFlow(weighted_median=False, search=False).forward_only(
+        *(resize_image(frame, sizes[1]) for frame in frames)
+    )
+    first, second = (resize_image(frame, sizes[0]) for frame in frames)
+    return first, second, resize_flow(coarse, sizes[0], align_corners=False)
+
+
+class Curve:
+    """Energy and CPU seconds of each step of a descent, error of every fifth; measuring it takes no time of it."""
+
+    def __init__(self, sample: FlowSample) -> None:
+        self.sample = sample
+        self.energy: list[float] = []
+        self.error: list[float] = []
+        self.steps: list[int] = []
+        self.seconds: list[float] = []
+        self.measuring, self.begun = 0.0, time.process_time()
+
+    def __call__(self, flow: Tensor, energy: float) -> None:
+        """Note a step."""
+        now = time.process_time()
+        self.seconds.append(now - self.begun - self.measuring)
+        self.energy.append(energy)
+        if len(self.energy) % MEASURED == 1:
+            self.error.append(error_of(flow, self.sample))
+            self.steps.append(len(self.energy))
+        self.measuring += time.process_time() - now
+
+    def results(self) -> Results:
+        """As a row keeps them."""
+        return {"energy": self.energy, "epe": self.error, "epe_steps": self.steps, "cpu_seconds": self.seconds}
+
+
+def run_optimizer(*, pair: str, optimizer: str, rate: float, steps: int) -> Results:
+    """Descent on L1 and total variation, or the primal-dual method in its place."""
+    sample = sample_of(pair)
+    first, second, flow = shrunk(sample)
+    curve = Curve(sample)
+    if optimizer == "primal-dual":
+        primal_dual_flow(first, second, smoothness_weight=WEIGHT, initial=flow, warps=steps, on_step=curve)
+    else:
+        estimate_flow(
+            first, second, photometric=L1(), smoothness=TotalVariation(), smoothness_weight=WEIGHT, initial=flow,
+            optimizer=optimizer, rate=rate, steps=steps, on_step=curve,
+        )  # fmt: skip
+    return curve.results()
+
+
+def run_term(*, pair: str, term: str, weight: float, steps: int) -> Results:
+    """Descent by Adam with another smoothness term; how rough and how wrong its flow is."""
+    sample = sample_of(pair)
+    first, second, flow = shrunk(sample)
+    flow = estimate_flow(
+        first, second, photometric=L1(), smoothness=TERMS[term](), smoothness_weight=weight, initial=flow,
+        optimizer="adam", rate=0.05, steps=steps,
+    )  # fmt: skip
+    difference = FlowEnergy(L1(), NoSmoothness(), smoothness_weight=0)(first, second, flow)
+    roughness = TotalVariation()(flow, first)
+    return {"epe": error_of(flow, sample), "difference": float(difference), "roughness": float(roughness)}
+
+
+def run_lesson(*, pair: str, lesson: str, rate: float, steps: int) -> Results:
+    """What a newcomer should see, on a rounded energy at an eighth of the size: each step's energy."""
+    sample = sample_of(pair)
+    frames = [sample[name].unsqueeze(0).double() for name in ("image1", "image2")]
+    first, second = (resize_image(f, (f.shape[-2] // 8, f.shape[-1] // 8)) for f in frames)
+    energy = FlowEnergy(Charbonnier(), TotalVariation(penalty="charbonnier", epsilon=0.1), smoothness_weight=WEIGHT)
+    flow = torch.zeros_like(first[:, :2])
+
+    def cost(field: Tensor) -> Tensor:
+        return energy(first, second, field)
+
+    if lesson == "descent":
+        return {"energy": [value for _, value in descend(cost, flow, "sgd", rate=rate, steps=steps)]}
+    if lesson == "random search":
+        return {"energy": random_search(cost, flow, scale=rate, steps=steps)}
+    return {"difference": gradient_difference(cost, flow + 0.3, width=rate)}
+
+
+def random_search(cost: Callable[[Tensor], Tensor], flow: Tensor, *, scale: float, steps: int) -> list[float]:
+    """Energies of a search that moves all pixels at random, and stays there where that is lower."""
+    generator = torch.Generator().manual_seed(0)
+    energies = [float(cost(flow))]
+    for _ in range(steps - 1):
+        other = flow + scale * torch.randn(flow.shape, generator=generator, dtype=flow.dtype)
+        found = float(cost(other))
+        flow = other if found < energies[-1] else flow
+        energies.append(min(found, energies[-1]))
+    return energies
+
+
+def gradient_difference(cost: Callable[[Tensor], Tensor], flow: Tensor, *, width: float) -> float:
+    """By how much central differences (over 2 * width pixels) miss the gradient at most, as a share of its largest."""
+    moved = flow.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(cost(moved), [moved])
+    places = torch.linspace(0, flow.numel() - 1, 40).long()
+    numerical = []
+    for place in places:
+        step = torch.zeros(flow.numel(), dtype=flow.dtype)
+        step[place] = width
+        step = step.view(flow.shape)
+        numerical.append((float(cost(flow + step)) - float(cost(flow - step))) / (2 * width))
+    difference = torch.tensor(numerical, dtype=flow.dtype) - gradient.flatten()[places]
+    return float(difference.abs().max() / gradient.abs().max())
+
+
+def fingerprint(checkpoint: Path) -> str:
+    """Of a network's weights, whatever else the file holds."""
+    state = UnsupervisedFlow.load_from_checkpoint(checkpoint).state_dict()
+    return hashlib.sha256(b"".join(state[name].numpy().tobytes() for name in sorted(state))).hexdigest()[:12]
+
+
+def run_method(*, pair: str, method: str, weights: str, checkpoint: Path | None) -> Results:
+    """Error and CPU seconds of a way to flow, at full size; a network's (of these weights) alone, and refined."""
+    sample = sample_of(pair)
+    first, second = (sample[name].unsqueeze(0) for name in ("image1", "image2"))
+    begun = time.process_time()
+    flow = METHODS[method](first, second, checkpoint)
+    return {"epe": error_of(flow, sample), "cpu_seconds": time.process_time() - begun}
+
+
+def tvl1(first: Tensor, second: Tensor, checkpoint: Path | None) -> Tensor:
+    """Scikit-image's TV-L1, of grey images, with its own parameters."""
+    frames = (cv2.cvtColor(image[0].movedim(0, -1).numpy(), cv2.COLOR_RGB2GRAY) for image in (first, second))
+    rows, columns = optical_flow_tvl1(*frames)
+    return torch.stack([torch.from_numpy(columns), torch.from_numpy(rows)]).unsqueeze(0)
+
+
+def network(first: Tensor, second: Tensor, checkpoint: Path | None) -> Tensor:
+    """Flow of a trained network."""
+    if checkpoint is None:
+        raise ValueError("a network's row is missing from rows.jsonl: name its --checkpoint.")
+    batch = FlowSample(image1=first, image2=second, name="")
+    with torch.no_grad():
+        flow: Tensor = UnsupervisedFlow.load_from_checkpoint(checkpoint).predict_step(batch, 0).flow
+    return flow
+
+
+METHODS: dict[str, Callable[[Tensor, Tensor, Path | None], Tensor]] = {
+    "OpenCV DIS (medium)": lambda first, second, _: inverse_search(first, second),
+    "scikit-image TV-L1": tvl1,
+    "fast": lambda first, second, _: preset_flow(first, second, preset="fast"),
+    "default": lambda first, second, _: preset_flow(first, second, preset="default"),
+    "network": network,
+    "network, refined": lambda first, second, file: refine_flow(first, second, network(first, second, file)),
+}
+
+
+def write_tables(folder: Path, methods: list[Row], best: list[Row], terms: list[Row]) -> None:
+    """The table of the ways to flow; those of optimizers and of terms in folders of their own."""
+    pairs = list(dict.fromkeys(row["settings"]["pair"] for row in methods))
+    lines = []
+    for method in dict.fromkeys(row["settings"]["method"] for row in methods):
+        own = {row["settings"]["pair"]: row["results"] for row in methods if row["settings"]["method"] == method}
+        errors, seconds = ([own[pair][name] for pair in pairs] for name in ("epe", "cpu_seconds"))
+        lines.append([method, *errors, sum(errors) / len(pairs), max(seconds)])
+    write_table(
+        folder, ["method", *(f"EPE {pair} (px)" for pair in pairs), "mean EPE (px)", "most CPU s a pair"], lines
+    )
+    write_table(
+        folder / "optimizers",
+        ["pair", "optimizer", "rate", "steps", "first energy", "last energy", "last EPE (px)", "CPU s"],
+        [
+            [*(row["settings"][name] for name in ("pair", "optimizer", "rate", "steps")), curve["energy"][0],
+             *(curve[name][-1] for name in ("energy", "epe", "cpu_seconds"))]
+            for row in best for curve in [row["results"]]
+        ],
+    )  # fmt: skip
+    write_table(
+        folder / "terms",
+        ["pair", "term", "weight", "mean L1 difference", "total variation (px per px)", "EPE (px)"],
+        [
+            [*(row["settings"][name] for name in ("pair", "term", "weight")),
+             *(row["results"][name] for name in ("difference", "roughness", "epe"))]
+            for row in terms
+        ],
+    )  # fmt: skip
+
+
+def best_rates(rows: list[Row]) -> list[Row]:
+    """Of each pair's and optimizer's rows the one with the lowest energy at the end."""
+    lowest: dict[tuple[object, object], Row] = {}
+    for row in rows:
+        key = row["settings"]["pair"], row["settings"]["optimizer"]
+        if key not in lowest or row["results"]["energy"][-1] < lowest[key]["results"]["energy"][-1]:
+            lowest[key] = row
+    return list(lowest.values())
+
+
+def main(*, smoke: bool = False, folder: Path = RESULTS, checkpoint: Path | None = None) -> None:
+    """Run what is missing, then write tables and figure.
+
+    Args:
+        smoke: a few steps of small generated pairs.
+        folder: of the results.
+        checkpoint: of a fit of the quickstart, to be refined, too; None: the network whose rows are stored.
+    """
+    pairs = ["layers"] if smoke else ["RubberWhale", "final/bandage_1/frame_0035"]
+    steps, store = 2 if smoke else 81, folder / "rows.jsonl"
+    factors, weights = ((1.0,), TERM_WEIGHTS[:1]) if smoke else (FACTORS, TERM_WEIGHTS)
+    descents = [
+        {"pair": pair, "optimizer": name, "rate": rate * factor, "steps": steps}
+        for pair in pairs for name, rate in RATES.items() for factor in factors
+    ]  # fmt: skip
+    warps = 1 if smoke else 11
+    descents += [{"pair": pair, "optimizer": "primal-dual", "rate": 0.0, "steps": warps} for pair in pairs]
+    smoothed = [
+        {"pair": pair, "term": term, "weight": weight, "steps": steps}
+        for pair in pairs for term in TERMS for weight in weights
+    ]  # fmt: skip
+    lessons = [
+        {"pair": pairs[0], "lesson": lesson, "rate": rate, "steps": 3 if smoke else 200}
+        for lesson, rates in {
+            "descent": (1.0, 10.0, 100.0, 1000.0), "random search": (0.1, 1.0), "gradient": (1.0, 0.1, 1e-2, 1e-4, 1e-6)
+        }.items() for rate in rates
+    ]  # fmt: skip
+    stored = [str(row["settings"]["weights"]) for row in read_rows(store) if row["settings"].get("weights")]
+    known = fingerprint(checkpoint) if checkpoint else stored[-1] if stored else None
+    chosen = [name for name in METHODS if known or not name.startswith("network")]
+    sequences = pairs if smoke else [str(sample["name"]) for sample in Middlebury(root=DATA / "middlebury")]
+    ways = [
+        {"pair": pair, "method": name, "weights": known if name.startswith("network") else ""}
+        for name in chosen for pair in sequences
+    ]  # fmt: skip
+    methods = run_grid(ways, partial(run_method, checkpoint=checkpoint), store, about="methods")
+    best = best_rates(run_grid(descents, run_optimizer, store, about="optimizers"))
+    terms = run_grid(smoothed, run_term, store, about="smoothness terms")
+    taught = run_grid(lessons, run_lesson, store, about="lessons")
+    write_tables(folder, methods, best, terms)
+    draw(folder, pairs[0], best, terms, taught)
+    print((folder / "table.md").read_text())
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--smoke", action="store_true", help="a few steps of small generated pairs")
+    parser.add_argument("--checkpoint", type=Path, help="of a fit of the quickstart, to be refined, too")
+    main(**vars(parser.parse_args()))

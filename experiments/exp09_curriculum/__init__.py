@@ -1,0 +1,1 @@
+"""Experiment 09: the order of easy and hard motions."""

@@ -1,0 +1,1 @@
+"""Large motion: pyramid levels at test time."""

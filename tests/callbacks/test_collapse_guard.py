@@ -1,0 +1,100 @@
+import math
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader
+
+from tests.training.test_module import data, parts, trainer
+from unrollflow.callbacks.collapse_guard import CollapseGuard
+from unrollflow.training.module import UnsupervisedFlow
+
+
+class Tells(pl.LightningModule):
+    """Logs in each validation the next of some motions and visible shares."""
+
+    def __init__(self, *values: tuple[float, float]) -> None:
+        super().__init__()
+        self.weight, self.values, self.told = torch.nn.Parameter(torch.ones(())), values, 0
+
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        return self.weight.square()
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        motion, visible = self.values[self.told]
+        self.told += 1
+        self.log_dict({"val/motion": motion, "val/visible_fraction": visible})
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.125)
+
+
+GOOD, STILL, HIDDEN, BROKEN = (2.0, 0.9), (0.01, 0.9), (2.0, 0.01), (math.inf, 0.5)
+
+
+def fit(directory: Path, guard: CollapseGuard, *values: tuple[float, float]) -> tuple[list[str], pl.Trainer]:
+    """What is warned of in a training of as many validations as there are values, and its trainer."""
+    runner = trainer(directory, callbacks=[guard], max_steps=len(values), val_check_interval=1, num_sanity_val_steps=0)
+    loader = DataLoader([torch.zeros(1)] * 8)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        runner.fit(Tells(*values), loader, DataLoader([torch.zeros(1)]))
+    return [text for w in caught if (text := str(w.message)).startswith("After ")], runner
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (STILL, ("collapsed to zero: 0.01 px", "smoothness_weight", "raise the learning rate (now 0.125)")),
+        (HIDDEN, ("1.0% of the pixels are visible", "AllVisible first")),
+        (BROKEN, ("not finite", "gradient_clip_val")),
+    ],
+)
+def test_each_collapse_is_told_once_with_what_to_change(
+    value: tuple[float, float], words: tuple[str, ...], tmp_path: Path
+) -> None:
+    found, runner = fit(tmp_path, CollapseGuard(patience=2), GOOD, value, value, value, value)
+    (text,) = found
+    assert text.startswith("After 3 steps")
+    assert all(word in text for word in words)
+    assert runner.global_step == 5, "a warning ends nothing"
+
+
+def test_a_collapse_that_passes_is_none(tmp_path: Path) -> None:
+    assert fit(tmp_path, CollapseGuard(patience=2), STILL, GOOD, STILL, GOOD)[0] == []
+
+
+def test_a_second_collapse_is_told_again(tmp_path: Path) -> None:
+    assert len(fit(tmp_path, CollapseGuard(patience=1), STILL, GOOD, STILL)[0]) == 2
+
+
+def test_it_stops_on_request(tmp_path: Path) -> None:
+    (text,), runner = fit(tmp_path, CollapseGuard(patience=2, stop=True), GOOD, HIDDEN, HIDDEN, HIDDEN, HIDDEN)
+    assert text.endswith("The training ends here.")
+    assert runner.global_step == 3
+
+
+def test_a_validation_by_itself_is_told_at_once(tmp_path: Path) -> None:
+    runner = trainer(tmp_path, callbacks=[CollapseGuard(patience=5)])
+    with pytest.warns(UserWarning, match="collapsed to zero"):
+        runner.validate(Tells(STILL), DataLoader([torch.zeros(1)]), verbose=False)
+
+
+def test_a_network_that_predicts_nothing_is_found_out(tmp_path: Path) -> None:
+    """The module logs what the guard looks at."""
+    module = UnsupervisedFlow(**parts())
+    with torch.no_grad():
+        for weight in module.parameters():
+            weight.zero_()
+    guard = CollapseGuard(patience=1)
+    with pytest.warns(UserWarning, match=r"collapsed to zero: 0 px on average.*smoothness_weight \(now 0\.5\)"):
+        trainer(tmp_path, callbacks=[guard]).validate(module, data(), verbose=False)
+
+
+@pytest.mark.parametrize("options", [{"least_motion": -1.0}, {"least_visible": 1.0}, {"patience": 0}])
+def test_limits_out_of_range_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="a share from 0 to under 1"):
+        CollapseGuard(**options)

@@ -1,0 +1,84 @@
+from functools import partial
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from tests.callbacks.test_checkpoint_on_signal import STEPS
+from tests.reliability.numerics import broken_gradient, fit, half_of_a_step, one_pixel, poisoned, too_many, untouched
+from tests.training.test_module import parts, trainer
+from unrollflow.callbacks.skip_non_finite import SkipsFaults
+from unrollflow.data import FlowDataModule
+from unrollflow.training.module import UnsupervisedFlow
+
+NAN = float("nan")
+
+
+def test_a_step_that_is_not_finite_is_told_with_its_terms_and_names(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    guard = SkipsFaults()
+    fit(tmp_path, poisoned(one_pixel(NAN)), guard)
+    told = capsys.readouterr().out
+    assert "not finite, on train-000007, train-000003" not in told  # these are sound
+    assert "skipped step 3: loss/photometric, loss/smoothness not finite, on train-000002, train-000005" in told
+    assert "faults       1 steps were not finite and were skipped" in told
+
+
+def test_a_training_without_faults_is_the_one_without_the_callback(tmp_path: Path) -> None:
+    weights = []
+    for callbacks in ([], [SkipsFaults()]):
+        pl.seed_everything(0)
+        flow = UnsupervisedFlow(**parts())
+        data = FlowDataModule(train=poisoned(one_pixel(0.5), first=99, last=99), batch_size=2, workers=0)
+        trainer(tmp_path, callbacks=callbacks, max_steps=3).fit(flow, data)
+        weights.append(flow.state_dict())
+    assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
+
+
+@pytest.mark.parametrize("promise", [untouched, too_many, broken_gradient, half_of_a_step])
+def test_promises_of_the_reliability_suite(promise: Any, tmp_path: Path) -> None:
+    assert promise(tmp_path)
+
+
+def test_counts_go_into_the_checkpoint_and_come_back() -> None:
+    guard, other = SkipsFaults(), SkipsFaults()
+    guard.skipped, guard.in_a_row = 3, 2
+    other.load_state_dict(guard.state_dict())
+    assert (other.skipped, other.in_a_row) == (3, 2)
+
+
+def test_faults_in_a_row_are_counted_from_the_last_sound_step(tmp_path: Path) -> None:
+    guard = SkipsFaults(most_in_a_row=STEPS)
+    fit(tmp_path, poisoned(one_pixel(NAN), first=2, last=3), guard)
+    assert (guard.skipped, guard.in_a_row) == (2, 0)
+
+
+def test_samples_left_out_are_told_at_the_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flow = UnsupervisedFlow(**parts())
+    data = FlowDataModule(train=poisoned(one_pixel(0.5)), batch_size=2, workers=0)
+    data.bad_samples.add(["a.png is cut off"])
+    trainer(tmp_path, callbacks=[SkipsFaults()]).fit(flow, data)
+    assert "left out     1 samples that could not be read: a.png is cut off (x1)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("others_are_sound", [True, False])
+def test_an_infinite_loss_of_another_process_is_no_overflow_of_the_scaler(others_are_sound: bool) -> None:
+    network = torch.nn.Linear(1, 1)
+    network.weight.grad = torch.full((1, 1), float("inf"))
+    guard, strategy = SkipsFaults(), mock.Mock()
+    guard.losses = [torch.tensor(1.0)]
+    strategy.reduce_boolean_decision.side_effect = lambda own, **_: own and others_are_sound
+    scaler = torch.amp.GradScaler("cpu")
+    trainer: Any = mock.Mock(strategy=strategy, precision_plugin=mock.Mock(scaler=scaler))
+    guard.on_before_optimizer_step(trainer, network, mock.Mock())  # type: ignore[arg-type]  # its parameters count
+    assert (guard.faulty is None) == others_are_sound
+    assert (network.weight.grad is not None) == others_are_sound
+
+
+def test_bad_arguments_are_named() -> None:
+    with pytest.raises(ValueError, match="most_in_a_row is 0"):
+        partial(SkipsFaults, most_in_a_row=0)()

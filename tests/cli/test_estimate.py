@@ -1,0 +1,56 @@
+"""`unrollflow estimate` in this process."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.helpers.pairs import error, moved
+from unrollflow.cli.main import main
+from unrollflow.data import read_flo, write_flo, write_image
+
+
+@pytest.fixture
+def frames(tmp_path: Path) -> list[str]:
+    """Two images of a texture that moves by (1, 0.5), as files."""
+    paths = [tmp_path / "a.png", tmp_path / "b.png"]
+    for path, image in zip(paths, moved(1.0, 0.5), strict=True):
+        write_image(path, image[0])
+    return [str(path) for path in paths]
+
+
+@pytest.mark.parametrize("preset", ["fast", "default"])
+def test_the_flow_is_written(frames: list[str], tmp_path: Path, preset: str) -> None:
+    main(["estimate", *frames, "-o", str(tmp_path / "flow.flo"), "--preset", preset])
+    assert error(read_flo(tmp_path / "flow.flo").unsqueeze(0), 1.0, 0.5) < 0.15
+
+
+def test_a_given_flow_is_refined(frames: list[str], tmp_path: Path) -> None:
+    write_flo(tmp_path / "rough.flo", torch.tensor([0.5, 0.5]).view(2, 1, 1).repeat(1, 48, 64))
+    main(["estimate", *frames, "-o", str(tmp_path / "flow.flo"), "--initial", str(tmp_path / "rough.flo")])
+    assert error(read_flo(tmp_path / "flow.flo").unsqueeze(0), 1.0, 0.5) < 0.2
+
+
+def test_what_is_refused(frames: list[str], tmp_path: Path) -> None:
+    there = tmp_path / "there.flo"
+    write_flo(there, torch.zeros(2, 9, 9))
+    write_image(tmp_path / "small.png", torch.zeros(3, 20, 20))
+    for arguments, message in (
+        ([*frames, "-o", "flow.png"], "written as a .flo file"),
+        ([*frames, "-o", str(there)], "is there already"),
+        ([*frames, "-o", str(there), "--initial", str(there), "--overwrite"], "would overwrite"),
+        ([*frames, "-o", str(tmp_path / "new.flo"), "--initial", str(there)], r"\(1, 2, 9, 9\)"),
+        ([frames[0], str(tmp_path / "small.png"), "-o", str(tmp_path / "new.flo")], "must have one size"),
+        ([frames[0], str(tmp_path / "none.png"), "-o", str(tmp_path / "new.flo")], "none.png"),
+    ):
+        with pytest.raises(SystemExit, match=message):
+            main(["estimate", *arguments])
+    assert not (tmp_path / "new.flo").exists()
+
+
+def test_a_preset_and_a_flow_to_refine_exclude_each_other(
+    frames: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["estimate", *frames, "-o", str(tmp_path / "new.flo"), "--preset", "fast", "--initial", "rough.flo"])
+    assert "not allowed with argument --preset" in capsys.readouterr().err

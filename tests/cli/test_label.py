@@ -1,0 +1,100 @@
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from experiments.common.assembly import CONFIGS
+from tests.helpers import trees
+from tests.helpers.command import csv_logger, run_one_step, words
+from unrollflow.cli.label import RECORD, Labeller, Triplets
+from unrollflow.cli.main import main
+from unrollflow.contracts import Prediction
+from unrollflow.data import LabelledFrames, read_flo
+
+QUICKSTART = CONFIGS / "experiment" / "quickstart.yaml"
+
+
+class Known(nn.Module):
+    """Flow of 3 px to the right, not visible in the last three columns; to the frame before, of 3 to the left."""
+
+    def forward(self, image1: Tensor, image2: Tensor) -> Prediction:
+        flow = torch.zeros(len(image1), 2, *image1.shape[-2:])
+        visible = torch.ones_like(flow[:, :1])
+        if image2.mean() > 0.5:  # the next frame
+            flow[:, 0] = 3
+            visible[..., -3:] = 0
+            flow[..., -3:] = 99
+        else:
+            flow[:, 0] = -3
+        return Prediction(flow, -flow, visible)
+
+
+def test_what_is_occluded_is_filled_in_from_the_frame_before() -> None:
+    labeller = Labeller(Known())  # type: ignore[arg-type]
+    frame = torch.ones(1, 3, 20, 30)
+    with_before = labeller.predict_step({"image1": frame, "image2": frame, "previous": 0 * frame, "name": "a"}, 0)
+    torch.testing.assert_close(with_before.flow[:, 0], torch.full((1, 20, 30), 3.0), atol=1e-3, rtol=0)
+    assert with_before.visible.all()
+    assert labeller.share_filled == 1
+    without = labeller.predict_step({"image1": frame, "image2": frame, "name": "b"}, 0)
+    assert (without.visible[..., -3:] == 0).all()
+    assert labeller.share_filled == 0.5
+
+
+def test_triplets_have_the_frame_before_but_for_the_first_of_each_folder(tmp_path: Path) -> None:
+    root = trees.labelled(tmp_path)
+    triplets = Triplets(root / "frames", tmp_path / "none")
+    assert [sample["name"] for sample in triplets] == ["one/0", "one/1", "two/0", "two/1"]
+    assert ["previous" in triplets[i] for i in range(4)] == [False, True, False, True]
+    assert torch.equal(triplets[1]["previous"], triplets[0]["image1"])
+
+
+@pytest.mark.slow
+def test_the_command_writes_labels_that_a_training_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = trees.labelled(tmp_path / "data") / "frames"
+    run_one_step(tmp_path, QUICKSTART)
+    checkpoint = str(tmp_path / "flow" / "version_0" / "checkpoints" / "last.ckpt")
+    command = ["label", str(root), "--ckpt_path", checkpoint, "--output", str(tmp_path / "labels")]
+    main(command)
+    assert "4 label(s) written" in capsys.readouterr().out
+    kept = tmp_path / "labels" / "one" / "0.flo"
+    before = kept.stat().st_mtime_ns
+    (tmp_path / "labels" / "two" / "1.flo").unlink()
+    main(command)
+    assert "1 label(s) written" in capsys.readouterr().out
+    assert kept.stat().st_mtime_ns == before, "what is there stays"
+    other = tmp_path / "other.ckpt"
+    run_one_step(tmp_path, QUICKSTART, "--seed_everything", "1")
+    other.write_bytes((tmp_path / "flow" / "version_1" / "checkpoints" / "last.ckpt").read_bytes())
+    with pytest.raises(SystemExit, match="holds labels of another checkpoint"):
+        main([*command[:3], str(other), *command[4:]])
+    (tmp_path / "labels" / RECORD).unlink()
+    with pytest.raises(SystemExit, match=r"holds 4 label\(s\), but no made_by\.json"):
+        main(command)
+    with pytest.raises(SystemExit, match="is a file, not a folder"):
+        main([*command[:-1], checkpoint])
+    assert read_flo(kept).shape == (2, *trees.SIZE)
+    sample = LabelledFrames(root=root, labels=tmp_path / "labels")[1]
+    assert sample["flow"][:, sample["valid"]].isfinite().all()
+    options = {
+        "--data": CONFIGS / "data" / "labels.yaml",
+        "--data.train.root": root,
+        "--data.train.labels": tmp_path / "labels",
+        "--data.validation.root": trees.sintel(tmp_path / "sintel"),
+        "--data.transform": "null",
+        "--data.batch_size": 1,
+        "--data.workers": 0,
+        "--model.objective": CONFIGS / "objective" / "supervised.yaml",
+        "--trainer.logger": csv_logger(tmp_path / "second"),
+    }
+    overlay = ["--config", str(CONFIGS / "debug" / "tiny.yaml")]
+    main(["fit", "--config", str(QUICKSTART), *overlay, *words({k: str(v) for k, v in options.items()})])
+    assert (tmp_path / "second" / "flow" / "version_0" / "checkpoints" / "last.ckpt").is_file()
+
+
+def test_folders_without_frames_are_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="holds no folder of at least two frames"):
+        Triplets(tmp_path, tmp_path / "labels")
+    with pytest.raises(FileNotFoundError, match="no folder"):
+        Triplets(tmp_path / "nowhere", tmp_path / "labels")

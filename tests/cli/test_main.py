@@ -1,0 +1,345 @@
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from tests.helpers.command import run_one_step
+from unrollflow.cli.main import main, shipped_config
+from unrollflow.data import read_flo, write_image
+from unrollflow.metrics.names import HEADLINE, UNLABELLED
+from unrollflow.models import PWCLite
+from unrollflow.models.released.layouts import LAYOUTS
+from unrollflow.training.module import UnsupervisedFlow
+
+QUICKSTART = "configs/experiment/quickstart.yaml"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Directory of one finished fit of a step."""
+    directory = tmp_path_factory.mktemp("runs")
+    run_one_step(directory, QUICKSTART)
+    return directory / "flow" / "version_0"
+
+
+@pytest.fixture
+def checkpoint(run: Path) -> str:
+    return str(run / "checkpoints" / "best.ckpt")
+
+
+def said(capsys: pytest.CaptureFixture[str]) -> str:
+    return capsys.readouterr().out
+
+
+def refusal(*arguments: str) -> str:
+    """The message with which a command ends, its exit status not 0."""
+    with pytest.raises(SystemExit) as error:
+        main(arguments)
+    assert error.value.code != 0
+    return str(error.value.code)
+
+
+def test_a_fit_leaves_figures_report_pictures_and_checkpoints(run: Path) -> None:
+    figures = json.loads((run / "metrics.json").read_text())
+    assert {*HEADLINE, *UNLABELLED, "angular", "over_1px", "epe_d0_5", "seconds", "steps"} <= set(figures)
+    assert figures["steps"] == 1
+    assert figures["epe"] > 0
+    assert len(list((run / "panels").glob("*.png"))) == 2
+    assert (run / "checkpoints" / "last.ckpt").is_file()
+    page = (run / "report.html").read_text()
+    assert page.count("data:image/png;base64,") >= 4
+    assert "http" not in page  # nothing is fetched
+
+
+def test_what_is_logged(run: Path) -> None:
+    with (run / "metrics.csv").open() as file:
+        columns = set(next(csv.reader(file)))
+    training = {"loss/total", "loss/photometric", "loss/smoothness", "visible_fraction", "grad_norm", "lr-AdamW/pg1"}
+    validation = {f"val/{name}" for name in (*HEADLINE, *UNLABELLED, "epe_s0_10", "photometric", "score")}
+    assert training | validation <= columns
+
+
+def test_checkpoint_by_path_alone_and_primitives_only(checkpoint: str) -> None:
+    contents = torch.load(checkpoint, weights_only=True)
+    assert contents["hyper_parameters"]["backbone"]["class_path"] == "unrollflow.models.PyramidMatcher"
+    module = UnsupervisedFlow.load_from_checkpoint(checkpoint)
+    for name, value in module.state_dict().items():
+        assert value.equal(contents["state_dict"][name])
+
+
+def test_validate_by_checkpoint_alone(
+    checkpoint: str, middlebury_tree: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["validate", "--ckpt_path", checkpoint, "--data", "configs/data/middlebury.yaml",
+          "--data.validation.root", str(middlebury_tree), "--trainer.default_root_dir", str(middlebury_tree),
+          "--trainer.logger", "false", "--data.workers", "0", "--table.confidence", "0.9"])  # fmt: skip
+    output = said(capsys)
+    assert "Alpha" in output
+    assert "Beta" in output
+    assert output.index("EPE of zero flow") < output.index("every sample") < output.index("figures  ")
+    (average,) = (line.split() for line in output.splitlines() if line.startswith("EPE of zero flow"))
+    # mean of images, of all pixels, interval, images
+    assert average[-5:] == ["1.000", "1.000", "1.000", "1.000", "2"]
+    assert json.loads((middlebury_tree / "metrics.json").read_text())["epe_zero_flow"] == pytest.approx(1.0)
+    assert (middlebury_tree / "per_sample.csv").read_text().startswith("name,epe,")
+
+
+def test_a_run_of_version_0_1_is_validated_under_the_names_of_today(checkpoint: str, tmp_path: Path) -> None:
+    run = Path(checkpoint).parent.parent
+    shutil.copytree(run, tmp_path / "run")
+    config = tmp_path / "run" / "config.yaml"
+    text = config.read_text()
+    assert "unrollflow.callbacks.AverageWeights" in text
+    config.write_text(text.replace("unrollflow.callbacks.AverageWeights", "unrollflow.averaging.AverageWeights"))
+    moved = str(tmp_path / "run" / "checkpoints" / Path(checkpoint).name)
+    main(["test", "--ckpt_path", moved, "--trainer.logger", "false", "--trainer.default_root_dir", str(tmp_path),
+          "--data.test.length", "2", "--data.workers", "0"])  # fmt: skip
+    assert json.loads((tmp_path / "metrics.json").read_text())["epe"] > 0
+
+
+def test_test_by_checkpoint_alone(checkpoint: str, tmp_path: Path) -> None:
+    main(["test", "--ckpt_path", checkpoint, "--trainer.logger", "false", "--trainer.default_root_dir", str(tmp_path),
+          "--data.test.length", "2", "--data.workers", "0"])  # fmt: skip
+    assert json.loads((tmp_path / "metrics.json").read_text())["epe"] > 0
+
+
+def test_predict_any_size_by_checkpoint_alone(checkpoint: str, tmp_path: Path) -> None:
+    for i in range(8, 11):
+        write_image(tmp_path / "frames" / f"frame_{i}.png", torch.rand(3, 37, 53))
+    main(["predict", str(tmp_path / "frames"), "--ckpt_path", checkpoint, "--output", str(tmp_path / "flow")])
+    stems = ("frame_8", "frame_9")  # natural order: 10 comes last, and begins no pair
+    expected = {f"{stem}{ending}" for stem in stems for ending in (".flo", ".png", "_visible.png")}
+    assert {path.name for path in (tmp_path / "flow").iterdir()} == expected
+    assert tuple(read_flo(tmp_path / "flow" / "frame_8.flo").shape) == (2, 37, 53)
+
+
+def test_predict_two_images(checkpoint: str, tmp_path: Path) -> None:
+    for name in "ab":
+        write_image(tmp_path / f"{name}.png", torch.rand(3, 32, 32))
+    main(
+        [
+            "predict",
+            str(tmp_path / "a.png"),
+            str(tmp_path / "b.png"),
+            "--ckpt_path",
+            checkpoint,
+            "--output",
+            str(tmp_path / "out"),
+        ]
+    )
+    assert (tmp_path / "out" / "a.flo").is_file()
+
+
+def test_predict_leaves_its_own_frames_alone(checkpoint: str, tmp_path: Path) -> None:
+    for name in "ab":
+        write_image(tmp_path / f"{name}.png", torch.rand(3, 32, 32))
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    message = refusal("predict", str(tmp_path), "--ckpt_path", checkpoint, "--output", str(tmp_path))
+    assert "a.png, which is read; choose another --output" in message
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_resume_goes_on_where_it_stopped(run: Path, tmp_path: Path) -> None:
+    last = str(run / "checkpoints" / "last.ckpt")
+    run_one_step(tmp_path, QUICKSTART, "--ckpt_path", last, epochs=2)
+    assert json.loads((tmp_path / "flow" / "version_0" / "metrics.json").read_text())["steps"] == 2
+    before, after = (
+        torch.load(p, weights_only=True) for p in (last, tmp_path / "flow/version_0/checkpoints/last.ckpt")
+    )
+    assert (before["global_step"], after["global_step"]) == (1, 2)
+
+
+@pytest.mark.slow
+def test_a_file_beside_the_command_is_no_class(
+    checkpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its name without a folder looks like one; such a run can be validated, and gone on with."""
+    monkeypatch.chdir(tmp_path)
+    Path("first.ckpt").write_bytes(Path(checkpoint).read_bytes())
+    run_one_step(tmp_path, QUICKSTART, "--model.init_weights", "first.ckpt")
+    last = str(tmp_path / "flow" / "version_0" / "checkpoints" / "last.ckpt")
+    main(["validate", "--ckpt_path", last])
+    run_one_step(tmp_path, QUICKSTART, "--model.init_weights", "first.ckpt", "--ckpt_path", last, epochs=2)
+
+
+def test_next_stage_starts_from_the_weights(checkpoint: str, tmp_path: Path) -> None:
+    still = ["--model.optimizer.lr", "0.0", "--model.scheduler", "null"]
+    smoothness = ["--model.smoothness", "configs/smoothness/tv_l1.yaml"]
+    run_one_step(tmp_path, QUICKSTART, "--model.init_weights", checkpoint, *still, *smoothness)
+    before = torch.load(checkpoint, weights_only=True)
+    after = torch.load(tmp_path / "flow" / "version_0" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert after["hyper_parameters"]["init_weights"] is None  # the new checkpoint stands alone
+    for name, value in before["state_dict"].items():
+        assert value.equal(after["state_dict"][name])
+
+
+@pytest.mark.slow
+def test_released_weights_are_imported_and_start_a_training(tmp_path: Path) -> None:
+    network = PWCLite()
+    names = LAYOUTS["arflow"](network).names
+    weights = {name.rpartition("."): tensor for name, tensor in network.state_dict().items()}
+    theirs = {f"{names[part]}.{leaf}": tensor for (part, _, leaf), tensor in weights.items()}
+    torch.save({"epoch": 1, "state_dict": theirs}, tmp_path / "pwclite_ar.tar")
+    backbone = ["--backbone", "configs/backbone/pwclite.yaml"]
+    ours = str(tmp_path / "weights.ckpt")
+    arguments = ["import", str(tmp_path / "pwclite_ar.tar"), "--source", "arflow", *backbone, "--output", ours]
+    main(arguments)
+    run_one_step(tmp_path, QUICKSTART, "--model.backbone", "configs/backbone/pwclite.yaml", "--model.scheduler", "null",
+                 "--model.init_weights", ours, "--model.optimizer.lr", "0.0")  # fmt: skip
+    after = torch.load(tmp_path / "flow" / "version_0" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert all(after["state_dict"][f"backbone.{name}"].equal(t) for name, t in network.state_dict().items())
+    assert "is there already" in refusal(*arguments)
+    main([*arguments[:-1], str(tmp_path / "new" / "folder" / "weights.ckpt")])
+    for name in "ab":
+        write_image(tmp_path / f"{name}.png", torch.rand(3, 64, 64))
+    for command in (["predict", str(tmp_path)], ["validate"], ["validate", "--config", QUICKSTART]):
+        message = refusal(*command, "--ckpt_path", ours)
+        assert "holds weights alone" in message
+        assert "--model.init_weights" in message
+
+
+def test_a_setting_that_differs_from_the_checkpoints_is_an_error_that_names_both(checkpoint: str) -> None:
+    message = refusal("validate", "--ckpt_path", checkpoint, "--model.smoothness.init_args.lam", "5")
+    assert "--model.smoothness.init_args.lam is 5.0" in message
+    assert "was trained with 0.3" in message
+
+
+def test_a_checkpoint_of_another_backbone_is_refused(checkpoint: str, tmp_path: Path) -> None:
+    other = ["--model.backbone", "configs/backbone/pwclite.yaml"]
+    with pytest.raises(SystemExit) as error:
+        run_one_step(tmp_path, QUICKSTART, *other, "--model.init_weights", checkpoint)
+    assert "holds another network" in str(error.value.code)
+
+
+def test_a_checkpoint_without_configuration_says_so(tmp_path: Path) -> None:
+    torch.save({"state_dict": {}}, tmp_path / "lonely.ckpt")
+    assert "no config.yaml at" in refusal("validate", "--ckpt_path", str(tmp_path / "lonely.ckpt"))
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "complaint"),
+    [
+        ("--model.smoothness.class_path", "unrollflow.losses.Nonsense", "Nonsense"),
+        ("--model.smoothness.init_args.lambda_", "3", "lambda_"),
+        ("--trainer.nonsense", "3", "nonsense"),
+        ("--model.smoothness", "configs/smoothness/none_such.yaml", "none_such.yaml"),
+    ],
+)
+def test_unknown_names_are_named(
+    flag: str, value: str, complaint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as error:
+        run_one_step(tmp_path, QUICKSTART, flag, value)
+    assert error.value.code != 0
+    assert complaint in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:
+    assert "no checkpoint at" in refusal("validate", "--ckpt_path", str(tmp_path / "none.ckpt"))
+
+
+def test_a_configuration_found_beside_a_checkpoint_may_not_name_classes_from_elsewhere(
+    checkpoint: str, tmp_path: Path
+) -> None:
+    copied = tmp_path / "copied.ckpt"
+    copied.write_bytes(Path(checkpoint).read_bytes())
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "inner" / "model.yaml").write_text("smoothness: smoothness.yaml")
+    (tmp_path / "inner" / "smoothness.yaml").write_text("class_path: tests.helpers.outside.Mine")
+    for config, name in (
+        ("model: {smoothness: {class_path: tests.helpers.outside.Mine}}", "tests.helpers.outside.Mine"),
+        ("model: {optimizer: os.system, init_weights: last.ckpt}", "os.system"),
+        ("trainer: {callbacks: [{class_path: __main__.Mine}]}", "__main__.Mine"),
+        (
+            "trainer: {logger: pytorch_lightning.trainer.trainer.os.system}",
+            "pytorch_lightning.trainer.trainer.os.system",
+        ),
+        ("data: {transform: {init_args: {parts: [{class_path: os.system}]}}}", "os.system"),
+        ("model: {scheduler: os.system}", "os.system"),
+        ("model: {smoothness: inner/smoothness.yaml}", "tests.helpers.outside.Mine"),
+        (f"model: {tmp_path}/inner/model.yaml", "tests.helpers.outside.Mine"),
+        ("model: {smoothness: '{class_path: tests.helpers.outside.Mine}'}", "tests.helpers.outside.Mine"),
+    ):
+        (tmp_path / "config.yaml").write_text(config)
+        message = refusal("validate", "--ckpt_path", str(copied))
+        assert f"asks for {name}; a checkpoint may only build" in message
+
+
+@pytest.mark.parametrize("scheme", ["file", "local"])  # the first is jsonargparse's own, the second fsspec's
+def test_a_configuration_found_beside_a_checkpoint_may_not_fetch_another(
+    scheme: str, checkpoint: str, tmp_path: Path
+) -> None:
+    (tmp_path / "copied.ckpt").write_bytes(Path(checkpoint).read_bytes())
+    (tmp_path / "elsewhere.yaml").write_text("class_path: tests.helpers.outside.Mine")
+    (tmp_path / "config.yaml").write_text(f"model: {{smoothness: '{scheme}://{tmp_path}/elsewhere.yaml'}}")
+    sys.modules.pop("tests.helpers.outside", None)
+    refusal("validate", "--ckpt_path", str(tmp_path / "copied.ckpt"))
+    assert "tests.helpers.outside" not in sys.modules
+
+
+@pytest.mark.slow
+def test_anyones_smoothness_trains_resumes_and_predicts_once_it_is_trusted(tmp_path: Path) -> None:
+    mine = ["--model.smoothness", "tests.helpers.outside.Mine"]
+    run_one_step(tmp_path, QUICKSTART, *mine)
+    last = str(tmp_path / "flow" / "version_0" / "checkpoints" / "last.ckpt")
+    run_one_step(tmp_path, QUICKSTART, *mine, "--ckpt_path", last, epochs=2)  # the user's own words name the class
+    write_image(tmp_path / "a.png", torch.rand(3, 32, 32))
+    predict = ["predict", *[str(tmp_path / "a.png")] * 2, "--ckpt_path", last, "--output", str(tmp_path / "out")]
+    assert "asks for tests.helpers.outside.Mine" in refusal(*predict)
+    main([*predict, "--trust", "tests."])
+    assert (tmp_path / "out" / "a.flo").is_file()
+
+
+def test_settings_that_lightning_refuses_end_in_one_message(checkpoint: str, tmp_path: Path) -> None:
+    write_image(tmp_path / "a.png", torch.rand(3, 32, 32))
+    frames = [str(tmp_path / "a.png")] * 2
+    if not torch.cuda.is_available():
+        assert "unrollflow:" in refusal("predict", *frames, "--ckpt_path", checkpoint, "--accelerator", "gpu")
+    (tmp_path / "file").write_text("")
+    blocked = str(tmp_path / "file" / "out")
+    for output in (blocked, str(tmp_path / "file")):
+        message = refusal("predict", *frames, "--ckpt_path", "not read yet", "--output", output)
+        assert f"{tmp_path / 'file'} is a file, not a folder" in message
+
+
+def test_bad_frames_are_named(checkpoint: str, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+
+    def attempt(*frames: Path) -> str:
+        return refusal("predict", *map(str, frames), "--ckpt_path", checkpoint, "--output", str(output))
+
+    a, b, broken, small = (tmp_path / f"{name}.png" for name in ("a", "b", "broken", "small"))
+    write_image(a, torch.rand(3, 32, 32))
+    write_image(b, torch.rand(3, 32, 40))
+    write_image(small, torch.rand(3, 8, 8))
+    broken.write_bytes(b"no image")
+    (tmp_path / "empty").mkdir()
+    assert "a.png is 32x32, but" in attempt(a, b)
+    assert "broken.png is no picture that can be read" in attempt(a, broken)
+    assert "no file" in attempt(a, tmp_path / "missing.png")
+    assert "holds 0 image(s)" in attempt(tmp_path / "empty")
+    assert "needs at least 32 pixels" in attempt(small, small)
+    assert "exactly two images" in attempt(a, a, a)
+    assert not list(output.glob("*"))
+
+
+def test_shipped_files_are_found_by_name_in_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("experiment/quickstart.yaml", "configs/experiment/quickstart.yaml"):
+        assert yaml.safe_load(Path(shipped_config(name)).read_text())["seed_everything"] == 0
+    assert shipped_config(f"--config={QUICKSTART}").endswith(QUICKSTART)
+    assert shipped_config("nowhere.yaml") == "nowhere.yaml"
+
+
+@pytest.mark.slow
+def test_the_module_is_the_command() -> None:
+    shown = subprocess.run([sys.executable, "-m", "unrollflow", "--help"], capture_output=True, text=True, check=True)
+    for subcommand in ("fit", "validate", "test", "predict"):
+        assert subcommand in shown.stdout

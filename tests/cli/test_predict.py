@@ -1,0 +1,191 @@
+"""Predictions of frames, videos and benchmarks, by the command and by the writers alone."""
+
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from tests.callbacks.test_run_report import Still
+from tests.helpers import trees
+from tests.helpers.clips import moving, write_video
+from tests.training.test_module import trainer
+from unrollflow.callbacks.flow_writers import FlowVideo, FlowWriter, SintelSubmission, bright_length
+from unrollflow.cli.predict import Submission, is_video, refuse_replacing, task
+from unrollflow.contracts import Prediction
+from unrollflow.data import read_flo, read_kitti_flow
+from unrollflow.data.datasets.benchmark import BenchmarkPairs
+from unrollflow.data.video.codec import VideoPairs, read_video
+
+
+def write(writer: FlowWriter | FlowVideo, name: str, flow: torch.Tensor) -> None:
+    """One prediction of random frames."""
+    frame = torch.rand(1, 3, *flow.shape[-2:])
+    prediction = Prediction(flow, -flow, torch.ones(1, 1, *flow.shape[-2:]))
+    batch = {"image1": frame, "image2": frame, "name": [name]}
+    writer.write_on_batch_end(trainer(Path()), Still(), prediction, None, batch, 0, 0)
+
+
+def test_predictions_become_files_below_the_folder(tmp_path: Path) -> None:
+    flow = torch.randn(1, 2, 5, 6)
+    writer = FlowWriter(tmp_path / "out")
+    write(writer, "clean/alley.v2", flow)
+    assert read_flo(tmp_path / "out" / "clean" / "alley.v2.flo").equal(flow[0])
+    assert (tmp_path / "out" / "clean" / "alley.v2_visible.png").is_file()
+    for outside in ("../escape", "/tmp/escape", "a/../../escape", "", ".", "a/.."):  # the last are the folder itself
+        with pytest.raises(ValueError, match="outside"):
+            write(writer, outside, flow)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_sintels_server_gets_a_tree_of_flo_files_and_nothing_else(tmp_path: Path) -> None:
+    flow = 9 * torch.randn(1, 2, 5, 6)
+    for name in ("clean/ambush_1/frame_0001", "final/ambush_1/frame_0001"):
+        write(SintelSubmission(tmp_path), name, flow)
+    written = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
+    assert written == ["clean/ambush_1/frame_0001.flo", "final/ambush_1/frame_0001.flo"]
+    assert read_flo(tmp_path / written[0]).equal(flow[0])
+
+
+@pytest.mark.parametrize(
+    ("submission", "frames", "file"),
+    [
+        ("kitti2012", ("colored_0", "image_0"), "000000_10.png"),
+        ("kitti2012", ("colored_0",), "000000_10.png"),
+        ("kitti2012", ("image_0",), "000000_10.png"),
+        ("kitti2015", ("image_2",), "flow/000000_10.png"),
+    ],
+)
+def test_kittis_servers_get_sixteen_bit_pictures_valid_everywhere(
+    tmp_path: Path, submission: Submission, frames: tuple[str, ...], file: str
+) -> None:
+    for folder in frames:
+        trees.kitti(tmp_path / "data", folder)
+    pairs, writer, _ = task([tmp_path / "data"], tmp_path / "out", submission=submission, arrows=False)
+    assert isinstance(pairs, BenchmarkPairs)
+    assert [(pair.name, pair.image1.parent.name) for pair in pairs.pairs] == [("000000_10", frames[0])]
+    flow = torch.tensor([1.5, -300.25]).view(1, 2, 1, 1).repeat(1, 1, 4, 6)
+    write(writer, "000000_10", flow)
+    (path,) = (path for path in (tmp_path / "out").rglob("*") if path.is_file())
+    assert path == tmp_path / "out" / file
+    stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    assert stored.dtype == np.uint16
+    values, valid = read_kitti_flow(path)
+    assert values.equal(flow[0])
+    assert valid.all()
+
+
+def test_an_edition_of_kitti_without_its_frames_is_told(tmp_path: Path) -> None:
+    trees.kitti(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"no folder .*testing/colored_0; expected is .*image_0 \(2012, grey\)"):
+        task([tmp_path], tmp_path / "out", submission="kitti2012", arrows=False)
+
+
+def refused(frames: list[Path], output: Path, submission: Submission | None = None) -> str:
+    """The message with which a prediction is refused that would overwrite what it reads."""
+    with pytest.raises(ValueError, match=r"would overwrite .*choose another --output") as error:
+        task(frames, output, submission=submission, arrows=False)
+    return str(error.value)
+
+
+def test_a_video_is_not_overwritten_by_its_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clip = tmp_path / "clip.mp4"
+    write_video(clip, moving(3))
+    monkeypatch.chdir(tmp_path)
+    assert "overwrite clip.mp4" in refused([Path("clip.mp4")], Path())
+    assert str(clip) in refused([clip], tmp_path)
+    (tmp_path / "link").symlink_to(tmp_path)
+    assert str(clip) in refused([clip], tmp_path / "link")
+    assert isinstance(task([clip], tmp_path / "out", submission=None, arrows=False)[1], FlowVideo)
+
+
+def test_frames_are_not_overwritten_by_their_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, other = tmp_path / "frames", tmp_path / "other"
+    trees.frames(folder / f"{name}.png" for name in ("f8", "f9", "f10"))
+    monkeypatch.chdir(folder)
+    assert "overwrite" in refused([folder], folder)
+    assert "overwrite f8.png" in refused([Path("f8.png"), Path("f9.png")], Path())
+    trees.frames([folder / "f8_visible.png"])  # the last of two images is written to, too
+    assert "f8_visible.png" in refused([folder / "f8.jpg", folder / "f8_visible.png"], folder)
+    (folder / "f8_visible.png").unlink()
+    task([folder], folder / "flow", submission=None, arrows=False)
+    trees.frames(other / f"{i}.png" for i in range(2))
+    for frame in other.glob("*.png"):
+        frame.rename(frame.with_suffix(".jpg"))
+    task([other], other, submission=None, arrows=False)  # results are no .jpg
+
+
+def test_results_do_not_overwrite_each_other(tmp_path: Path) -> None:
+    trees.frames(tmp_path / f"{name}.png" for name in ("a", "a_visible", "b"))
+    with pytest.raises(ValueError, match=r"a\.png and .*a_visible\.png would both have a result in .*a_visible\.png"):
+        task([tmp_path], tmp_path / "out", submission=None, arrows=False)
+
+
+def test_results_that_are_there_stay_unless_told_otherwise(tmp_path: Path) -> None:
+    results = [tmp_path / "a.flo", tmp_path / "b.flo"]
+    refuse_replacing(results)
+    results[1].touch()
+    with pytest.raises(FileExistsError, match=r"b.flo is there already, as 1 of 2 results are; .*--overwrite"):
+        refuse_replacing(results)
+
+
+def test_one_image_is_no_pair(tmp_path: Path) -> None:
+    trees.frames([tmp_path / "a.png"])
+    with pytest.raises(ValueError, match=r"a.png is one image, but a pair needs two"):
+        task([tmp_path / "a.png"], tmp_path / "out", submission=None, arrows=False)
+
+
+def test_a_test_set_is_not_overwritten_by_its_submission(tmp_path: Path) -> None:
+    for submission, frames in (("kitti2012", "image_0"), ("kitti2015", "image_2")):
+        trees.kitti(tmp_path / submission, frames)
+    assert "000000_10.png" in refused(
+        [tmp_path / "kitti2012"], tmp_path / "kitti2012" / "testing" / "image_0", "kitti2012"
+    )
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "flow").symlink_to(tmp_path / "kitti2015" / "testing" / "image_2")
+    assert "000000_10.png" in refused([tmp_path / "kitti2015"], tmp_path / "out", "kitti2015")
+
+
+@pytest.mark.parametrize("arrows", [False, True])
+def test_a_video_shows_each_frame_beside_its_flow(tmp_path: Path, arrows: bool) -> None:
+    writer = FlowVideo(tmp_path / "out" / "clip.mp4", rate=5, arrows=arrows)
+    writer.on_predict_start(trainer(tmp_path), Still())
+    for _ in range(4):
+        write(writer, "frame", torch.tensor([4.0, 0.0]).view(1, 2, 1, 1).expand(1, 2, 33, 47))
+    writer.on_predict_end(trainer(tmp_path), Still())
+    frames = list(read_video(tmp_path / "out" / "clip.mp4"))
+    assert len(frames) == 4
+    assert tuple(frames[0].shape) == (3, 34, 94)  # two frames of 47 side by side, odd heights padded to even
+    red, green, blue = frames[2][:, 4:28, 60:90].mean(dim=(1, 2))  # to the right is red
+    assert red > 0.8
+    assert max(green, blue) < 0.2
+    with av.open(str(tmp_path / "out" / "clip.mp4")) as container:
+        assert container.streams.video[0].average_rate == 5
+
+
+def test_an_exception_leaves_no_half_video(tmp_path: Path) -> None:
+    writer = FlowVideo(tmp_path / "clip.mp4", rate=5)
+    writer.on_predict_start(trainer(tmp_path), Still())
+    write(writer, "frame", torch.ones(1, 2, 32, 32))
+    writer.on_exception(trainer(tmp_path), Still(), RuntimeError("stop"))
+    assert not list(tmp_path.iterdir())
+    unopened = FlowVideo(tmp_path / "clip.mp4", rate=5)
+    unopened.on_exception(trainer(tmp_path), Still(), RuntimeError("stopped before the first frame"))
+
+
+def test_a_wild_pixel_does_not_set_the_brightness() -> None:
+    flow = torch.ones(2, 20, 20) / 2**0.5
+    flow[0, 0, 0], flow[1, 0, 1] = 1e6, float("nan")
+    assert bright_length(flow) == pytest.approx(1)
+
+
+def test_what_is_a_video(tmp_path: Path) -> None:
+    for name in ("a.mp4", "b.PNG"):
+        (tmp_path / name).write_bytes(b"")
+    assert is_video(tmp_path / "a.mp4")
+    assert not is_video(tmp_path / "b.PNG")
+    assert not is_video(tmp_path)
+    with pytest.raises(ValueError, match=r"a\.mp4"):
+        list(VideoPairs(tmp_path / "a.mp4"))

@@ -1,0 +1,258 @@
+"""Pictures of every format that is read: exact values, and no picture where a part of one is missing."""
+
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from tests.helpers.pictures import (
+    LOSSLESS,
+    LOSSY,
+    PROGRESSIVE,
+    RESTARTS,
+    by_pillow,
+    chunk,
+    colours,
+    jpeg,
+    jpeg_with_size,
+    memory_below,
+    png_with_size,
+    tiff_with_size,
+)
+from unrollflow.data.io.flow import (
+    read_image,
+    read_kitti_flow,
+    read_label_map,
+    read_mask,
+    write_image,
+    write_kitti_flow,
+)
+from unrollflow.data.io.png_check import PNG_MAGIC
+
+RGB = colours(37, 53)
+PNG = LOSSLESS["png"](RGB)
+
+
+def read_bytes(content: bytes, folder: Path, read: Callable[[Path], Tensor] = read_image) -> Tensor:
+    path = folder / "picture"
+    path.write_bytes(content)
+    return read(path)
+
+
+@pytest.mark.parametrize("kind", LOSSLESS)
+def test_8_bits_are_read_as_they_stand(kind: str, tmp_path: Path) -> None:
+    image = read_bytes(LOSSLESS[kind](RGB), tmp_path)
+    assert torch.equal(image, torch.from_numpy(RGB.transpose(2, 0, 1) / np.float32(255)))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tiff", ".ppm"])
+def test_16_bits_are_read_as_they_stand(suffix: str, tmp_path: Path) -> None:
+    deep = colours(37, 53, np.uint16)
+    content = cv2.imencode(suffix, np.ascontiguousarray(deep[..., ::-1]))[1].tobytes()
+    image = read_bytes(content, tmp_path)
+    assert torch.equal(image, torch.from_numpy(deep.transpose(2, 0, 1) / np.float32(65535)))
+
+
+@pytest.mark.parametrize("kind", LOSSY)
+def test_a_lossy_picture_is_read_nearly_as_it_stood(kind: str, tmp_path: Path) -> None:
+    y, x = np.mgrid[:37, :53]
+    smooth = np.stack([3 * x, 4 * y, x + y], axis=-1).astype(np.uint8)
+    image = read_bytes(LOSSY[kind](smooth), tmp_path)
+    assert (image - torch.from_numpy(smooth.transpose(2, 0, 1) / 255)).abs().mean() < 0.02
+
+
+def test_pgm_is_grey_and_digits_are_read_too(tmp_path: Path) -> None:
+    for content in (b"P5 # grey\n3 1\n255\n\x00\x33\xff", b"P2\n3 1\n255\n0 51 255\n"):
+        assert read_bytes(content, tmp_path).tolist() == [[[0, torch.tensor(51 / 255).item(), 1]]] * 3
+
+
+@pytest.mark.filterwarnings("ignore:.*:UserWarning:PIL")  # Pillow warns before it fails
+@pytest.mark.parametrize("kind", [*LOSSLESS, *LOSSY])
+@pytest.mark.parametrize("part", [0.1, 0.5, 0.9, 0.99])
+def test_a_part_of_a_picture_is_no_picture(kind: str, part: float, tmp_path: Path) -> None:
+    content = (LOSSLESS | LOSSY)[kind](RGB)
+    with pytest.raises(ValueError, match="picture"):
+        read_bytes(content[: int(part * len(content))], tmp_path)
+
+
+@pytest.mark.parametrize("settings", [(), PROGRESSIVE, RESTARTS])
+def test_a_jpeg_of_more_rows_than_it_holds_is_refused(settings: tuple[int, ...], tmp_path: Path) -> None:
+    content = jpeg(RGB, *settings)
+    with pytest.raises(ValueError, match=r"picture (is a JPEG cut off|says 53x74 pixels)"):
+        read_bytes(jpeg_with_size(content, 74, 53), tmp_path)
+
+
+@pytest.mark.parametrize("settings", [(), RESTARTS])
+def test_a_jpeg_cut_off_but_ended_is_refused(settings: tuple[int, ...], tmp_path: Path) -> None:
+    content = jpeg(RGB, *settings)
+    with pytest.raises(ValueError, match=r"picture (is a JPEG cut off|says 53x37 pixels)"):
+        read_bytes(content[: 2 * len(content) // 3] + b"\xff\xd9", tmp_path)
+
+
+@pytest.mark.parametrize("settings", [(), PROGRESSIVE, RESTARTS])
+@pytest.mark.parametrize("side", [64, 2800])  # small, and progressive ones large enough to be verified first
+def test_a_picture_of_the_grey_of_missing_data_is_one(settings: tuple[int, ...], side: int, tmp_path: Path) -> None:
+    content = jpeg(np.full((side, side, 3), 128, np.uint8), *settings)
+    assert (read_bytes(content, tmp_path) == 128 / 255).all()
+
+
+def test_bytes_after_the_end_of_a_jpeg_are_not_its_own(tmp_path: Path) -> None:
+    content = jpeg(RGB)
+    assert torch.equal(read_bytes(content + b"notes of a camera", tmp_path), read_bytes(content, tmp_path))
+
+
+def huge_bmp() -> bytes:
+    """An indexed BMP, packed by run lengths, of which no run is there: it decodes to 8000x8000 pixels of nothing."""
+    palette, runs = bytes(1024), b"\0\1"
+    header = struct.pack("<IiiHHIIiiII", 40, 8000, 8000, 1, 8, 1, len(runs), 0, 0, 256, 256)
+    return (
+        b"BM" + struct.pack("<IHHI", 54 + len(palette) + len(runs), 0, 0, 54 + len(palette)) + header + palette + runs
+    )
+
+
+LIARS = {
+    "png": png_with_size(PNG, 8000, 8000),
+    "largest png": png_with_size(PNG, 60_000, 60_000),
+    "png of 2^32 columns": png_with_size(PNG, 1, 2**32 - 1),
+    "interlaced png": png_with_size(LOSSLESS["interlaced png"](RGB), 8000, 8000),
+    "jpeg": jpeg_with_size(jpeg(RGB), 8000, 8000),
+    "progressive jpeg": jpeg_with_size(jpeg(RGB, *PROGRESSIVE), 8000, 8000),
+    "larger jpeg": jpeg_with_size(jpeg(colours(400, 600)), 5000, 5000),
+    "jpeg of twelve megapixels": jpeg_with_size(jpeg(colours(400, 600)), 3400, 3400),
+    "larger progressive jpeg": jpeg_with_size(jpeg(colours(400, 600), *PROGRESSIVE), 2500, 2500),
+    "jpeg with restarts": jpeg_with_size(jpeg(RGB, *RESTARTS), 8000, 8000),
+    "largest jpeg": jpeg_with_size(jpeg(RGB), 65_535, 65_535),
+    "ppm": LOSSLESS["ppm"](RGB).replace(b"53 37", b"8000 8000"),
+    "ppm in digits": b"P3\n8000 8000\n255\n0 0 0",
+    "bmp": LOSSLESS["bmp"](RGB)[:18] + struct.pack("<ii", 8000, -8000) + LOSSLESS["bmp"](RGB)[26:],
+    "packed bmp": huge_bmp(),
+    "tiff": tiff_with_size(LOSSLESS["tiff"](RGB), 8000, 8000),
+    "lzw tiff": tiff_with_size(LOSSLESS["lzw tiff"](RGB), 8000, 8000),
+    "deflate tiff": tiff_with_size(LOSSLESS["deflate tiff"](RGB), 8000, 8000),
+    "smaller deflate tiff": tiff_with_size(LOSSLESS["deflate tiff"](RGB), 2000, 2000),
+}
+
+
+@pytest.mark.parametrize("kind", LIARS)
+def test_a_header_that_lies_is_found_before_memory_is_taken(kind: str, tmp_path: Path) -> None:
+    read_bytes(jpeg(RGB), tmp_path)  # what is loaded once
+    with memory_below(64), pytest.raises(ValueError, match="picture"):
+        read_bytes(LIARS[kind], tmp_path)
+
+
+def test_large_pictures_take_twice_their_size_at_most(tmp_path: Path) -> None:
+    side = 2400
+    decoded = 12 * side**2 / 2**20  # float32 RGB: 66 MB
+    pixels = np.zeros((side, side, 3), np.uint8)
+    pixels[:, ::2] = 255
+    for content in (LOSSLESS["png"](pixels), jpeg(pixels), jpeg(pixels, *PROGRESSIVE), LOSSLESS["lzw tiff"](pixels)):
+        with memory_below(2 * decoded + 64):
+            assert read_bytes(content, tmp_path).shape == (3, side, side)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "0 bytes that begin with b''"),
+        (b"GIF89a" + bytes(100), "PNG, JPEG, PPM, PGM, BMP, TIFF and WebP are expected"),
+        (PNG + b"\0", f"ends at byte {len(PNG)}; the file has {len(PNG) + 1}"),
+        (PNG[:-12], "its last chunk is b'IDAT', not IEND"),
+        (PNG[:20] + b"\xff" + PNG[21:], "checksum of b'IHDR' at byte 8"),
+        (PNG_MAGIC + chunk(b"IEND", b""), "IHDR of 13 bytes, IDAT and IEND"),
+        (PNG[:8] + chunk(b"IHDR", PNG[16:24] + b"\x03\x02\0\0\0") + PNG[33:], "3 bits in colour type 2"),
+        (jpeg(RGB).replace(b"\xff\xc0", b"\xff\xc9", 1), "of the coding 0xc9"),
+        (b"\xff\xd8\xff\xd9", "cut off after 4 bytes"),
+        (jpeg_with_size(jpeg(RGB), 0, 53), "53x0"),
+        (b"P6\n1 1\n4095\n" + bytes(6), "up to 4095; a maximum of 255 or 65535"),
+        (b"P6\n2 1\n255\n" + bytes(5), "2x1 pixels, which take 17 bytes; the file has 16"),
+        (b"P6\n2 1\n255\n" + bytes(7), "the file has 18"),
+        (b"P6\n2\n", "no header"),
+        (b"BM" + bytes(20), "BMP cut off after 22"),
+        (b"RIFF" + struct.pack("<I", 100) + b"WEBPVP8 ", "cut off"),
+        (b"RIFF" + struct.pack("<I", 4) + b"WAVE", "no WebP"),
+        (b"II*\0" + bytes(30), "TIFF"),
+    ],
+)
+def test_a_broken_picture_says_what_is_broken(content: bytes, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
+        read_bytes(content, tmp_path)
+    assert str(tmp_path / "picture") in str(caught.value)
+
+
+@pytest.mark.parametrize(("height", "width"), [(38, 53), (74, 53), (37, 54)])
+@pytest.mark.parametrize("kind", ["png", "interlaced png"])
+def test_a_png_with_a_little_less_data_than_it_says_is_refused(
+    kind: str, height: int, width: int, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match="picture"):
+        read_bytes(png_with_size(LOSSLESS[kind](RGB), height, width), tmp_path)
+
+
+def test_a_large_png_with_less_data_than_it_says_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
+    rows = b"".join(b"\0" + row.tobytes() for row in colours(30, 5000))
+    header = struct.pack(">IIBBBBB", 5000, 5000, 8, 2, 0, 0, 0)
+    for data in (zlib.compress(rows), zlib.compress(rows)[:-20]):
+        content = PNG_MAGIC + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+        with pytest.raises(ValueError, match=r"claims 75005000 bytes of pixels in its header; its data has \d+"):
+            read_bytes(content, tmp_path)
+
+
+def test_floats_in_a_tiff_are_no_image(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="picture"):
+        read_bytes(by_pillow(np.ones((4, 4), np.float32), "TIFF"), tmp_path)
+
+
+@pytest.mark.parametrize(("dtype", "half"), [(np.uint8, 127), (np.uint16, 32767)])
+def test_a_mask_is_true_above_half_of_white_and_a_label_map_above_0(dtype: type, half: int, tmp_path: Path) -> None:
+    grey = np.array([[0, 1, half], [half + 1, np.iinfo(dtype).max, 0]], dtype)
+    content = cv2.imencode(".png", grey)[1].tobytes()
+    assert read_bytes(content, tmp_path, read_mask).tolist() == [[False, False, False], [True, True, False]]
+    assert read_bytes(content, tmp_path, read_label_map).tolist() == [[False, True, True], [True, True, False]]
+
+
+@pytest.mark.parametrize("read", [read_mask, read_label_map])
+def test_a_mask_has_one_channel(read: Callable[[Path], Tensor], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"uint8 picture of shape \(37, 53, 3\); one grey channel"):
+        read_bytes(PNG, tmp_path, read)
+    with pytest.raises(FileNotFoundError, match="missing"):
+        read(tmp_path / "missing")
+
+
+@pytest.mark.parametrize(
+    ("image", "message"), [(torch.zeros(2, 4, 4), r"\(2, 4, 4\)"), (torch.full((3, 2, 2), float("nan")), "not finite")]
+)
+def test_an_image_that_a_png_cannot_hold_is_refused(image: Tensor, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=message):
+        write_image(tmp_path / "a.png", image)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_kitti_flow_takes_twice_its_size_at_most(tmp_path: Path) -> None:
+    write_kitti_flow(tmp_path / "a.png", torch.zeros(2, 2000, 2000))
+    with memory_below(2 * 9 * 2000**2 / 2**20 + 64):
+        flow, valid = read_kitti_flow(tmp_path / "a.png")
+    assert not flow.any()
+    assert valid.all()
+
+
+def test_maps_of_real_sets_are_read(real_data: Callable[[str], Path]) -> None:
+    occluded = sorted(real_data("sintel").glob("training/occlusions/*/*.png"))
+    assert occluded
+    for path in occluded:
+        stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        assert set(np.unique(stored)) <= {0, 255}
+        assert torch.equal(read_mask(path), torch.from_numpy(stored == 255))
+
+
+def test_real_frames_are_read_as_opencv_reads_them(real_data: Callable[[str], Path]) -> None:
+    frames = [*real_data("kitti2015").glob("**/image_2/*.png"), *real_data("chairs").glob("data/*.ppm")]
+    assert frames
+    for path in frames:
+        rgb = cv2.imread(str(path))[..., ::-1].transpose(2, 0, 1)
+        assert torch.equal(read_image(path), torch.from_numpy(rgb / np.float32(255)))

@@ -1,0 +1,250 @@
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path, PurePath
+from typing import Any, get_args
+
+import pytest
+import torch
+
+from tests.helpers.clips import moving, write_frames, write_truncated, write_video
+from unrollflow.data import Footage, FrameFolder, Video
+from unrollflow.data.datasets.frames import find_frame_folders
+from unrollflow.data.video.clip_cache import UNFINISHED, ClipCache, key
+from unrollflow.data.video.clip_decoder import FACTS
+from unrollflow.data.video.footage import Split, drawn
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Two videos and two folders of frames, at different depths."""
+    folder = tmp_path / "footage"
+    write_video(folder / "a.mp4", moving(5, seed=0))
+    write_video(folder / "deep" / "b.mp4", moving(4, seed=1))
+    write_frames(folder / "frames", moving(12, seed=2, size=(40, 60)))
+    write_frames(folder / "deep" / "more", moving(3, seed=3))
+    (folder / "notes.txt").write_text("no clip")
+    write_frames(folder / ".hidden", moving(3))
+    return folder
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    return tmp_path / "cache"
+
+
+def footage(root: Path, cls: type[Footage] = Footage, **options: Any) -> Footage:
+    folder = next(p for p in root.parents if p.name == "footage").parent if root.name != "footage" else root.parent
+    return cls(root=root, cache=folder / "cache", **options)
+
+
+def test_videos_and_folders_are_found_at_any_depth(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    samples = footage(root)
+    assert [clip.name for clip in samples.clips] == ["a.mp4", "deep/b.mp4", "deep/more", "frames"]
+    assert len(samples) == 4 + 3 + 2 + 11
+    assert "20 pairs of 4 clips; left out: 0 across scene cuts, 0 motionless" in capsys.readouterr().out
+    assert [len(footage(root, cls)) for cls in (Video, FrameFolder)] == [7, 13]
+    assert len(footage(root / "deep" / "b.mp4")) == 3
+
+
+def test_samples_are_neighbours_in_natural_order(root: Path) -> None:
+    samples = footage(root, FrameFolder)
+    names = [sample["name"] for sample in (samples[i] for i in range(len(samples)))]
+    assert names[-2:] == ["frames/frame_9", "frames/frame_10"]
+    frames = moving(12, seed=2, size=(40, 60))
+    torch.testing.assert_close(samples[12]["image1"], frames[10], atol=0.5 / 255, rtol=1e-4)
+    torch.testing.assert_close(samples[12]["image2"], frames[11], atol=0.5 / 255, rtol=1e-4)
+
+
+def test_decoded_frames_are_the_videos(root: Path) -> None:
+    sample = footage(root, Video)[1]
+    assert sample["name"] == "a.mp4/000001"
+    frame = moving(5, seed=0)[1]
+    assert (sample["image1"] - frame).abs().mean() < 0.02  # H.264 loses a little
+
+
+def test_hidden_files_among_frames_are_left_out(root: Path) -> None:
+    (root / "frames" / "._frame_0.png").write_bytes(b"what macOS notes of a file")
+    assert len(footage(root / "frames")) == 11
+
+
+def test_stride_and_both_directions(root: Path) -> None:
+    samples = footage(root / "frames", stride=3, both_directions=True)
+    assert len(samples) == 2 * 9
+    first, again = samples[0], samples[1]
+    assert (first["name"], again["name"]) == ("frames/frame_0", "frames/frame_3")
+    assert first["image1"].equal(again["image2"])
+    assert first["image2"].equal(again["image1"])
+
+
+def test_larger_frames_are_shrunk_and_smaller_ones_stay(root: Path) -> None:
+    samples = footage(root, shorter_side=24)
+    assert {tuple(samples[i]["image1"].shape[-2:]) for i in range(len(samples))} == {(24, 40), (24, 36)}
+    assert tuple(footage(root / "frames", shorter_side=500)[0]["image1"].shape[-2:]) == (40, 60)
+
+
+def test_splits_share_out_whole_clips(root: Path) -> None:
+    train, validation = (footage(root, split=split, validation_share=0.5) for split in ("train", "validation"))
+    names = [{clip.name for clip in split.clips} for split in (train, validation)]
+    assert [len(n) for n in names] == [2, 2]
+    assert not names[0] & names[1]
+    assert names[0] | names[1] == {clip.name for clip in footage(root).clips}
+    assert "(train, validation_share 0.5): " in train.told
+
+
+def test_a_clips_side_is_its_own(tmp_path: Path) -> None:
+    """Others that come or go, and the folder's place, do not move it to the other side."""
+    many, place = [tmp_path / f"{number}.mp4" for number in range(200)], Path("elsewhere")
+    held_out = drawn(many, tmp_path, "validation", 0.3)
+    assert 40 < len(held_out) < 80
+    assert drawn(many[:100], tmp_path, "validation", 0.3) == [path for path in many[:100] if path in held_out]
+    assert set(drawn(many, tmp_path, "validation", 0.1)) < set(held_out)
+    moved = [place / path.name for path in many]
+    assert drawn(moved, place, "train", 0.3) == [place / path.name for path in many if path not in held_out]
+
+
+@pytest.mark.parametrize("share", [1e-9, 0.5, 1 - 1e-9])
+@pytest.mark.parametrize("count", [2, 3, 10])
+def test_two_clips_are_enough_for_both_sides(count: int, share: float) -> None:
+    clips = [Path(f"root/{number}.mp4") for number in range(count)]
+    sides = [drawn(clips, Path("root"), split, share) for split in get_args(Split)[1:]]
+    assert all(sides)
+    assert sorted(sides[0] + sides[1]) == sorted(clips)
+
+
+def test_frames_are_counted_in_one_pass(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight thousand took half a minute when each was compared with each."""
+    comparisons = 0
+    equal = PurePath.__eq__
+
+    def counted(path: PurePath, other: object) -> bool:
+        nonlocal comparisons
+        comparisons += 1
+        return equal(path, other)
+
+    for number in range(500):
+        (root / "frames" / f"{number}.png").touch()
+    monkeypatch.setattr(PurePath, "__eq__", counted)
+    assert find_frame_folders(root) == [root / "deep" / "more", root / "frames"]
+    assert comparisons < 10_000
+
+
+def test_one_clip_is_not_divided(root: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="not divided into training and validation"):
+        footage(root / "frames", split="train")
+
+
+def test_a_second_look_decodes_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = footage(root, Video)
+    monkeypatch.setattr(ClipCache, "_decode", lambda *_: pytest.fail("decoded again"))
+    assert footage(root, Video)[0]["image1"].equal(before[0]["image1"])
+
+
+@pytest.mark.slow
+def test_a_changed_video_is_decoded_again(root: Path) -> None:
+    assert len(footage(root / "a.mp4")) == 4
+    write_video(root / "a.mp4", moving(7, seed=5))
+    assert len(footage(root / "a.mp4")) == 6
+
+
+@pytest.mark.slow
+def test_the_least_recently_used_clip_goes(root: Path, cache: Path) -> None:
+    for name in ("a.mp4", "deep/b.mp4"):
+        footage(root / name)
+    a, b = (cache / f"{Path(name).stem}-{key(root / name, None)}" for name in ("a.mp4", "deep/b.mp4"))
+    os.utime(b, (1, 1))  # long ago
+    took = sum(f.stat().st_size for f in a.iterdir())
+    write_video(root / "c.mp4", moving(4, seed=7))
+    footage(root / "c.mp4", cache_gigabytes=2 * took / 1e9)
+    assert a.is_dir()
+    assert not b.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::unrollflow.data.video.clip_cache.CacheFullWarning")
+def test_a_clip_is_taken_as_far_as_it_fits_and_again_when_there_is_more_room(
+    root: Path, cache: Path, tmp_path: Path
+) -> None:
+    whole = footage(root / "a.mp4")
+    took = json.loads(next(cache.glob(f"*/{FACTS}")).read_text())["bytes"]
+    small = tmp_path / "small"
+    part = Footage(root=root / "a.mp4", cache=small, cache_gigabytes=0.75 * took / 1e9)
+    assert 0 < len(part) < len(whole)
+    assert part.told.endswith("the ends of 1.")
+    del part  # which would keep it as it is
+    assert sum(f.stat().st_size for f in small.rglob("*.png")) <= 0.75 * took
+    assert len(Footage(root=root / "a.mp4", cache=small)) == len(whole)
+
+
+@pytest.mark.filterwarnings("ignore::unrollflow.data.video.clip_cache.CacheFullWarning")
+def test_clips_that_do_not_fit_are_counted(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    samples = footage(root, cache_gigabytes=1e-9)
+    assert [clip.name for clip in samples.clips] == ["deep/more", "frames"]
+    assert "2 clips that did not fit, the ends of 0." in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_what_a_killed_process_left_is_not_believed(root: Path, cache: Path) -> None:
+    (cache / f"{UNFINISHED}old").mkdir(parents=True)
+    os.utime(cache / f"{UNFINISHED}old", (1, 1))
+    half = cache / f"a-{key(root / 'a.mp4', None)}"
+    half.mkdir()
+    (half / "000000.png").write_bytes(b"half")  # without the facts that come last
+    assert len(footage(root / "a.mp4")) == 4
+    assert (half / FACTS).is_file()
+    assert not list(cache.glob(f"{UNFINISHED}*"))
+
+
+def test_a_broken_video_is_named_and_leaves_nothing(root: Path, cache: Path) -> None:
+    (root / "broken.mp4").write_bytes(b"no video at all")
+    with pytest.raises(ValueError, match=r"broken\.mp4 cannot be read as a video"):
+        footage(root / "broken.mp4")
+    assert not [path for path in cache.iterdir() if path.is_dir()]
+
+
+def test_a_decoder_that_dies_is_an_error_that_names_the_video(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unrollflow.data.video.clip_cache.sys.executable", "/bin/false")
+    with pytest.raises(ValueError, match=r"a\.mp4 cannot be decoded: the decoder ended with status 1"):
+        footage(root / "a.mp4")
+
+
+def test_a_truncated_video_is_used_as_far_as_it_goes(root: Path) -> None:
+    path = write_truncated(root / "long.mkv", moving(30), share=0.8)
+    assert 3 < len(footage(path)) < 29
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"stride": 0}, "stride=0"),
+        ({"validation_share": 1.0}, "validation_share=1.0"),
+        ({"shorter_side": 0}, "shorter_side=0"),
+        ({"split": "trian"}, "split='trian'"),
+        ({"cache_gigabytes": 0.0}, "cache_gigabytes is 0.0"),
+        ({"stride": 50}, "no pair is left"),
+    ],
+)
+def test_bad_arguments_are_named(root: Path, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        footage(root / "frames", **options)
+
+
+@pytest.mark.slow
+def test_a_cache_within_the_footage_is_no_footage(root: Path) -> None:
+    for _ in range(2):
+        assert len(Footage(root=root, cache=root / "cache").clips) == 4
+
+
+def test_no_footage_says_what_is_expected(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no footage in .*a video, or a folder with videos"):
+        Footage(root=tmp_path, cache=tmp_path)
+
+
+@pytest.mark.slow
+def test_real_clips(real_data: Callable[[str], Path], tmp_path: Path) -> None:
+    """Looked at by eye: neither clip has a cut; the bunny's repeats a frame five times."""
+    samples = Footage(root=real_data("video"), shorter_side=64, cache=tmp_path)
+    assert samples.told.endswith(
+        "186 pairs of 4 clips; left out: 0 across scene cuts, 5 motionless or duplicate, 0 clips that did not fit, "
+        "the ends of 0."
+    )

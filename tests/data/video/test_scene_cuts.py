@@ -1,0 +1,65 @@
+import numpy as np
+import pytest
+import torch
+
+from tests.helpers.clips import moving
+from unrollflow.data.video.scene_cuts import correlation, is_motionless, kept_pairs, scene_cuts, thumbnail
+
+
+def thumbnails(*frames: torch.Tensor) -> np.ndarray:
+    return np.stack([thumbnail(frame) for frame in frames])
+
+
+def test_a_cut_lies_where_another_scene_begins() -> None:
+    clip = thumbnails(*moving(6, seed=0), *moving(5, seed=1))
+    assert np.flatnonzero(scene_cuts(clip)).tolist() == [5]
+    kept = kept_pairs(clip, stride=1)
+    assert (kept.cuts, kept.motionless) == (1, 0)
+    assert kept.firsts == [0, 1, 2, 3, 4, 6, 7, 8, 9]
+
+
+def test_every_pair_across_a_cut_goes() -> None:
+    kept = kept_pairs(thumbnails(*moving(6, seed=0), *moving(5, seed=1)), stride=3)
+    assert kept.firsts == [0, 1, 2, 6, 7]
+    assert kept.cuts == 3
+
+
+@pytest.mark.parametrize("speed", [1, 4, 10])
+def test_fast_motion_is_no_cut(speed: int) -> None:
+    assert not scene_cuts(thumbnails(*moving(12, speed=speed))).any()
+
+
+def test_duplicates_and_noise_are_motionless_and_a_small_moving_thing_is_not() -> None:
+    still = moving(1)[0]
+    noisy = (still + 0.004 * torch.randn(still.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
+    changed = still.clone()
+    changed[:, 20:30, 30:45] = 1 - changed[:, 20:30, 30:45]
+    kept = kept_pairs(thumbnails(still, still, noisy, changed), stride=1)
+    assert kept.firsts == [2]
+    assert kept.motionless == 2
+
+
+def test_a_return_after_a_stride_is_motionless() -> None:
+    a, b = moving(2)
+    assert kept_pairs(thumbnails(a, b, a), stride=2).motionless == 1
+    assert is_motionless(thumbnail(a), thumbnail(a))
+
+
+def test_two_frames_of_two_scenes_are_a_cut_and_of_one_are_not() -> None:
+    assert scene_cuts(thumbnails(moving(1, seed=0)[0], moving(1, seed=1)[0])).tolist() == [True]
+    assert scene_cuts(thumbnails(*moving(2))).tolist() == [False]
+
+
+def test_brightness_that_fades_slowly_is_no_cut() -> None:
+    frame = moving(1)[0]
+    assert not scene_cuts(thumbnails(*(frame * (1 - 0.05 * i) for i in range(10)))).any()
+
+
+def test_plain_pictures_have_no_correlation_and_count_as_alike() -> None:
+    plain = np.zeros((9, 16), np.float32)
+    assert correlation(plain, plain) == 1
+    assert correlation(plain, np.random.default_rng(0).random((9, 16), np.float32)) == 1
+
+
+def test_a_clip_shorter_than_the_stride_has_no_pair() -> None:
+    assert kept_pairs(thumbnails(*moving(3)), stride=3).firsts == []

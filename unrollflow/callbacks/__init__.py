@@ -1,0 +1,21 @@
+"""Lightning callbacks: what a run saves, prints and watches."""
+
+from unrollflow.callbacks.average_weights import AverageWeights
+from unrollflow.callbacks.checkpoint_on_signal import SavesWhenStopped
+from unrollflow.callbacks.collapse_guard import CollapseGuard
+from unrollflow.callbacks.evaluation_table import EvaluationTable
+from unrollflow.callbacks.flow_panels import FlowPanels
+from unrollflow.callbacks.run_report import RunReport
+from unrollflow.callbacks.skip_non_finite import SkipsFaults
+from unrollflow.callbacks.smoothness_telemetry import SmoothnessTelemetry
+
+__all__ = [
+    "AverageWeights",
+    "CollapseGuard",
+    "EvaluationTable",
+    "FlowPanels",
+    "RunReport",
+    "SavesWhenStopped",
+    "SkipsFaults",
+    "SmoothnessTelemetry",
+]

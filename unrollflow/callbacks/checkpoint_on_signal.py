@@ -1,0 +1,130 @@
+"""A training that is stopped saves first, and a checkpoint is there whole or not at all."""
+
+import os
+import signal
+import threading
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from lightning_fabric.plugins import TorchCheckpointIO
+from pytorch_lightning.callbacks import Callback
+
+from unrollflow.callbacks.run_directory import run_directory, say
+from unrollflow.data.io.files import whole_file
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+STOPPED = "stopped.ckpt"
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Writes beside the file's place and renames.
+
+    Lightning's own goes through the system's folder of temporary files; where that is another file system, it copies
+    over the checkpoint of before, and a training that is killed meanwhile leaves neither.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
+        """Save a checkpoint; OSError, the one of before left as it was, if it cannot be written."""
+        if "://" in str(path):  # storage elsewhere shows a file when it is complete
+            super().save_checkpoint(checkpoint, path, storage_options)
+            return
+        try:
+            with whole_file(Path(path)) as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+        except (OSError, RuntimeError) as error:  # torch tells of a full disk in a RuntimeError
+            found = error if isinstance(error, OSError) else error.__context__
+            system = found if isinstance(found, OSError) else None  # what the system had said to torch
+            reason = system.strerror if system else str(error).splitlines()[0]
+            number = system.errno if system else None
+            kept = "; the file of before is left as it was" if Path(path).is_file() else ""
+            raise OSError(number or 0, f"this checkpoint cannot be written: {reason}{kept}", str(path)) from error
+
+
+class SavesWhenStopped(Callback):
+    """On SIGTERM or Ctrl-C ends the training after the step at work, with a checkpoint, and says where it lies.
+
+    A second signal ends it at once. Several processes stop at the same step.
+    """
+
+    def __init__(self) -> None:
+        self.asked: signal.Signals | None = None
+        self.before: dict[signal.Signals, Any] = {}
+        self.process = os.getpid()
+        self.over = False
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Write checkpoints whole, unless the user has chosen how they are written."""
+        if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
+            trainer.strategy.checkpoint_io = WholeCheckpoints()
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Listen."""
+        self.asked, self.process, self.over = None, os.getpid(), False
+        if threading.current_thread() is threading.main_thread():  # Python allows no other one to
+            self.before = {number: signal.signal(number, self._listen) for number in SIGNALS}
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Listen alone: Lightning has wrapped the handler, and would end the training in an accumulated step."""
+        for number in self.before:
+            signal.signal(number, self._listen)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save and end, where that was asked for and the step is complete."""
+        # what is half accumulated is in no checkpoint; Lightning has this rule in a private method alone
+        if not trainer.fit_loop.epoch_loop._should_accumulate():
+            self._stop_if_asked(trainer)
+
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Save and end, where that was asked for; a validation can take long."""
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self._stop_if_asked(trainer)
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Listen no more; Lightning, which ends after this, puts the handler back that it found."""
+        self.over = True
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Listen no more."""
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+        self.before = {}
+
+    def _listen(self, number: int, frame: FrameType | None) -> None:
+        if self.over:
+            signal.signal(number, self.before[signal.Signals(number)])
+            signal.raise_signal(number)
+            return
+        self.asked = signal.Signals(number)
+        if os.getpid() == self.process:  # a terminal's Ctrl-C reaches the processes that load data, too
+            say(f"{self.asked.name}: ending after this step; a second one ends at once.")
+        for again in SIGNALS:
+            signal.signal(again, signal.SIG_DFL)
+
+    def _stop_if_asked(self, trainer: pl.Trainer) -> None:
+        if not trainer.strategy.reduce_boolean_decision(self.asked is not None, all=False):
+            return
+        path = save_stopped(trainer)
+        say(f"stopped after step {trainer.global_step}; go on with: unrollflow fit --ckpt_path {path}")
+        raise SystemExit(128 + (self.asked or signal.SIGTERM))
+
+
+def save_stopped(trainer: pl.Trainer) -> Path:
+    """Save the state of a training that ends before its time, in the run's directory; all processes call it."""
+    path = run_directory(trainer) / "checkpoints" / STOPPED
+    trainer.save_checkpoint(path)
+    return path

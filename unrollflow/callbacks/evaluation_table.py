@@ -1,0 +1,155 @@
+"""The table of an evaluation: every sample, and every measure over all of them."""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.utilities import rank_zero_only
+
+from unrollflow.callbacks.run_directory import run_directory, say
+from unrollflow.contracts import FlowSample
+from unrollflow.data.io.flow import write_whole
+from unrollflow.metrics.averages import bootstrap_interval, image_mean, pooled_mean
+from unrollflow.metrics.names import HEADLINE, MEASURES, UNLABELLED, UNLABELLED_HEADLINE
+from unrollflow.visualization.table import format_table
+
+MEAN, POOLED = "mean of images", "all pixels"
+COLUMNS = MEASURES | UNLABELLED
+
+
+class Row(NamedTuple):
+    """Measures of one sample: of each measure the mean over its pixels, and how many they are."""
+
+    name: str
+    means: dict[str, float]
+    pixels: dict[str, int]
+
+
+class EvaluationTable(Callback):
+    """What validate or test measured: printed, and written as per_sample.csv and evaluation.json.
+
+    Args:
+        most_rows: samples that are printed; where there are more, only the averages are.
+        confidence: of bootstrap intervals of the means over images, such as 0.95; None: no intervals.
+
+    Raises:
+        ValueError: if the confidence does not lie between 0 and 1.
+    """
+
+    def __init__(self, *, most_rows: int = 50, confidence: float | None = None) -> None:
+        if confidence is not None and not 0 < confidence < 1:
+            raise ValueError(f"confidence is {confidence}; it must lie between 0 and 1, such as 0.95.")
+        self.most_rows, self.confidence = most_rows, confidence
+        self.rows: list[Row] = []
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start with no row, also after a run that was interrupted."""
+        self.rows = []
+
+    on_test_start = on_validation_start
+
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,  # of validation_step; Lightning's type knows no NamedTuple or dict of ours
+        batch: FlowSample,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keep the batch's measures."""
+        if trainer.state.fn != "fit" and ("measures" in outputs or "unlabelled" in outputs):
+            self.rows += batch_rows(batch, outputs)
+
+    on_test_batch_end = on_validation_batch_end
+
+    @rank_zero_only
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write and print the table."""
+        if not self.rows:
+            return
+        directory = run_directory(trainer)
+        averages = summary(self.rows, confidence=self.confidence)
+        write_whole(directory / "per_sample.csv", comma_separated(self.rows).encode())
+        write_whole(directory / "evaluation.json", (json.dumps(averages, indent=2) + "\n").encode())
+        say(samples_table(self.rows if len(self.rows) <= self.most_rows else []) + summary_table(averages))
+        say(f"every sample {directory / 'per_sample.csv'}")
+        say(f"averages     {directory / 'evaluation.json'}")
+        self.rows = []
+
+    on_test_end = on_validation_end
+
+
+def batch_rows(batch: FlowSample, outputs: Any) -> list[Row]:
+    """A row for each sample of a batch, of what validation_step returned.
+
+    What needs no ground truth is of all pixels of an image.
+    """
+    names, size = batch["name"], batch["image1"][0, 0].numel()
+    means: dict[str, list[float]] = {key: [math.nan] * len(names) for key in MEASURES}
+    pixels = {key: [0] * len(names) for key in MEASURES}
+    if "measures" in outputs:
+        means, pixels = ({k: v.tolist() for k, v in part.items()} for part in outputs["measures"])
+    for key, values in outputs.get("unlabelled", {}).items():
+        means[key], pixels[key] = values.tolist(), [size] * len(names)
+    return [
+        Row(name, {k: v[i] for k, v in means.items()}, {k: v[i] for k, v in pixels.items()})
+        for i, name in enumerate(names)
+    ]
+
+
+def summary(rows: Sequence[Row], *, confidence: float | None) -> dict[str, dict[str, Any]]:
+    """Averages of every measure that any sample defines.
+
+    Returns:
+        measure to `mean` (over images, each of which counts once), `pooled` (over the pixels of all images), the number
+        of `images` and `pixels` that they are of and, on request, `low` and `high` of the mean's bootstrap interval.
+        A value that is not finite, as of a broken flow, is None.
+    """
+    averages = {}
+    for name in COLUMNS:
+        means, pixels = [row.means.get(name, math.nan) for row in rows], [row.pixels.get(name, 0) for row in rows]
+        if not any(pixels):
+            continue
+        values = {"mean": image_mean(means), "pooled": pooled_mean(means, pixels)}
+        if confidence is not None:
+            values["low"], values["high"] = bootstrap_interval(means, confidence=confidence)
+        known = {k: v if math.isfinite(v) else None for k, v in values.items()}
+        averages[name] = known | {"images": sum(n > 0 for n in pixels), "pixels": sum(pixels)}
+        averages[name] |= {} if confidence is None else {"confidence": confidence}
+    return averages
+
+
+def comma_separated(rows: Sequence[Row]) -> str:
+    """Every measure of every sample, a line each; `nan` where a sample does not define one."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["name", *COLUMNS])
+    writer.writerows([row.name, *(row.means.get(name, math.nan) for name in COLUMNS)] for row in rows)
+    return buffer.getvalue()
+
+
+def samples_table(rows: Sequence[Row]) -> str:
+    """The headline measures of every sample, or nothing where there is no row."""
+    if not rows:
+        return ""
+    shown = HEADLINE if any(row.pixels["epe"] for row in rows) else UNLABELLED_HEADLINE
+    return format_table(list(shown.values()), [(r.name, [r.means[k] for k in shown]) for r in rows]) + "\n\n"
+
+
+def summary_table(averages: dict[str, dict[str, Any]]) -> str:
+    """Every measure with its averages."""
+    confidence = next(iter(averages.values())).get("confidence")
+    keys = ["mean", "pooled", *([] if confidence is None else ["low", "high"]), "images"]
+    interval = [] if confidence is None else [f"{100 * confidence:g} % from", "to"]
+    rows = [
+        (", ".join(filter(None, measure)), [math.nan if averages[k][v] is None else averages[k][v] for v in keys])
+        for k, measure in COLUMNS.items()
+        if k in averages
+    ]
+    return format_table([MEAN, POOLED, *interval, "images"], rows)

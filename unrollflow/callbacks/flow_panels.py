@@ -1,0 +1,71 @@
+"""Panels of images, flow and visibility of the first validation samples."""
+
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.utilities import rank_zero_only
+
+from unrollflow.callbacks.run_directory import CountsSteps, run_directory
+from unrollflow.contracts import FlowSample
+from unrollflow.data.io.flow import write_image
+from unrollflow.visualization.flow import panel
+
+
+class FlowPanels(CountsSteps):
+    """Panels of the first validation samples, as PNG files of the run and as images of its W&B loggers.
+
+    Args:
+        samples: how many.
+        every_n_validations: 1 draws them in every validation.
+    """
+
+    def __init__(self, *, samples: int = 4, every_n_validations: int = 1) -> None:
+        self.samples, self.every_n_validations = samples, every_n_validations
+        self.validations = 0
+        self.drawn: list[Path] = []
+
+    def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Count, and start with no panel."""
+        self.drawn = []
+        self.validations += not trainer.sanity_checking
+
+    @rank_zero_only
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,  # of validation_step; Lightning's type knows no NamedTuple or dict of ours
+        batch: FlowSample,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Draw what is still missing of the first samples."""
+        due = not trainer.sanity_checking and (self.validations - 1) % self.every_n_validations == 0
+        missing = self.samples - len(self.drawn) if due and dataloader_idx == 0 else 0
+        for i in range(min(len(batch["name"]), missing)):
+            maps = {"target": batch.get("flow"), "valid": batch.get("valid"), "occluded": batch.get("occluded")}
+            truth = {name: values[i] for name, values in maps.items() if values is not None}
+            frame, prediction, visible = batch["image1"][i], outputs["flow"][i], outputs["visible"][i]
+            name = f"step-{self.steps(trainer):06d}_{len(self.drawn):02d}-{safe_name(batch['name'][i])}.png"
+            self.drawn.append(run_directory(trainer) / "panels" / name)
+            write_image(self.drawn[-1], panel(image1=frame, prediction=prediction, visible=visible, **truth))
+
+    @rank_zero_only
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Hand the panels to the W&B loggers."""
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger) and self.drawn:
+                captions = [path.stem.partition("_")[2] for path in self.drawn]
+                # without a step W&B takes the last one that was logged, which may be many steps ago
+                logger.log_image("panels", [*map(str, self.drawn)], step=self.steps(trainer), caption=captions)
+
+
+def safe_name(name: str) -> str:
+    """A sample's name as part of a file's name.
+
+    >>> safe_name("clean/alley_1/frame_0001")
+    'clean-alley_1-frame_0001'
+    """
+    return "".join(c if c.isalnum() or c in "-_." else "-" for c in name).lstrip(".")

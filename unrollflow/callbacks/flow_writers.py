@@ -1,0 +1,166 @@
+"""Predictions as files: flow and pictures, submissions as the benchmarks' servers want them, videos."""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from fractions import Fraction
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import BasePredictionWriter
+from torch import Tensor
+
+from unrollflow.contracts import FlowSample, Prediction
+from unrollflow.data.io.flow import write_flo, write_image, write_kitti_flow
+from unrollflow.data.video.codec import VideoWriter
+from unrollflow.visualization.flow import flow_arrows, flow_to_rgb
+
+BRIGHT_QUANTILE = 0.99
+"""Of a frame's flow lengths: a few wild pixels shall not make a whole video pale."""
+
+
+class FlowWriter(BasePredictionWriter):
+    """Writes each prediction as NAME.flo, NAME.png (colours) and NAME_visible.png (white = seen in the other frame).
+
+    Args:
+        output: folder to write to; names with folders are kept below it.
+
+    Attributes:
+        written: how many predictions so far.
+
+    Raises:
+        ValueError: if a sample's name leads out of the folder.
+    """
+
+    endings: tuple[str, ...] = (".flo", ".png", "_visible.png")
+
+    def __init__(self, output: Path) -> None:
+        super().__init__(write_interval="batch")
+        self.output = Path(output)
+        self.written = 0
+
+    def write_on_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        prediction: Prediction,
+        batch_indices: Sequence[int] | None,
+        batch: FlowSample,
+        batch_idx: int,
+        dataloader_idx: int,
+    ) -> None:
+        """Write the files of every sample of a batch."""
+        for i, name in enumerate(batch["name"]):
+            flow, visible = (field[i].float().cpu() for field in (prediction.flow, prediction.visible))
+            self.write(self.files(name), flow, visible)
+            self.written += 1
+
+    def files(self, name: str) -> list[Path]:
+        """The files that a sample becomes."""
+        target = (self.output / name).resolve()
+        if self.output.resolve() not in target.parents:
+            raise ValueError(f"sample {name!r} would be written outside {self.output}.")
+        return [target.with_name(f"{target.name}{ending}") for ending in self.endings]
+
+    def write(self, files: list[Path], flow: Tensor, visible: Tensor) -> None:
+        """Write flow (2, H, W), pixels, and visibility (1, H, W) of a sample."""
+        flo, colours, seen = files
+        write_flo(flo, flow)
+        write_image(colours, flow_to_rgb(flow))
+        write_image(seen, visible)
+
+
+class SintelSubmission(FlowWriter):
+    """Writes PASS/SCENE/frame_NNNN.flo, the tree that Sintel's `bundler` packs; names are those of data.Sintel.
+
+    Source: Butler et al., A Naturalistic Open Source Movie for Optical Flow Evaluation, ECCV 2012, and its website.
+    """
+
+    endings = (".flo",)
+
+    def write(self, files: list[Path], flow: Tensor, visible: Tensor) -> None:
+        """Write one flow."""
+        write_flo(files[0], flow)
+
+
+class KittiSubmission(FlowWriter):
+    """Writes NNNNNN_10.png, 16 bits and valid everywhere: what KITTI takes, packed as a zip.
+
+    Args:
+        output: folder to pack; KITTI 2012 wants the pictures in it, KITTI 2015 in its folder flow/.
+        folder: where below it the pictures are.
+
+    Source: development kits of KITTI 2012 and 2015.
+    """
+
+    endings = (".png",)
+
+    def __init__(self, output: Path, *, folder: str) -> None:
+        super().__init__(Path(output) / folder)
+
+    def write(self, files: list[Path], flow: Tensor, visible: Tensor) -> None:
+        """Write one flow."""
+        write_kitti_flow(files[0], flow)
+
+
+class FlowVideo(BasePredictionWriter):
+    """Writes a video of each frame beside the colours of its flow.
+
+    Colours are as bright as the longest flow (99th percentile of a frame) so far, so that they do not flicker.
+
+    Args:
+        path: the .mp4 to write; it appears when it is complete.
+        rate: frames a second.
+        arrows: draw the flow as arrows over the frame, too.
+
+    Attributes:
+        written: how many frames it holds so far.
+    """
+
+    def __init__(self, path: Path, *, rate: float | Fraction, arrows: bool = False) -> None:
+        super().__init__(write_interval="batch")
+        self.arrows = arrows
+        self.writer, self.opened = VideoWriter(path, rate), ExitStack()
+        self.longest = 0.0
+        self.written = 0
+
+    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Open the video."""
+        self.opened.enter_context(self.writer)
+
+    def write_on_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        prediction: Prediction,
+        batch_indices: Sequence[int] | None,
+        batch: FlowSample,
+        batch_idx: int,
+        dataloader_idx: int,
+    ) -> None:
+        """Append the frames of a batch."""
+        for frame, flow in zip(batch["image1"].float().cpu(), prediction.flow.float().cpu(), strict=True):
+            self.longest = max(self.longest, bright_length(flow))
+            colours = flow_to_rgb(flow, max_flow=self.longest or None)
+            left = flow_arrows(frame, flow) if self.arrows else frame
+            self.writer.write(torch.cat([left, colours], dim=-1))
+            self.written += 1
+
+    def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Close the video."""
+        self.opened.close()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Leave no half video behind."""
+        self.opened.__exit__(type(exception), exception, exception.__traceback__)
+
+
+def bright_length(flow: Tensor) -> float:
+    """The length, pixels, under which 99 % of a flow (2, H, W) lie.
+
+    >>> bright_length(torch.tensor([3.0, 4.0]).view(2, 1, 1))
+    5.0
+    """
+    length = torch.linalg.vector_norm(flow, dim=0).flatten().nan_to_num(posinf=0.0)
+    # the k-th value, because torch.quantile refuses more than 16 million pixels
+    return float(length.kthvalue(max(1, round(BRIGHT_QUANTILE * length.numel()))).values)

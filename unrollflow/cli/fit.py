@@ -1,0 +1,184 @@
+"""LightningCLI with the run's configuration kept where the checkpoint and the loggers need it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
+from pytorch_lightning.loggers import CSVLogger, WandbLogger
+
+from unrollflow.callbacks.checkpoint_on_signal import SavesWhenStopped
+from unrollflow.callbacks.evaluation_table import EvaluationTable
+from unrollflow.callbacks.skip_non_finite import SkipsFaults
+from unrollflow.checkpoints import (
+    INSTANTIATOR,
+    MODEL_KEY,
+    check_trusted,
+    names_to_import,
+    read_checkpoint,
+    refuse_weights_alone,
+)
+from unrollflow.cli.resume import (
+    continue_version,
+    keep_configuration,
+    keep_figures,
+    remove_unfinished,
+    run_that_ended_at,
+)
+
+PER_STAGE = ("init_weights",)
+"""Model settings that only start a training: not part of what a checkpoint holds."""
+
+PER_RUN = ("compile",)
+"""Model settings that change nothing of what is learnt: a checkpoint says nothing of them."""
+
+LIGHTNINGS_WORDS = ("best", "last", "hpc", "registry")
+"""What --ckpt_path may say instead of a path; Lightning finds the file of the run itself."""
+
+MOST_DIFFERENCES = 3
+
+
+class SaveRunConfig(SaveConfigCallback):
+    """Saves config.yaml into the run's directory and, once, as the configuration of a W&B run."""
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Hand the configuration to the W&B loggers; Lightning has saved the file."""
+        config = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.log_hyperparams(config)
+
+
+class FlowCLI(LightningCLI):
+    """LightningCLI whose checkpoints name the classes that they were built of, and refuse other ones.
+
+    Args:
+        args: LightningCLI's.
+        trusted: beginnings of names that a checkpoint may ask for, besides ours.
+        kwargs: LightningCLI's.
+    """
+
+    def __init__(self, *args: Any, trusted: Sequence[str] = (), **kwargs: Any) -> None:
+        self.trusted = trusted  # before the parent's constructor, which runs everything
+        self.continued: tuple[Path, int, list[int]] | None = None
+        super().__init__(*args, **kwargs)
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """What every run has, with arguments of its own: `--table.confidence 0.95`, `--faults.most_in_a_row 10`."""
+        parser.add_lightning_class_args(EvaluationTable, "table")
+        parser.add_lightning_class_args(SkipsFaults, "faults")
+        parser.add_lightning_class_args(SavesWhenStopped, "stopping")
+
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        """Leave Lightning's own list of figures out, unless `--verbose true` asks for it: the table has them all.
+
+        Lightning offers no public place at which a subcommand's own arguments have defaults to change.
+        """
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        if subcommand in ("validate", "test"):
+            parser.set_defaults(verbose=False)
+        return parser
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Parse, then hold what the user asks for against what the checkpoint was built of.
+
+        Raises:
+            ValueError: if a model setting differs, or the checkpoint asks for classes that are not trusted.
+        """
+        super().parse_arguments(parser, args)
+        subcommand = self.config["subcommand"]
+        path = self.config[subcommand].get("ckpt_path")
+        self.config[subcommand]["weights_only"] = True
+        if not path or path in LIGHTNINGS_WORDS:
+            return
+        checkpoint = read_checkpoint(path)
+        refuse_weights_alone(checkpoint, path)
+        saved = checkpoint.get(MODEL_KEY, {})
+        asked = model_config(self, subcommand)
+        check_same(asked, saved, path)
+        # what the user's own configuration names, the user trusts
+        check_trusted(saved, path, trusted=(*self.trusted, *names_to_import(asked)))
+        if subcommand == "fit":
+            self._continue(Path(path), checkpoint["global_step"])
+
+    def _continue(self, path: Path, step: int) -> None:
+        """Go on in the run's directory, where the checkpoint is the end of a run."""
+        loggers = self.config["fit"]["trainer"]["logger"]
+        run = run_that_ended_at(path)
+        changed = continue_version(as_list(loggers), run) if run else []
+        if run and changed:
+            self.continued = run, step, changed
+            self.save_config_kwargs["overwrite"] = True
+
+    def after_instantiate_classes(self) -> None:
+        """Keep the model's configuration, primitives only, for the checkpoints, and what a continued run has left."""
+        if self.subcommand is not None:
+            config = model_config(self, self.subcommand) | dict.fromkeys(PER_STAGE)
+            config = {name: value for name, value in config.items() if name not in PER_RUN}
+            self.model.save_hyperparameters(config | {"_instantiator": INSTANTIATOR}, logger=False)
+        if self.continued is not None:
+            run, step, changed = self.continued
+            callbacks = self.trainer.callbacks  # type: ignore[attr-defined]  # which a part of the trainer sets
+            saved = next(callback.config for callback in callbacks if isinstance(callback, SaveRunConfig))
+            for place in changed:  # the saved configuration would send every later command there
+                as_list(saved["trainer"]["logger"])[place].init_args["version"] = None
+            keep_configuration(run, step)
+            remove_unfinished(run)
+            for logger in self.trainer.loggers:
+                if isinstance(logger, CSVLogger):
+                    keep_figures(logger, step)
+
+
+def as_list(loggers: Any) -> list[Any]:
+    """One logger of a configuration, or several, as a list.
+
+    >>> as_list(True), as_list([1, 2])
+    ([True], [1, 2])
+    """
+    return loggers if isinstance(loggers, list) else [loggers]
+
+
+def model_config(cli: LightningCLI, subcommand: str) -> dict[str, Any]:
+    """The model's part of a parsed configuration as primitives."""
+    dumped = yaml.safe_load(cli.parser.dump(cli.config, skip_none=False, format="yaml"))
+    config: dict[str, Any] = dumped[subcommand]["model"]
+    return config
+
+
+def flatten(config: object, prefix: str = "") -> dict[str, object]:
+    """Nested configuration to dotted names.
+
+    >>> flatten({"a": {"b": 1}, "c": [2]})
+    {'a.b': 1, 'c': [2]}
+    """
+    if not isinstance(config, dict):
+        return {prefix: config}
+    return {
+        name: leaf
+        for key, value in config.items()
+        for name, leaf in flatten(value, f"{prefix}.{key}" if prefix else str(key)).items()
+    }
+
+
+def check_same(asked: dict[str, Any], saved: dict[str, Any], path: str) -> None:
+    """Raise ValueError, naming both values, where a model's configuration differs from a checkpoint's.
+
+    >>> check_same({"lam": 5.0}, {"lam": 0.1}, "last.ckpt")
+    Traceback (most recent call last):
+    ValueError: --model.lam is 5.0, but last.ckpt was trained with 0.1; a checkpoint keeps its own settings. ...
+    """
+    ours, theirs = flatten(asked), flatten(saved)
+    # names of one side only: an argument that a newer version has, or what belongs to a class_path that differs
+    different = [n for n in sorted(ours.keys() & theirs.keys()) if n not in PER_STAGE and ours[n] != theirs[n]]
+    if not different:
+        return
+    listed = "; ".join(
+        f"--model.{n} is {ours[n]}, but {path} was trained with {theirs[n]}" for n in different[:MOST_DIFFERENCES]
+    )
+    more = f" (and {len(different) - MOST_DIFFERENCES} more)" if len(different) > MOST_DIFFERENCES else ""
+    raise ValueError(
+        f"{listed}{more}; a checkpoint keeps its own settings. Leave --config and --model.* away to use it as it is, "
+        "or start a new stage of training from its weights with --model.init_weights."
+    )

@@ -1,0 +1,172 @@
+"""`unrollflow label`: flow of one's own frames as labels for a second stage, occluded parts from the frame before."""
+
+import json
+from argparse import ArgumentParser
+from hashlib import sha256
+from itertools import pairwise
+from pathlib import Path
+from typing import get_args
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from unrollflow.callbacks.flow_writers import FlowWriter
+from unrollflow.cli.predict import Precision, refuse_no_folder
+from unrollflow.contracts import FlowSample, Prediction
+from unrollflow.data.datasets.frames import find_frame_folders, list_frames, read_pair
+from unrollflow.data.datasets.labelled_frames import label_path
+from unrollflow.data.io.files import write_whole
+from unrollflow.data.io.flow import read_image, write_flo
+from unrollflow.ops.fusion import fuse_flow
+from unrollflow.training.module import UnsupervisedFlow
+
+RECORD = "made_by.json"
+"""Beside the labels: the checkpoint that they are of."""
+
+UNKNOWN = 1e10
+"""What both components of unknown flow are in a .flo file."""
+
+
+def label_from_arguments(arguments: list[str], trusted: list[str]) -> None:
+    """Parse the arguments of `unrollflow label` and run it."""
+    parser = ArgumentParser("unrollflow label", description=__doc__)
+    parser.add_argument("root", type=Path, help="a folder of frames in natural order, or of such folders at any depth")
+    parser.add_argument("--ckpt_path", required=True, type=Path, help="checkpoint of a fit")
+    parser.add_argument("--output", required=True, type=Path, help="folder to write NAME.flo to, in the same tree")
+    parser.add_argument("--accelerator", default="auto", help="as of Lightning's Trainer (%(default)s)")
+    parser.add_argument("--precision", default="32-true", choices=get_args(Precision), help="(%(default)s)")
+    label(**vars(parser.parse_args(arguments)), trusted=trusted)
+
+
+def label(
+    root: Path, *, ckpt_path: Path, output: Path, accelerator: str, precision: Precision, trusted: list[str]
+) -> None:
+    """Write a label for every frame that has a next one; labels that are there already stay as they are.
+
+    Args:
+        root: a folder of frames, or of such folders.
+        ckpt_path: checkpoint of a fit by the command line.
+        output: folder to write to.
+        accelerator, precision: as of Lightning's Trainer.
+        trusted: beginnings of names that the checkpoint may ask for, besides ours.
+
+    Raises:
+        FileNotFoundError, ValueError: if the checkpoint or a frame cannot be read, naming it, or the labels that are
+            there already are of another checkpoint, or of an unknown one.
+        NotADirectoryError: if a file is in the output's place.
+    """
+    refuse_no_folder(output)
+    frames = Triplets(root, output)
+    module = Labeller(UnsupervisedFlow.load_from_checkpoint(ckpt_path, trusted=trusted))
+    refuse_other_checkpoint(ckpt_path, output, there=frames.there)
+    writer = LabelWriter(output)
+    if len(frames):
+        trainer = pl.Trainer(
+            accelerator=accelerator,
+            devices=1,
+            precision=precision,
+            callbacks=[writer],
+            logger=False,
+            enable_model_summary=False,
+            enable_checkpointing=False,
+        )
+        trainer.predict(module, DataLoader(frames), return_predictions=False)
+    print(  # noqa: T201, the command's answer
+        f"{writer.written} label(s) written to {output}, {frames.there} there already; of the occluded pixels "
+        f"{100 * module.share_filled:.1f} % were filled in from the frame before"
+    )
+
+
+def refuse_other_checkpoint(checkpoint: Path, output: Path, *, there: int) -> None:
+    """Write down whose labels a folder holds; raise ValueError if those that are there may be another checkpoint's."""
+    record, digest = output / RECORD, sha256(checkpoint.read_bytes()).hexdigest()
+    if not record.is_file():
+        if there:
+            raise ValueError(f"{output} holds {there} label(s), but no {RECORD} of whose; name another --output.")
+        write_whole(record, json.dumps({"checkpoint": str(checkpoint), "sha256": digest}).encode())
+    elif digest.encode() not in record.read_bytes():
+        raise ValueError(f"{output} holds labels of another checkpoint, see {record}; name another --output.")
+
+
+class Triplets(Dataset[FlowSample]):
+    """Every frame with its next one and, but for the first of a folder, the one before; named by its path.
+
+    Args:
+        root: a folder of frames, or of such folders at any depth.
+        labels: frames with a label below this folder are left out.
+
+    Attributes:
+        there: how many these are.
+
+    Raises:
+        FileNotFoundError: if there are no two frames.
+    """
+
+    def __init__(self, root: Path, labels: Path) -> None:
+        self.root = root
+        if not root.is_dir():
+            raise FileNotFoundError(f"no folder {root}; give a folder of frames, or one of such folders.")
+        folders = [list_frames(folder) for folder in find_frame_folders(root)]
+        if not folders:
+            raise FileNotFoundError(f"{root} holds no folder of at least two frames, at any depth.")
+        triplets = [
+            (before, first, second)
+            for frames in folders
+            for before, (first, second) in zip([None, *frames], pairwise(frames), strict=False)
+        ]
+        self.triplets = [t for t in triplets if not label_path(t[1], root, labels).is_file()]
+        self.there = len(triplets) - len(self.triplets)
+
+    def __len__(self) -> int:
+        return len(self.triplets)
+
+    def __getitem__(self, index: int) -> FlowSample:
+        before, first, second = self.triplets[index]
+        image1, image2 = read_pair(first, second)
+        name = str(first.relative_to(self.root).with_suffix(""))
+        sample = FlowSample(image1=image1, image2=image2, name=name)
+        return sample if before is None else sample | {"previous": read_image(before)}
+
+
+class Labeller(pl.LightningModule):
+    """Predicts the flow of a frame, filled in from the frame before, and where it is known.
+
+    Args:
+        network: a trained module.
+
+    Attributes:
+        share_filled: share of the occluded pixels, so far, that the frame before has filled.
+    """
+
+    def __init__(self, network: UnsupervisedFlow) -> None:
+        super().__init__()
+        self.network = network
+        self.occluded, self.filled = 0, 0
+
+    @property
+    def share_filled(self) -> float:
+        """0 where nothing was occluded."""
+        return self.filled / max(self.occluded, 1)
+
+    def predict_step(self, batch: FlowSample, batch_idx: int) -> Prediction:
+        """Flow to the next frame, its inverse, and where the first is known."""
+        there: Prediction = self.network(batch["image1"], batch["image2"])
+        self.occluded += int((there.visible == 0).sum())
+        if "previous" not in batch:
+            return there
+        back: Prediction = self.network(batch["image1"], batch["previous"])
+        fused = fuse_flow(there.flow, there.visible, back.flow, back.visible)
+        self.filled += int(fused.filled.sum())
+        return Prediction(fused.flow, there.flow_backward, fused.known.to(fused.flow))
+
+
+class LabelWriter(FlowWriter):
+    """Writes NAME.flo, with flow of 1e10 px where it is not known, as Middlebury does."""
+
+    endings = (".flo",)
+
+    def write(self, files: list[Path], flow: Tensor, visible: Tensor) -> None:
+        """Write one label."""
+        write_flo(files[0], torch.where(visible > 0, flow, torch.full_like(flow, UNKNOWN)))

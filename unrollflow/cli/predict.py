@@ -1,0 +1,176 @@
+"""`unrollflow predict`: flow of frames, videos and benchmarks' test sets, as files."""
+
+from argparse import ArgumentParser
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Literal, get_args
+
+import pytorch_lightning as pl
+from torch.utils.data import DataLoader, Dataset
+
+from unrollflow.callbacks.flow_writers import FlowVideo, FlowWriter, KittiSubmission, SintelSubmission
+from unrollflow.contracts import FlowSample
+from unrollflow.data.datasets.benchmark import BenchmarkPairs
+from unrollflow.data.datasets.frames import FramePairs
+from unrollflow.data.datasets.kitti import FOLDERS, Frames, Kitti
+from unrollflow.data.datasets.sintel import Sintel
+from unrollflow.data.io.flow import IMAGE_SUFFIXES
+from unrollflow.data.video.codec import VideoPairs
+from unrollflow.training.module import UnsupervisedFlow
+
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+Submission = Literal["sintel", "kitti2012", "kitti2015"]
+
+KITTI_2012: tuple[Frames, ...] = ("colored_0", "image_0")
+"""Folders of KITTI 2012's frames; those in colour are taken where both are there."""
+
+
+def predict_from_arguments(arguments: list[str], trusted: list[str]) -> None:
+    """Parse the arguments of `unrollflow predict` and run it."""
+    parser = ArgumentParser("unrollflow predict", description=__doc__)
+    parser.add_argument(
+        "frames",
+        nargs="+",
+        type=Path,
+        help="a folder of frames in natural order, two images, a video, or the root of a benchmark (see --submission)",
+    )
+    parser.add_argument("--ckpt_path", required=True, type=Path, help="checkpoint of a fit")
+    parser.add_argument("--output", type=Path, default=Path("predictions"), help="folder to write to (%(default)s)")
+    parser.add_argument(
+        "--submission", choices=get_args(Submission), help="write what this benchmark's server takes of its test set"
+    )
+    parser.add_argument("--arrows", action="store_true", help="of a video: draw the flow as arrows over the frames too")
+    parser.add_argument("--overwrite", action="store_true", help="replace results that are there already")
+    parser.add_argument("--accelerator", default="auto", help="as of Lightning's Trainer (%(default)s)")
+    parser.add_argument("--precision", default="32-true", choices=get_args(Precision), help="(%(default)s)")
+    predict(**vars(parser.parse_args(arguments)), trusted=trusted)
+
+
+def predict(
+    frames: list[Path],
+    *,
+    ckpt_path: Path,
+    output: Path,
+    submission: Submission | None,
+    arrows: bool,
+    overwrite: bool,
+    accelerator: str,
+    precision: Precision,
+    trusted: list[str],
+) -> None:
+    """Write the flow of every pair of frames, at their own size.
+
+    Args:
+        frames: one folder, two images, one video, or the root of a benchmark.
+        ckpt_path: checkpoint of a fit by the command line.
+        output: folder to write to: .flo, colour .png and visibility named after a pair's first frame; of a video
+            NAME.mp4; of a benchmark its submission.
+        submission: the benchmark, or None.
+        arrows: draw arrows into the video, too.
+        overwrite: replace results that are there already.
+        accelerator, precision: as of Lightning's Trainer.
+        trusted: beginnings of names that the checkpoint may ask for, besides ours.
+
+    Raises:
+        FileNotFoundError, ValueError: if the checkpoint or a frame cannot be read, or a result would overwrite a frame
+            or another result, naming it.
+        FileExistsError, NotADirectoryError: if a result is there already, or a file is in the output's place.
+    """
+    refuse_no_folder(output)
+    pairs, writer, results = task(frames, output, submission=submission, arrows=arrows)
+    if not overwrite:
+        refuse_replacing(results)
+    module = UnsupervisedFlow.load_from_checkpoint(ckpt_path, trusted=trusted)
+    trainer = pl.Trainer(
+        accelerator=accelerator,
+        devices=1,
+        precision=precision,
+        callbacks=[writer],
+        logger=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+    )
+    trainer.predict(module, DataLoader(pairs), return_predictions=False)
+    print(f"Flow of {writer.written} pair(s) of frames written to {output}")  # noqa: T201, the command's answer
+
+
+def task(
+    frames: list[Path], output: Path, *, submission: Submission | None, arrows: bool
+) -> tuple[Dataset[FlowSample], FlowWriter | FlowVideo, list[Path]]:
+    """The pairs to predict, what writes their flow, and the files that it will write.
+
+    Raises:
+        FileNotFoundError, ValueError: if the frames are not what they should be, or a result would overwrite one.
+    """
+    if submission is not None:
+        if len(frames) != 1:
+            raise ValueError(f"{len(frames)} paths given; --submission {submission} needs one, the benchmark's root.")
+        benchmark, packed = submission_task(frames[0], output, submission)
+        inputs = [image for pair in benchmark.pairs for image in (pair.image1, pair.image2)]
+        results = [file for pair in benchmark.pairs for file in packed.files(pair.name)]
+        refuse_overwriting(inputs, results)
+        return benchmark, packed, results
+    if len(frames) == 1 and is_video(frames[0]):
+        path = output / f"{frames[0].stem}.mp4"
+        refuse_overwriting(frames, [path])
+        video = VideoPairs(frames[0])
+        return video, FlowVideo(path, rate=video.rate, arrows=arrows), [path]
+    pairs, writer = FramePairs(frames[0] if len(frames) == 1 else tuple(frames)), FlowWriter(output)
+    written = [(file, frame) for frame in pairs.frames[:-1] for file in writer.files(frame.stem)]
+    refuse_clashes(written)
+    results = [file for file, _ in written]
+    refuse_overwriting(pairs.frames, results)
+    return pairs, writer, results
+
+
+def submission_task(root: Path, output: Path, submission: Submission) -> tuple[BenchmarkPairs, FlowWriter]:
+    """The pairs of a benchmark's test set, and what writes their flow as its server takes it."""
+    if submission == "sintel":
+        return Sintel(root=root, split="test"), SintelSubmission(output)
+    if submission == "kitti2015":
+        return Kitti(root=root, frames="image_2", split="test"), KittiSubmission(output, folder="flow")
+    there = [frames for frames in KITTI_2012 if (root / FOLDERS["test"] / frames).is_dir()]
+    return Kitti(root=root, frames=(*there, *KITTI_2012)[0], split="test"), KittiSubmission(output, folder=".")
+
+
+def refuse_replacing(results: Sequence[Path]) -> None:
+    """Raise FileExistsError if a result is there already."""
+    there = [result for result in results if result.exists()]
+    if there:
+        raise FileExistsError(
+            f"{there[0]} is there already, as {len(there)} of {len(results)} results are; name another --output, or "
+            "add --overwrite to replace them."
+        )
+
+
+def refuse_clashes(written: Iterable[tuple[Path, Path]]) -> None:
+    """Raise ValueError if two frames have a result in one file; `written` are files and their frames."""
+    frames: dict[Path, Path] = {}
+    for file, frame in written:
+        if file in frames:
+            raise ValueError(f"{frames[file]} and {frame} would both have a result in {file}; rename one of them.")
+        frames[file] = frame
+
+
+def refuse_no_folder(output: Path) -> None:
+    """Raise NotADirectoryError if a folder to write to, or one that it is in, is a file."""
+    there = next(path for path in (output, *output.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise NotADirectoryError(f"--output {output}: {there} is a file, not a folder; name another --output.")
+
+
+def refuse_overwriting(inputs: Iterable[Path], results: Sequence[Path]) -> None:
+    """Raise ValueError if a file to write is one of the files to read, by whatever name.
+
+    Args: inputs: those that are not there are left to their reader.   results: there or not.
+    """
+    # identities, not names: links, and file systems that do not tell A.png from a.png
+    read = {(status.st_dev, status.st_ino): path for path in inputs if path.exists() and (status := path.stat())}
+    for result in results:
+        if result.exists() and (path := read.get(((status := result.stat()).st_dev, status.st_ino))):
+            raise ValueError(f"the result {result} would overwrite {path}, which is read; choose another --output.")
+
+
+def is_video(path: Path) -> bool:
+    """Whether a path is a file that is no image."""
+    return path.is_file() and path.suffix.lower() not in IMAGE_SUFFIXES

@@ -1,0 +1,1 @@
+"""Data sets: one module for each benchmark layout, and frames, mixtures and labelled frames."""

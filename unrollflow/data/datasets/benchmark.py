@@ -1,0 +1,211 @@
+"""What the benchmarks' data sets share: of the pairs that a set should hold, the complete ones become samples."""
+
+import warnings
+from collections.abc import Iterable, Sequence
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple, NotRequired, TypedDict, cast, get_args
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from unrollflow.contracts import FlowSample
+from unrollflow.data.datasets.frames import read_pair
+from unrollflow.data.io.flow import read_flo
+from unrollflow.data.io.images import read_mask
+
+UNKNOWN_FLOW = 1e9
+"""A component beyond this marks unknown flow in a .flo file."""
+
+DIGITS = "0123456789"
+
+
+class Pair(NamedTuple):
+    """Files of one sample, there or not.
+
+    Attributes:
+        name: of the sample.
+        image1, image2: the frames.
+        truth: files of the ground truth by what they hold; "flow" is among them, unless there is none at all.
+    """
+
+    name: str
+    image1: Path
+    image2: Path
+    truth: dict[str, Path]
+
+
+class GroundTruth(TypedDict):
+    """What is known of a pair, as in :class:`~unrollflow.contracts.FlowSample`."""
+
+    flow: Tensor
+    valid: Tensor
+    occluded: NotRequired[Tensor]
+    foreground: NotRequired[Tensor]
+
+
+class BenchmarkPairs(Dataset[FlowSample]):
+    """Pairs of frames, with ground truth where their files name some; incomplete ones are counted and told once.
+
+    Args:
+        candidates: every pair that the set should hold.
+        root: the set's folder.
+        layout: which files are expected below the root, for errors.
+
+    Attributes:
+        pairs: files of the samples.
+        skipped: pairs that lack a frame or their flow, and are left out.
+        partial: pairs that lack another map (of occlusions, say), and are kept without it.
+
+    Raises:
+        FileNotFoundError: if no pair is complete.
+    """
+
+    def __init__(self, candidates: Iterable[Pair], *, root: Path, layout: str) -> None:
+        candidates = list(candidates)
+        needed = absent([pair.image1, pair.image2, *flow_file(pair)] for pair in candidates)
+        maps = absent(pair.truth.values() for pair in candidates)
+        self.pairs = [
+            pair._replace(truth={kind: file for kind, file in pair.truth.items() if file not in lacking})
+            for pair, lost, lacking in zip(candidates, needed, maps, strict=True)
+            if not lost
+        ]
+        skipped = [lost[0] for lost in needed if lost]
+        partial = [lacking[0] for lost, lacking in zip(needed, maps, strict=True) if lacking and not lost]
+        self.skipped, self.partial = len(skipped), len(partial)
+        if not self.pairs:
+            found = f"there is no {skipped[0]}" if skipped else "there are no frames"
+            raise FileNotFoundError(f"no complete pair in {root.absolute()}: {found}; expected is {layout}.")
+        if skipped or partial:
+            warnings.warn(f"{root} is incomplete: {self._told(skipped, partial)}.", stacklevel=3)
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> FlowSample:
+        pair = self.pairs[index]
+        image1, image2 = read_pair(pair.image1, pair.image2)
+        sample = FlowSample(image1=image1, image2=image2, name=pair.name)
+        if not pair.truth:
+            return sample
+        height, width = image1.shape[-2:]
+        return cast(FlowSample, {**sample, **self.read_truth(pair.truth, (height, width))})
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({len(self)} pairs, {self.skipped} skipped, {self.partial} partial)"
+
+    def read_truth(self, files: dict[str, Path], size: tuple[int, int]) -> GroundTruth:
+        """Ground truth of a .flo file "flow" and pictures "occluded" and "invalid"; sets with other files override it.
+
+        Args: files: that are there.   size: (H, W) of the frames, which the files must have.
+        """
+        flow = fitting(read_flo(files["flow"]), files["flow"], size)
+        valid = below_unknown(flow)
+        if "invalid" in files:
+            valid &= ~fitting(read_mask(files["invalid"]), files["invalid"], size)
+        truth = known(flow, valid)
+        if "occluded" in files:
+            truth["occluded"] = fitting(read_mask(files["occluded"]), files["occluded"], size)
+        return truth
+
+    def _told(self, skipped: list[Path], partial: list[Path]) -> str:
+        total = len(self.pairs) + len(skipped)
+        parts = [f"{len(skipped)} of {total} pairs lack a file and are left out (no {skipped[0]})"] if skipped else []
+        return "; ".join(parts + ([f"{len(partial)} lack a map and stay (no {partial[0]})"] if partial else []))
+
+
+def known(flow: Tensor, valid: Tensor) -> GroundTruth:
+    """Flow (2, H, W), pixels, with 0 where it is not valid, (H, W) bool."""
+    return GroundTruth(flow=flow if valid.all() else torch.where(valid, flow, 0.0), valid=valid)
+
+
+def below_unknown(flow: Tensor) -> Tensor:
+    """Where neither component of a flow (2, H, W) marks it as unknown, or is NaN; (H, W) bool.
+
+    >>> below_unknown(torch.tensor([0.0, 1.7e9, torch.nan]).view(1, 1, 3).repeat(2, 1, 1)).tolist()
+    [[True, False, False]]
+    """
+    smallest, largest = flow.aminmax()  # one pass tells what most files are: known everywhere
+    if smallest >= -UNKNOWN_FLOW and largest <= UNKNOWN_FLOW:
+        return torch.ones(flow.shape[-2:], dtype=torch.bool)
+    return flow.abs().amax(dim=0) <= UNKNOWN_FLOW  # False for NaN
+
+
+def flow_file(pair: Pair) -> list[Path]:
+    """The file of a pair's flow, if it has ground truth."""
+    return [pair.truth["flow"]] if pair.truth else []
+
+
+def absent(groups: Iterable[Iterable[Path]]) -> list[list[Path]]:
+    """Those files of each group that do not exist; a folder is listed once, however many files are asked for."""
+
+    @cache
+    def listed(folder: Path) -> frozenset[Path]:
+        """What is in a folder, or nothing."""
+        return frozenset(folder.iterdir() if folder.is_dir() else ())
+
+    return [[file for file in files if file not in listed(file.parent)] for files in groups]
+
+
+def fitting(field: Tensor, path: Path, size: tuple[int, int]) -> Tensor:
+    """The field (..., H, W) that a file holds, or a ValueError where it has not the size (H, W) of the frames."""
+    if field.shape[-2:] != size:
+        shape = "x".join(map(str, field.shape[-2:]))
+        raise ValueError(f"{path} is {shape} pixels, but its frames are {size[0]}x{size[1]}.")
+    return field
+
+
+def require_folder(*alternatives: Path, layout: str) -> None:
+    """Raise FileNotFoundError unless one of some folders is there; the message names them and the layout."""
+    if not any(folder.is_dir() for folder in alternatives):
+        looked = " or ".join(str(folder.absolute()) for folder in alternatives)
+        raise FileNotFoundError(f"no folder {looked}; expected is {layout}.")
+
+
+def check_choices(argument: str, given: Sequence[str], choices: object) -> None:
+    """Raise ValueError unless what an argument names is among the choices of a Literal, and is something.
+
+    >>> from typing import Literal
+    >>> check_choices("split", ["trian"], Literal["train", "test"])
+    Traceback (most recent call last):
+    ValueError: split is 'trian'; expected is train or test.
+    """
+    wrong = [choice for choice in given if choice not in get_args(choices)]
+    if wrong or not given:
+        what = repr(wrong[0]) if wrong else "empty"
+        raise ValueError(f"{argument} is {what}; expected is {' or '.join(get_args(choices))}.")
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """Folders within a folder, by name, without hidden ones."""
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def numbered(folder: Path, suffix: str) -> list[Path]:
+    """Files of a folder, which need not be there, whose stems end in a digit, by name, without hidden ones."""
+    return sorted(path for path in folder.glob(f"*[0-9]{suffix}") if not path.name.startswith("."))
+
+
+def following(path: Path, step: int = 1) -> Path:
+    """The path whose number is higher by a step.
+
+    >>> following(Path("clean/alley_1/frame_0009.png")).name, following(Path("000000_10.png"), -1).name
+    ('frame_0010.png', '000000_09.png')
+    """
+    start = path.stem.rstrip(DIGITS)
+    number = path.stem[len(start) :]
+    return path.with_name(f"{start}{int(number) + step:0{len(number)}d}{path.suffix}")
+
+
+def neighbours(folder: Path) -> list[tuple[Path, Path]]:
+    """Each frame of a folder but the last of its sequence, and the frame of the next number, there or not.
+
+    A file belongs to the sequence that its name without the last number tells: 000000_09.png to 000000_.
+    """
+    return [
+        (frame, following(frame))
+        for frame, later in pairwise(numbered(folder, ".png"))
+        if frame.stem.rstrip(DIGITS) == later.stem.rstrip(DIGITS)
+    ]

@@ -1,0 +1,96 @@
+"""One's own frames: a folder of images in natural order, or two images."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from unrollflow.contracts import FlowSample
+from unrollflow.data.io.flow import IMAGE_SUFFIXES, read_image
+
+
+class FramePairs(Dataset[FlowSample]):
+    """Neighbouring frames of a folder, in natural order (frame_2 before frame_10), or the two images given.
+
+    A sample is named after its first frame.
+
+    Args:
+        frames: a folder, or two images.
+
+    Raises:
+        FileNotFoundError: if there is nothing there.
+        ValueError: if there are not two images, or not exactly two are given.
+    """
+
+    def __init__(self, frames: Path | tuple[Path, ...]) -> None:
+        self.frames = [Path(f) for f in frames] if isinstance(frames, tuple | list) else list_frames(Path(frames))
+        if isinstance(frames, tuple | list) and len(frames) != 2:
+            raise ValueError(f"{len(frames)} images given; give one folder of frames, or exactly two images.")
+
+    def __len__(self) -> int:
+        return len(self.frames) - 1
+
+    def __getitem__(self, index: int) -> FlowSample:
+        if not 0 <= index < len(self):
+            raise IndexError(f"pair {index} of {len(self)}")
+        image1, image2 = read_pair(self.frames[index], self.frames[index + 1])
+        return FlowSample(image1=image1, image2=image2, name=self.frames[index].stem)
+
+
+def natural_key(path: Path) -> list[tuple[bool, int, str]]:
+    """Sort key that takes digits as numbers.
+
+    >>> [p.stem for p in sorted([Path("f10.png"), Path("f9.png")], key=natural_key)]
+    ['f9', 'f10']
+    """
+    # `isdecimal`, because `int` fails on other digits, such as superscripts
+    return [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in re.split(r"(\d+)", path.name)]
+
+
+def list_frames(folder: Path) -> list[Path]:
+    """Images of a folder in natural order, without hidden ones; at least two, with different stems."""
+    if folder.is_file() and folder.suffix.lower() in IMAGE_SUFFIXES:
+        raise ValueError(f"{folder} is one image, but a pair needs two: give the next one too, or a folder of frames.")
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no folder {folder}; give a folder of frames, or two images.")
+    # macOS puts a hidden "._a.png", which is no image, beside an "a.png" that it copies to other disks
+    images = (p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith("."))
+    frames = sorted(images, key=natural_key)
+    if len(frames) < 2:
+        raise ValueError(
+            f"{folder} holds {len(frames)} image(s), but a pair needs two; files that end in "
+            f"{', '.join(sorted(IMAGE_SUFFIXES))} count."
+        )
+    twice = sorted(stem for stem, count in Counter(frame.stem for frame in frames).items() if count > 1)
+    if twice:
+        raise ValueError(
+            f"{folder} holds several images named {twice[0]}, so their results would overwrite each other."
+        )
+    return frames
+
+
+def read_pair(path1: Path, path2: Path) -> tuple[Tensor, Tensor]:
+    """Two images (3, H, W) in [0, 1] of one size.
+
+    Raises:
+        FileNotFoundError, ValueError: naming the file that is missing or unreadable, or both where sizes differ.
+    """
+    image1, image2 = read_image(path1), read_image(path2)
+    if image1.shape != image2.shape:
+        sizes = [f"{path} is {image.shape[-2]}x{image.shape[-1]}" for path, image in ((path1, image1), (path2, image2))]
+        raise ValueError(f"{sizes[0]}, but {sizes[1]}: the frames of a pair must have one size.")
+    return image1, image2
+
+
+def find_frame_folders(root: Path) -> list[Path]:
+    """Folders of at least two images at or below a folder, by name."""
+    images = Counter(p.parent for p in visible(root) if p.is_file() and p.suffix.lower() in IMAGE_SUFFIXES)
+    return sorted(folder for folder, count in images.items() if count > 1)
+
+
+def visible(root: Path) -> Iterator[Path]:
+    """Everything below a folder whose name, and folders' names, do not begin with a dot."""
+    return (p for p in root.rglob("*") if not any(part.startswith(".") for part in p.relative_to(root).parts))

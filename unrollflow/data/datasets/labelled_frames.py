@@ -1,0 +1,39 @@
+"""Folders of frames with flow that `unrollflow label` has written beside them."""
+
+from itertools import pairwise
+from pathlib import Path
+
+from unrollflow.data.datasets.benchmark import BenchmarkPairs, Pair, require_folder
+from unrollflow.data.datasets.frames import find_frame_folders, list_frames
+
+LAYOUT = "frames such as clip/0001.png below the root, and of the same name clip/0001.flo below the labels"
+
+
+class LabelledFrames(BenchmarkPairs):
+    """Neighbouring frames of every folder at or below a root, with the label of the first one as their flow.
+
+    Where a label has no flow it is not valid; pairs without a label are left out and counted.
+
+    Args:
+        root: a folder of frames, or of such folders at any depth.
+        labels: folder with a .flo file for each frame, in the same tree.
+
+    Raises:
+        FileNotFoundError: if a folder is missing, or no frame has a label.
+    """
+
+    def __init__(self, *, root: Path, labels: Path) -> None:
+        root, labels = Path(root), Path(labels)
+        require_folder(root, layout=LAYOUT)
+        require_folder(labels, layout=LAYOUT)
+        candidates = [
+            Pair(str(first.relative_to(root).with_suffix("")), first, second, {"flow": label_path(first, root, labels)})
+            for folder in find_frame_folders(root)
+            for first, second in pairwise(list_frames(folder))
+        ]
+        super().__init__(candidates, root=root, layout=LAYOUT)
+
+
+def label_path(frame: Path, root: Path, labels: Path) -> Path:
+    """File of a frame's label."""
+    return labels / frame.relative_to(root).with_suffix(".flo")

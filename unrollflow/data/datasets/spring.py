@@ -1,0 +1,102 @@
+"""Spring: high-resolution scenes of a film, with ground truth of twice the frames' resolution."""
+
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+from typing import Literal
+
+from torch import Tensor
+
+from unrollflow.data.datasets.benchmark import (
+    BenchmarkPairs,
+    GroundTruth,
+    Pair,
+    check_choices,
+    fitting,
+    known,
+    neighbours,
+    require_folder,
+    subfolders,
+)
+from unrollflow.data.io.flo5 import read_flo5
+from unrollflow.data.io.flow import read_image
+
+SpringSplit = Literal["train", "test"]
+Camera = Literal["left", "right"]
+Direction = Literal["FW", "BW"]
+
+LAYOUT = (
+    "{train,test}/0001/frame_left/frame_left_0001.png with train/0001/flow_FW_left/flow_FW_left_0001.flo5 and "
+    "train/0001/maps/matchmap_flow_FW_left/matchmap_flow_FW_left_0001.png (and right for left, BW for FW)"
+)
+
+
+class Spring(BenchmarkPairs):
+    """Neighbouring frames of Spring, named after scene and flow, such as "0001/flow_FW_left_0001".
+
+    The ground truth has two rows and columns for each of the frames, in pixels of the frames. Of each 2x2 block the
+    upper left value is taken, as the set's own loader does: a mean would mix motions at their boundaries. Flow that
+    is not finite is not valid; pixels without a match, where maps/ is, are occluded.
+
+    Args:
+        root: folder that holds train/ and test/.
+        split: "train", which has ground truth, or "test".
+        cameras: "left", "right" or both.
+        directions: "FW", to the next frame, "BW", to the one before, or both.
+        labels: False: ground truth is neither needed nor read.
+
+    Raises:
+        FileNotFoundError: if a folder is missing, or no pair is complete.
+
+    Source: Mehl et al., Spring, CVPR 2023 (spring_utils, dataloader.py).
+    """
+
+    def __init__(
+        self,
+        *,
+        root: Path,
+        split: SpringSplit = "train",
+        cameras: tuple[Camera, ...] = ("left",),
+        directions: tuple[Direction, ...] = ("FW",),
+        labels: bool = True,
+    ) -> None:
+        check_choices("split", [split], SpringSplit)
+        check_choices("cameras", cameras, Camera)
+        check_choices("directions", directions, Direction)
+        folder = Path(root) / split
+        require_folder(folder, layout=LAYOUT)
+        candidates = (
+            pair
+            for scene, camera, direction in product(subfolders(folder), cameras, directions)
+            for pair in scene_pairs(scene, camera, direction, labels and split == "train")
+        )
+        super().__init__(candidates, root=Path(root), layout=LAYOUT)
+
+    def read_truth(self, files: dict[str, Path], size: tuple[int, int]) -> GroundTruth:
+        """Ground truth at the frames' size of a .flo5 file "flow" and a coloured picture "occluded"."""
+        flow = at_frame_size(read_flo5(files["flow"]), files["flow"], size)
+        truth = known(flow, flow.isfinite().all(dim=0))
+        if "occluded" in files:
+            unmatched = (read_image(files["occluded"]) > 0.5).any(dim=0)  # red: hidden, green: outside the frame
+            truth["occluded"] = at_frame_size(unmatched, files["occluded"], size)
+        return truth
+
+
+def scene_pairs(scene: Path, camera: Camera, direction: Direction, labels: bool) -> Iterator[Pair]:
+    """The pairs that a scene should hold for one camera and direction."""
+    for earlier, later in neighbours(scene / f"frame_{camera}"):
+        image1, image2 = (earlier, later) if direction == "FW" else (later, earlier)
+        flow = image1.stem.replace("frame", f"flow_{direction}")
+        truth = {"flow": scene / f"flow_{direction}_{camera}" / f"{flow}.flo5"}
+        if (scene / "maps").is_dir():
+            truth["occluded"] = scene / "maps" / f"matchmap_flow_{direction}_{camera}" / f"matchmap_{flow}.png"
+        yield Pair(f"{scene.name}/{flow}", image1, image2, truth if labels else {})
+
+
+def at_frame_size(field: Tensor, path: Path, size: tuple[int, int]) -> Tensor:
+    """Every second row and column of a field (..., 2 H, 2 W) that a file holds, for frames of size (H, W).
+
+    A field of the frames' own size stays as it is; another one is a ValueError.
+    """
+    twice = field.shape[-2:] == (2 * size[0], 2 * size[1])
+    return field[..., ::2, ::2].contiguous() if twice else fitting(field, path, size)

@@ -1,0 +1,119 @@
+"""Pictures to tensors and back: images, masks, label maps; errors name the file, what it holds, what it should."""
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from unrollflow.data.io.files import existing, write_whole
+from unrollflow.data.io.jpeg_check import JPEG_MAGIC, check_scan, has_grey_corner
+from unrollflow.data.io.picture_check import check_picture
+
+FULL_SCALE = {"uint8": 2**8 - 1, "uint16": 2**16 - 1}
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp"})
+Pixels = np.ndarray[Any, np.dtype[np.integer[Any] | np.floating[Any]]]
+
+
+def read_image(path: str | Path) -> Tensor:
+    """RGB image (3, H, W), float32 in [0, 1], of a file of 8 or 16 bits; grey is repeated, alpha dropped.
+
+    Values are the stored numbers over 255 or 65535, rounded to float32. A JPEG is turned as its EXIF data say. A JPEG
+    whose bytes were changed, but not cut, is another picture, which nothing can tell.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is no whole PNG, JPEG, PPM, PGM, BMP, TIFF or WebP, or larger than 2^26 pixels.
+    """
+    path = existing(path)
+    return image_of(path, path.read_bytes())
+
+
+def image_of(path: Path, content: bytes) -> Tensor:
+    """As :func:`read_image`, of bytes that errors call by a path."""
+    # (H, W) grey, or (H, W, 3) in OpenCV's order
+    pixels = decode_content(path, content, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
+    if pixels.dtype.name not in FULL_SCALE:
+        raise ValueError(f"{path} holds {pixels.dtype} pixels; 8 or 16 bits are expected.")
+    scale = np.float32(FULL_SCALE[pixels.dtype.name])
+    image = np.empty((3, *pixels.shape[:2]), np.float32)
+    channels = [pixels] if pixels.ndim == 2 else reversed(cv2.split(pixels))
+    for plane, channel in zip(image, channels, strict=False):
+        np.divide(channel, scale, out=plane)
+    if pixels.ndim == 2:
+        image[1:] = image[0]
+    return torch.from_numpy(image)
+
+
+def write_image(path: str | Path, image: Tensor) -> None:
+    """Write an image (3, H, W) or (1, H, W) as an 8-bit PNG, clipped to [0, 1] and rounded, whole or not at all.
+
+    Raises:
+        ValueError: if the image has another shape, or is not finite.
+    """
+    write_whole(path, image_content(path, image))
+
+
+def image_content(path: str | Path, image: Tensor) -> bytes:
+    """What :func:`write_image` writes."""
+    if image.ndim != 3 or image.shape[0] not in (1, 3) or 0 in image.shape:
+        raise ValueError(f"image for {path} has shape {tuple(image.shape)}; (3, H, W) or (1, H, W) is needed.")
+    if not image.isfinite().all():
+        raise ValueError(f"image for {path} is not finite everywhere, which a PNG cannot hold.")
+    pixels = (255 * image.detach().cpu().float().clamp(0, 1)).round().byte()
+    channels_last = rearrange(pixels, "c h w -> h w c").numpy()
+    bgr = channels_last[..., ::-1] if channels_last.shape[-1] == 3 else channels_last
+    return cv2.imencode(".png", np.ascontiguousarray(bgr))[1].tobytes()
+
+
+def read_mask(path: str | Path) -> Tensor:
+    """Mask (H, W), bool, of a grey picture, such as Sintel's occlusions and invalid pixels: True above half of white.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it cannot be decoded, or is no grey picture of 8 or 16 bits.
+    """
+    grey = decode_grey(existing(path))
+    return torch.from_numpy(grey > FULL_SCALE[grey.dtype.name] // 2)
+
+
+def read_label_map(path: str | Path) -> Tensor:
+    """Foreground (H, W), bool, of a grey picture of labels, such as KITTI's object map: True where the label is not 0.
+
+    Labels are small numbers, which :func:`read_mask` would take for black.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it cannot be decoded, or is no grey picture of 8 or 16 bits.
+    """
+    return torch.from_numpy(decode_grey(existing(path)) != 0)
+
+
+def decode_grey(path: Path) -> Pixels:
+    """Pixels (H, W) of a grey picture of 8 or 16 bits, or a ValueError that names it."""
+    picture = decode(path, cv2.IMREAD_UNCHANGED)
+    if picture.ndim != 2 or picture.dtype.name not in FULL_SCALE:
+        raise ValueError(f"{path} is a {picture.dtype} picture of shape {picture.shape}; one grey channel is expected.")
+    return picture
+
+
+def decode(path: Path, flags: int) -> Pixels:
+    """Pixels that OpenCV decodes of a file, or a ValueError that names it; a part of a picture is none."""
+    return decode_content(path, path.read_bytes(), flags)
+
+
+def decode_content(path: Path, content: bytes, flags: int) -> Pixels:
+    """As :func:`decode`, of bytes that errors call by a path."""
+    check_picture(path, content)
+    try:
+        picture = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+    except cv2.error as error:
+        raise ValueError(f"{path} cannot be read as an image: {error.err}") from error
+    if picture is None:
+        raise ValueError(f"{path} cannot be read as an image: its {len(content)} bytes are damaged.")
+    if content.startswith(JPEG_MAGIC) and has_grey_corner(picture):
+        check_scan(path, content)
+    return picture

@@ -1,0 +1,1 @@
+"""The embedded synthetic data set: textured layers that move over each other."""

@@ -1,0 +1,156 @@
+"""Embedded data without end: textured shapes that move independently over a moving background, with exact flow."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from unrollflow.contracts import FlowSample
+from unrollflow.data.moving_layers.outlines import edge_distance
+from unrollflow.data.moving_layers.rendering import render
+from unrollflow.data.moving_layers.scenes import (
+    Motion,
+    exact_flow,
+    nearest_layer,
+    occluded,
+    own_coordinates,
+    random_scene,
+)
+from unrollflow.data.moving_layers.textures import SPLITS, Split, load_textures, texture_files
+from unrollflow.data.transforms.motion_boundaries import beside, distance_to
+
+_SMALLEST_STEP = 1e-3
+"""Layers whose flow differs by less than this many pixels across their edge have no motion boundary there."""
+
+
+class MovingLayers(Dataset[FlowSample]):
+    """Pairs of frames of moving textured layers; sample `index` depends on (seed, split, index) alone.
+
+    Every index from 0 on gives a sample, so that each epoch can be fresh; `len` only says where an epoch ends.
+    A layer's texture and outline live in its own coordinates, which an affine map takes to each frame: the flow,
+    T2 T1^-1 p - p of the nearest layer at p, is exact at every pixel, and so is the occlusion.
+
+    Args:
+        split: "train", "validation" or "test"; they share neither random numbers nor bundled photographs.
+        seed: another seed gives other samples; 0 <= seed < 2**32.
+        length: samples per epoch.
+        size: (H, W), pixels.
+        layers: fewest and most foreground shapes.
+        coverage: smallest and largest sum of the shapes' areas, as a part of the frame; overlaps and what lies
+            outside the frame lower what is seen.
+        background_translation: largest translation of the background, pixels.
+        background_rotation: largest rotation of the background about the frame's centre, degrees.
+        background_zoom: largest relative change of the background's scale.
+        foreground_translation: largest translation of a shape, pixels.
+        foreground_rotation: largest rotation of a shape about its centre, degrees.
+        foreground_zoom: largest relative change of a shape's scale.
+        textures: folder of photographs (see `texture_files`), or None for scikit-image's bundled ones and noise.
+
+    Raises:
+        ValueError: if an argument is out of range, or the folder holds no image.
+        FileNotFoundError: if there is no such folder.
+
+    Source: layered motion as in Wang and Adelson, Representing Moving Images with Layers, IEEE TIP 1994.
+
+    >>> sample = MovingLayers(split="train", size=(64, 64))[7]
+    >>> tuple(sample["flow"].shape), sample["name"]
+    ((2, 64, 64), 'train-000007')
+    """
+
+    endless: ClassVar[bool] = True
+    """Any index is a sample: a training loader may pass epoch * len + i instead of repeating the first len."""
+
+    def __init__(
+        self,
+        *,
+        split: Split,
+        seed: int = 0,
+        length: int = 1000,
+        size: tuple[int, int] = (128, 192),
+        layers: tuple[int, int] = (2, 6),
+        coverage: tuple[float, float] = (0.4, 1.0),
+        background_translation: float = 5.0,
+        background_rotation: float = 1.0,
+        background_zoom: float = 0.02,
+        foreground_translation: float = 10.0,
+        foreground_rotation: float = 8.0,
+        foreground_zoom: float = 0.06,
+        textures: Path | None = None,
+    ) -> None:
+        _check(split, seed, length, size, layers, coverage)
+        self.split, self.seed, self.length, self.size = split, seed, length, size
+        self.layers, self.coverage = layers, coverage
+        self.textures = None if textures is None else Path(textures)
+        self.background = Motion(background_translation, background_rotation, background_zoom)
+        self.foreground = Motion(foreground_translation, foreground_rotation, foreground_zoom)
+        self.background.check("background")
+        self.foreground.check("foreground")
+        texture_files(self.textures, split)  # fails here rather than in a worker; the photographs are read on first use
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[FlowSample]:
+        # without it, Python would count up until an IndexError that never comes
+        return (self[index] for index in range(self.length))
+
+    def __getitem__(self, index: int) -> FlowSample:
+        """Sample of any index >= 0, also beyond the length; IndexError below 0."""
+        if index < 0:
+            raise IndexError(f"index {index} is negative; this endless data set is not indexed from an end.")
+        generator = np.random.default_rng(np.random.SeedSequence([SPLITS.index(self.split), self.seed, index]))
+        count = int(generator.integers(self.layers[0], self.layers[1] + 1))
+        area = generator.uniform(*self.coverage) * self.size[0] * self.size[1]
+        scene = random_scene(self.size, count, area, self.background, self.foreground, generator)
+        coordinates = own_coordinates(scene)  # (2, K, 2 H W)
+        distances = edge_distance(coordinates[0, 1:], coordinates[1, 1:], scene.outlines)
+        colours = render(coordinates, distances, load_textures(self.textures, self.split), generator)
+        image1, image2 = colours.view(3, 2, *self.size).unbind(dim=1)
+        layers = nearest_layer(distances[:, : self.size[0] * self.size[1]])
+        flow = exact_flow(scene, layers)
+        return FlowSample(
+            image1=image1.contiguous(),
+            image2=image2.contiguous(),
+            name=f"{self.split}-{index:06d}",
+            flow=flow.float().contiguous(),
+            valid=torch.ones(self.size, dtype=torch.bool),
+            occluded=occluded(scene, layers, flow),
+            boundary_distance=boundary_distance(layers.view(self.size), flow),
+        )
+
+
+def boundary_distance(labels: Tensor, flow: Tensor) -> Tensor:
+    """Distance to the nearest pixel that touches another layer of another motion; H + W where there is none.
+
+    Args:
+        labels: (H, W), which layer is seen.
+        flow: (2, H, W), pixels.
+
+    Returns:
+        (H, W) float32, pixels; 0 on both pixels at either side of a boundary.
+    """
+    jumps = [
+        (labels.diff(dim=dim) != 0) & (flow.diff(dim=dim + 1).abs().amax(dim=0) > _SMALLEST_STEP) for dim in (1, 0)
+    ]
+    return distance_to(beside(*jumps))
+
+
+def _check(
+    split: Split, seed: int, length: int, size: tuple[int, int], layers: tuple[int, int], coverage: tuple[float, float]
+) -> None:
+    if split not in SPLITS:
+        raise ValueError(f"split is {split!r}; it must be one of {', '.join(SPLITS)}.")
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"seed is {seed}; it must lie in 0 to 2**32 - 1.")
+    if length < 1:
+        raise ValueError(f"length is {length}; an epoch needs at least 1 sample.")
+    if min(size) < 16:
+        raise ValueError(f"size is {size}; height and width must be at least 16 pixels.")
+    if not 0 <= layers[0] <= layers[1]:
+        raise ValueError(f"layers is {layers}; it must be (fewest, most) with 0 <= fewest <= most.")
+    if not 0 < coverage[0] <= coverage[1]:
+        raise ValueError(f"coverage is {coverage}; it must be (smallest, largest) with 0 < smallest <= largest.")

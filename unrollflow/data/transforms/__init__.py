@@ -1,0 +1,1 @@
+"""Transforms of samples: geometry, size, appearance, superpixels and motion boundaries."""

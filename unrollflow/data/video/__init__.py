@@ -1,0 +1,1 @@
+"""Video files and own footage: reading, writing, scene cuts."""

@@ -1,0 +1,185 @@
+"""One's own footage: videos, folders of frames, or both, as pairs worth learning from."""
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from torch.utils.data import Dataset
+from tqdm import tqdm
+
+from unrollflow.contracts import FlowSample
+from unrollflow.data.datasets.frames import find_frame_folders, list_frames, read_pair, visible
+from unrollflow.data.io.flow import read_image
+from unrollflow.data.video.clip_cache import Clip, ClipCache
+from unrollflow.data.video.clip_decoder import shrunk
+from unrollflow.data.video.scene_cuts import kept_pairs, thumbnail
+from unrollflow.ops.choice import check_choice
+
+VIDEO_SUFFIXES = frozenset(
+    {".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv"}
+)
+"""Files of a folder that count as videos; a file that is named itself may have any ending."""
+
+DEFAULT_CACHE = Path("~/.cache/unrollflow")
+
+Split = Literal["all", "train", "validation"]
+
+
+class Footage(Dataset[FlowSample]):
+    """Pairs of frames of all videos and folders of frames below a folder, without those that teach nothing.
+
+    Scene cuts and motionless or duplicate pairs are left out; how many is printed when the data set is built. Larger
+    frames are shrunk, which shrinks their motion too. A video is decoded once (see :class:`ClipCache`); a folder's
+    frames are read as they are. A sample is named after its clip and its first frame.
+
+    Args:
+        root: folder that holds clips, at any depth, or one video.
+        split: "all" clips, or those for "train" or "validation". Clips are drawn by a hash of their path below the
+            root, never divided: neighbouring frames are nearly alike, so a validation on them would measure memory.
+            The two share no clip if both have the same root and validation_share.
+        validation_share: chance of a clip to be for "validation", whatever others there are; only where that leaves
+            "train" or "validation" without any, the clip nearest to it changes sides.
+        stride: frames from the first to the second of a pair; more makes larger motion.
+        both_directions: yield each pair backwards, too.
+        shorter_side: pixels to which larger frames are shrunk, None: not at all.
+        cache: folder of the decoded videos.
+        cache_gigabytes: its bound.
+
+    Attributes:
+        clips: what is used.
+        told: one sentence of what was found and left out.
+
+    Raises:
+        FileNotFoundError: if there is no clip, or none is left for the split.
+        ValueError: if an argument is out of range, a video cannot be decoded, or no pair is left.
+    """
+
+    def __init__(
+        self,
+        *,
+        root: Path,
+        split: Split = "all",
+        validation_share: float = 0.1,
+        stride: int = 1,
+        both_directions: bool = False,
+        shorter_side: int | None = None,
+        cache: Path = DEFAULT_CACHE,
+        cache_gigabytes: float = 20.0,
+    ) -> None:
+        check_choice("split", split, Split)
+        if stride < 1 or not 0 < validation_share < 1 or (shorter_side is not None and shorter_side < 1):
+            raise ValueError(
+                f"stride={stride}, validation_share={validation_share}, shorter_side={shorter_side}: "
+                "at least 1, between 0 and 1, at least 1 or None are expected."
+            )
+        self.shorter_side = shorter_side
+        root = Path(root)
+        with ClipCache(cache, gigabytes=cache_gigabytes) as store:
+            found = [path for path in self.sources(root) if store.folder.resolve() not in path.resolve().parents]
+            chosen = drawn(found, root, split, validation_share)
+            clips = [clip_of(path, root, store, shorter_side) for path in chosen]
+        self.lease = store.lease
+        self.clips = [clip for clip in clips if clip is not None]
+        self.pairs: list[tuple[Clip, int, int]] = []
+        cuts = motionless = 0
+        for clip in self.clips:
+            kept = kept_pairs(clip.thumbnails, stride=stride)
+            cuts, motionless = cuts + kept.cuts, motionless + kept.motionless
+            for first in kept.firsts:
+                forward, backward = (clip, first, first + stride), (clip, first + stride, first)
+                self.pairs += [forward, backward] if both_directions else [forward]
+        side = split if split == "all" else f"{split}, validation_share {validation_share}"
+        cut_short = sum(clip.cut_short for clip in self.clips)
+        self.told = (
+            f"{root} ({side}): {len(self.pairs)} pairs of {len(self.clips)} clips; left out: {cuts} across scene "
+            f"cuts, {motionless} motionless or duplicate, {len(clips) - len(self.clips)} clips that did not fit, "
+            f"the ends of {cut_short}."
+        )
+        if not self.pairs:
+            raise ValueError(f"no pair is left. {self.told}")
+        print(self.told, flush=True)  # noqa: T201, what a data set leaves out is said once
+
+    @staticmethod
+    def sources(root: Path) -> list[Path]:
+        """Videos and folders of frames at or below a path."""
+        return [*find_videos(root), *find_frame_folders(root)]
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> FlowSample:
+        clip, first, second = self.pairs[index]
+        images = read_pair(clip.frames[first], clip.frames[second])
+        image1, image2 = (shrunk(image, self.shorter_side) for image in images)
+        return FlowSample(image1=image1, image2=image2, name=f"{clip.name}/{clip.frames[first].stem}")
+
+
+class Video(Footage):
+    """As :class:`Footage`, of videos alone."""
+
+    @staticmethod
+    def sources(root: Path) -> list[Path]:
+        """The video that a path names, or those below a folder."""
+        return find_videos(root)
+
+
+class FrameFolder(Footage):
+    """As :class:`Footage`, of folders of frames alone, in natural order (frame_2 before frame_10)."""
+
+    @staticmethod
+    def sources(root: Path) -> list[Path]:
+        """Folders of at least two images at or below a path."""
+        return find_frame_folders(root)
+
+
+def find_videos(root: Path) -> list[Path]:
+    """The video that a path names, or those below a folder, by name."""
+    if root.is_file():
+        return [root]
+    return sorted(p for p in visible(root) if p.is_file() and p.suffix.lower() in VIDEO_SUFFIXES)
+
+
+def drawn(sources: Iterable[Path], root: Path, split: Split, share: float) -> list[Path]:
+    """The clips of a split.
+
+    Raises:
+        FileNotFoundError: if there is none.
+    """
+    sources = list(sources)
+    if not sources:
+        raise FileNotFoundError(
+            f"no footage in {root.absolute()}: a video, or a folder with videos or with folders of at least two frames "
+            "is expected, at any depth."
+        )
+    if split == "all":
+        return sources
+    if len(sources) < 2:
+        raise FileNotFoundError(
+            f"{root.absolute()} holds one clip, which is not divided into training and validation; add another one, "
+            "or take split: all and no validation."
+        )
+    lots = sorted(lot(path, root) for path in sources)
+    limit = min(max(share, lots[1]), lots[-1])  # the lowest is for validation, the highest for training in any case
+    return [path for path in sources if (lot(path, root) < limit) == (split == "validation")]
+
+
+def lot(path: Path, root: Path) -> float:
+    """A number from 0 to 1 that a clip draws by its path below the root.
+
+    >>> round(lot(Path("videos/deep/a.mp4"), Path("videos")), 3)
+    0.188
+    """
+    digest = hashlib.sha256(path.relative_to(root).as_posix().encode()).digest()
+    return int.from_bytes(digest) / 2**256
+
+
+def clip_of(path: Path, root: Path, store: ClipCache, shorter_side: int | None) -> Clip | None:
+    """The clip of a video or a folder of frames; None where it does not fit into the cache."""
+    name = path.relative_to(root).as_posix() if path != root else path.name
+    if path.is_file():
+        return store.clip(path, name=name, shorter_side=shorter_side)
+    frames = list_frames(path)
+    bar = tqdm(frames, desc=f"looking through {name}", unit=" frames", leave=False)
+    return Clip(name, frames, np.stack([thumbnail(read_image(frame)) for frame in bar]))

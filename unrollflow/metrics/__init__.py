@@ -1,0 +1,27 @@
+"""Metrics of optical flow with ground truth, their averages, and rank correlations of label-free metrics."""
+
+from unrollflow.metrics.averages import bootstrap_interval, image_mean, pooled_mean
+from unrollflow.metrics.flow import (
+    FlowMetrics,
+    ImageMeasures,
+    angular_error,
+    best_constant_flow,
+    endpoint_error,
+    fl_outliers,
+    image_measures,
+)
+from unrollflow.metrics.rank_correlation import rank_correlations
+
+__all__ = [
+    "FlowMetrics",
+    "ImageMeasures",
+    "angular_error",
+    "best_constant_flow",
+    "bootstrap_interval",
+    "endpoint_error",
+    "fl_outliers",
+    "image_mean",
+    "image_measures",
+    "pooled_mean",
+    "rank_correlations",
+]

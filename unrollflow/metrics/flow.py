@@ -1,0 +1,204 @@
+"""What the benchmarks measure, per image, averaged over images and pooled over pixels, with baselines beside it."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
+
+from unrollflow.metrics.geometric_median import geometric_median
+from unrollflow.metrics.names import MEASURES
+from unrollflow.ops import float32_island
+
+OUTLIER_PIXELS = 3.0
+OUTLIER_SHARE = 0.05
+"""KITTI 2015 counts an error over 3 px and over 5 % of the motion as an outlier."""
+
+RATES = (1, 3, 5)
+"""Pixels of error beyond which a pixel counts in a rate."""
+
+SPEEDS = {"s0_10": (0, 10), "s10_40": (10, 40), "s40": (40, math.inf)}
+"""Pixels of true motion, as Sintel divides them: from, and under."""
+
+DISTANCES = {"d0_5": (0, 5), "d0_10": (0, 10), "d10_60": (10, 60), "d60_140": (60, 140)}
+"""Pixels to the nearest motion boundary, as Sintel divides them, and closer: from, and under."""
+
+
+def endpoint_error(flow: Tensor, target: Tensor) -> Tensor:
+    """Per-pixel Euclidean distance between two flows.
+
+    Args: flow, target: (B, 2, H, W), pixels.   Returns: (B, H, W), pixels.
+    Source: Baker et al., A Database and Evaluation Methodology for Optical Flow, IJCV 2011.
+
+    >>> endpoint_error(torch.zeros(1, 2, 1, 1), torch.tensor([3., 4.]).view(1, 2, 1, 1)).item()
+    5.0
+    """
+    distance: Tensor = torch.linalg.vector_norm(flow - target, dim=1)
+    return distance
+
+
+def fl_outliers(flow: Tensor, target: Tensor) -> Tensor:
+    """Pixels that KITTI counts as wrong: error over 3 px and over 5 % of the true motion; a broken flow is wrong.
+
+    Args: flow, target: (B, 2, H, W), pixels.   Returns: (B, H, W) bool.
+    Source: Menze and Geiger, Object Scene Flow for Autonomous Vehicles, CVPR 2015.
+
+    >>> fl_outliers(torch.zeros(1, 2, 1, 1), torch.tensor([3., 4.]).view(1, 2, 1, 1)).item()
+    True
+    """
+    error = endpoint_error(flow, target).nan_to_num(nan=torch.inf)
+    outlier: Tensor = (error > OUTLIER_PIXELS) & (error > OUTLIER_SHARE * torch.linalg.vector_norm(target, dim=1))
+    return outlier
+
+
+def angular_error(flow: Tensor, target: Tensor) -> Tensor:
+    """Angle in space-time between (u, v, 1) of two flows.
+
+    Args: flow, target: (B, 2, H, W), pixels.   Returns: (B, H, W), degrees, 0 to 180.
+    Source: Barron et al., Performance of Optical Flow Techniques, IJCV 1994.
+
+    >>> angular_error(torch.zeros(1, 2, 1, 1), torch.tensor([1.0, 0.0]).view(1, 2, 1, 1)).item()
+    45.0
+    """
+    a, b = (torch.cat([f, torch.ones_like(f[:, :1])], dim=1) for f in (flow, target))
+    # atan2 of |a x b| and a . b keeps its precision at small angles, where arccos loses it
+    sine = torch.linalg.vector_norm(torch.linalg.cross(a, b, dim=1), dim=1)
+    return torch.rad2deg(torch.atan2(sine, (a * b).sum(dim=1)))
+
+
+def masked_image_mean(values: Tensor, chosen: Tensor) -> Tensor:
+    """Mean of each image's chosen pixels; NaN for an image without any, which an average must leave out.
+
+    Args: values: (B, H, W).   chosen: (B, H, W) bool.   Returns: (B,).
+
+    >>> masked_image_mean(torch.tensor([[[1.0, 5.0]]]), torch.tensor([[[True, False]]])).item()
+    1.0
+    """
+    total = torch.where(chosen, values, 0).flatten(1).sum(dim=1)
+    return total / chosen.flatten(1).sum(dim=1)
+
+
+def best_constant_flow(target: Tensor, valid: Tensor) -> Tensor:
+    """The one flow vector an image that has the least mean end-point error: an oracle that needs the truth.
+
+    Args: target: (B, 2, H, W), pixels.   valid: (B, H, W) bool.   Returns: (B, 2, 1, 1), pixels; 0 without any.
+
+    >>> target = torch.tensor([1.0, 1.0, 9.0]).view(1, 1, 1, 3).repeat(1, 2, 1, 1)
+    >>> best_constant_flow(target, torch.ones(1, 1, 3, dtype=torch.bool)).flatten().tolist()
+    [1.0, 1.0]
+    """
+    medians = [geometric_median(flow[:, known]) for flow, known in zip(target, valid, strict=True)]
+    return torch.stack(medians).view(-1, 2, 1, 1)
+
+
+class ImageMeasures(NamedTuple):
+    """Measures of a batch of images.
+
+    Attributes:
+        mean: name of :data:`~unrollflow.metrics.names.MEASURES` to (B,), mean over an image's pixels; NaN without any.
+        pixels: name to (B,), how many pixels that mean is of.
+    """
+
+    mean: dict[str, Tensor]
+    pixels: dict[str, Tensor]
+
+
+@float32_island
+def image_measures(
+    flow: Tensor,
+    target: Tensor,
+    *,
+    valid: Tensor | None = None,
+    occluded: Tensor | None = None,
+    foreground: Tensor | None = None,
+    boundary_distance: Tensor | None = None,
+) -> ImageMeasures:
+    """Every measure of :data:`~unrollflow.metrics.names.MEASURES` of every image.
+
+    Args:
+        flow, target: (B, 2, H, W), pixels.
+        valid: (B, H, W) bool, where the target is known, the only pixels that count; None: everywhere.
+        occluded: (B, H, W) bool; None: unknown, and the measures that need it are undefined; likewise:
+        foreground: (B, H, W) bool, what moves by itself.
+        boundary_distance: (B, H, W), pixels to the nearest motion boundary.
+
+    Source: Butler et al., ECCV 2012 (Sintel: s, d); Menze and Geiger, CVPR 2015 (KITTI: Fl, foreground); Barron et al.,
+        IJCV 1994 (angle); Baker et al., IJCV 2011 (Middlebury: rates).
+    """
+    valid = torch.ones_like(target[:, 0], dtype=torch.bool) if valid is None else valid
+    error = endpoint_error(flow, target).nan_to_num(nan=torch.inf)  # a broken flow is infinitely wrong, not left out
+    outlier = 100 * fl_outliers(flow, target).to(error.dtype)
+    speed = torch.linalg.vector_norm(target, dim=1)
+    regions = {"": valid}
+    regions |= {} if occluded is None else {"noc": valid & ~occluded, "occ": valid & occluded}
+    regions |= {} if foreground is None else {"fg": valid & foreground, "bg": valid & ~foreground}
+    regions |= {name: valid & within(speed, *limits) for name, limits in SPEEDS.items()}
+    if boundary_distance is not None:
+        regions |= {name: valid & within(boundary_distance, *limits) for name, limits in DISTANCES.items()}
+    constant = best_constant_flow(target, valid).expand_as(target)
+    maps = {
+        "epe": error,
+        "fl": outlier,
+        "angular": angular_error(flow, target).nan_to_num(nan=180.0),
+        "epe_zero_flow": speed,
+        "epe_best_constant": endpoint_error(constant, target),
+    }
+    maps |= {f"over_{limit}px": 100 * (error > limit).to(error.dtype) for limit in RATES}
+    nowhere = torch.zeros_like(valid)
+    chosen = {name: measured(name, maps, regions, nowhere) for name in MEASURES}
+    return ImageMeasures(
+        mean={name: masked_image_mean(*pair) for name, pair in chosen.items()},
+        pixels={name: region.flatten(1).sum(dim=1) for name, (_, region) in chosen.items()},
+    )
+
+
+def within(values: Tensor, low: float, high: float) -> Tensor:
+    """Where low <= values < high."""
+    return (values >= low) & (values < high)
+
+
+def measured(name: str, maps: dict[str, Tensor], regions: dict[str, Tensor], nowhere: Tensor) -> tuple[Tensor, Tensor]:
+    """The map (B, H, W) of a measure and the pixels (B, H, W) that it is averaged over: `fl_bg` is `fl` in `bg`."""
+    if name in maps:
+        return maps[name], regions[""]
+    kind, _, region = name.partition("_")
+    return maps[kind], regions.get(region, nowhere)
+
+
+class FlowMetrics(Metric):
+    """Averages of :func:`image_measures`: over images, each of which counts once, and pooled over pixels (`_pooled`).
+
+    An image in which a measure is undefined (no occluded pixel, say) is left out of that measure's mean.
+
+    >>> metrics = FlowMetrics()
+    >>> truth = torch.tensor([3.0, 4.0]).view(1, 2, 1, 1)
+    >>> metrics.update(image_measures(torch.zeros(1, 2, 1, 1), truth))
+    >>> metrics.compute()["epe"].item(), metrics.compute()["epe_pooled"].item()
+    (5.0, 5.0)
+    """
+
+    full_state_update = False
+    means: list[Tensor]
+    pixels: list[Tensor]
+
+    def __init__(self) -> None:
+        super().__init__()
+        # lists, because a running sum in float32 stops counting pixels at 2^24
+        self.add_state("means", [], dist_reduce_fx="cat")
+        self.add_state("pixels", [], dist_reduce_fx="cat")
+
+    def update(self, measures: ImageMeasures) -> None:
+        """Add a batch of images."""
+        self.means.append(torch.stack([measures.mean[name] for name in MEASURES], dim=1))  # (B, measures)
+        self.pixels.append(torch.stack([measures.pixels[name] for name in MEASURES], dim=1))
+
+    def compute(self) -> dict[str, Tensor]:
+        """`name`: mean over images; `name_pooled`: mean over all pixels; NaN where no image defines a measure."""
+        # a list here, one tensor where processes have joined theirs
+        means, pixels = (dim_zero_cat(state).cpu().double() for state in (self.means, self.pixels))
+        averages = means.nanmean(dim=0)
+        pooled = torch.where(pixels > 0, means * pixels, 0).sum(dim=0) / pixels.sum(dim=0)
+        names = [*MEASURES, *(f"{name}_pooled" for name in MEASURES)]
+        return dict(zip(names, torch.cat([averages, pooled]).float(), strict=True))

@@ -1,0 +1,1 @@
+"""RAFT and its parts."""

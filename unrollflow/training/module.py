@@ -1,0 +1,250 @@
+"""The LightningModule: a backbone makes flow of two images, an objective makes a loss of it."""
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Self, cast
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from unrollflow.checkpoints import MODEL_KEY, check_fits, check_trusted, read_checkpoint, refuse_weights_alone
+from unrollflow.contracts import FlowEstimate, FlowNetwork, FlowSample, Prediction
+from unrollflow.data.transforms.geometry import crop_to_multiple
+from unrollflow.losses import Distillation, Objective, Photometric, Smoothness, unlabelled_measures
+from unrollflow.losses.views import jittered
+from unrollflow.metrics import FlowMetrics, image_measures
+from unrollflow.metrics.names import MEASURES
+from unrollflow.ops import crop_centre, forward_backward_visibility, pad_to_multiple
+from unrollflow.ops.seeds import derived_seed
+from unrollflow.training.compile import StepParts, compiled
+
+TRUE_MAPS = ("valid", "occluded", "foreground", "boundary_distance")
+ObjectiveFactory = Callable[[Photometric, Smoothness], Objective]
+OptimizerFactory = Callable[[Iterable[Any]], Optimizer]
+SchedulerFactory = Callable[[Optimizer], LRScheduler]
+
+
+class UnsupervisedFlow(pl.LightningModule):
+    """Unsupervised training, validation and prediction of an optical-flow network.
+
+    Training crops images to the backbone's multiples; everything else pads them (replicate) and crops the flow back.
+
+    Args:
+        backbone: a :class:`~unrollflow.contracts.FlowNetwork`.
+        photometric: how a frame and its reconstruction differ.
+        smoothness: how rough a flow is.
+        objective: combines the two; in Python `functools.partial(UnsupervisedObjective, visibility=..., ...)`.
+        optimizer: makes an optimizer of parameter groups; weight decay reaches weights, not biases and norms.
+        scheduler: makes a learning-rate scheduler of the optimizer, advanced once a step; None: a constant rate.
+        distillation: kinds of lessons for a student that the network's own flow teaches (self-supervision); [] or None:
+            none.
+        jitter: changes what the backbone sees in training, such as :class:`~unrollflow.data.AppearanceJitter`; the
+            objective compares the frames as they were (SMURF). None: it sees the frames themselves.
+        init_weights: checkpoint of an earlier stage, whose weights this training starts from.
+        compile: compile network and objective (torch.compile) when a training starts; checkpoints do not change.
+
+    Raises:
+        ValueError: if the backbone is no FlowNetwork, or `init_weights` holds another network.
+    """
+
+    def __init__(
+        self,
+        *,
+        backbone: nn.Module,
+        photometric: Photometric,
+        smoothness: Smoothness,
+        objective: ObjectiveFactory,
+        optimizer: OptimizerFactory,
+        scheduler: SchedulerFactory | None = None,
+        distillation: list[Distillation] | None = None,
+        jitter: nn.Module | None = None,
+        init_weights: Path | None = None,
+        compile: bool = False,  # noqa: A002, the command line's --model.compile
+    ) -> None:
+        super().__init__()
+        if not isinstance(backbone, FlowNetwork):
+            raise ValueError(
+                f"backbone is a {type(backbone).__name__}, but a FlowNetwork is needed: see unrollflow.contracts."
+            )
+        self.backbone: FlowNetwork = backbone
+        self.objective = objective(photometric, smoothness)
+        self.make_optimizer, self.make_scheduler = optimizer, scheduler
+        self.distillation = cast(list[Distillation], nn.ModuleList(distillation or []))
+        self.jitter, self.rehearsed = jitter, False
+        self.measures = FlowMetrics()
+        self.compiles, self.parts = compile, StepParts(self.backbone, self.objective)
+        if init_weights is not None:
+            weights = read_checkpoint(init_weights)["state_dict"]
+            check_fits(weights, self.state_dict(), str(init_weights))
+            self.load_state_dict(weights)
+
+    def forward(self, image1: Tensor, image2: Tensor) -> Prediction:
+        """Flow both ways of images (B, 3, H, W) of any size of at least the backbone's minimum, RGB in [0, 1]."""
+        size = (image1.shape[-2], image1.shape[-1])
+        padded1, padded2 = (pad_to_multiple(image, self.backbone.stride) for image in (image1, image2))
+        self._check_size(image1)
+        forward, backward = self.backbone.both(padded1, padded2)
+        flow, flow_backward = (crop_centre(estimates[-1].flow, size) for estimates in (forward, backward))
+        return Prediction(flow, flow_backward, forward_backward_visibility(flow, flow_backward))
+
+    def on_fit_start(self) -> None:
+        """Compile, where that is asked for."""
+        if self.compiles:
+            self.parts = compiled(self.backbone, self.objective, device=self.device)
+
+    def training_step(self, batch: FlowSample, batch_idx: int) -> Tensor:
+        """The objective of a batch, and what its student does not do as its teacher."""
+        self._check_size(batch["image1"])
+        sample = crop_to_multiple(batch, self.backbone.stride)
+        # (seed, step, sample): the draws are the same however a batch is split over processes, and after a resume
+        seeds = [derived_seed(torch.initial_seed(), self.global_step, name) for name in batch["name"]]
+        seen = frames = (sample["image1"], sample["image2"])
+        if self.jitter is not None:
+            seen = jittered(self.jitter, *frames, seeds=seeds)
+        forward, backward = self.parts.network.both(*seen)
+        cost = self.parts.objective(sample, forward, backward, step=self.global_step)
+        total: Tensor = cost.total + self._distil(sample, forward, backward, seeds)
+        self.log_dict(cost.log | {"loss/total": total.detach()})
+        self.log("loss", total.detach(), prog_bar=True, logger=False)
+        return total
+
+    def _distil(
+        self, sample: FlowSample, forward: list[FlowEstimate], backward: list[FlowEstimate], seeds: list[int]
+    ) -> Tensor:
+        """Weighted loss of the lessons that count at this step; the teacher sees the frames as they are."""
+        flows = (forward[-1].flow, backward[-1].flow)
+        if not self.rehearsed:  # one that does not fit shall fail at the first step, not at its own
+            self.rehearsed = True
+            with torch.no_grad():
+                for part in self.distillation:
+                    part(self.backbone, sample, *flows, seeds=seeds, step=part.start)
+        lessons = [(i, part) for i, part in enumerate(self.distillation) if part.weight_at(self.global_step)]
+        if not lessons:
+            return sample["image1"].new_zeros(())
+        if self.jitter is not None:
+            with torch.no_grad():
+                forward, backward = self.parts.network.both(sample["image1"], sample["image2"])
+                flows = (forward[-1].flow, backward[-1].flow)
+        losses = []
+        for i, part in lessons:
+            own = [derived_seed(seed, i) for seed in seeds]
+            loss = part(self.parts.network, sample, *flows, seeds=own, step=self.global_step)
+            self.log(f"loss/distillation_{i}", loss.detach())
+            losses.append(part.weight_at(self.global_step) * loss)
+        return torch.stack(losses).sum()
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Log the gradient's norm as it is before clipping."""
+        gradients = [p.grad for p in self.parameters() if p.grad is not None]
+        self.log("grad_norm", nn.utils.get_total_norm(gradients))
+
+    def validation_step(self, batch: FlowSample, batch_idx: int) -> dict[str, Any]:
+        """Flow, visibility and, where there is ground truth, each image's measures."""
+        return self._evaluate(batch, "val")
+
+    def test_step(self, batch: FlowSample, batch_idx: int) -> dict[str, Any]:
+        """As :meth:`validation_step`."""
+        return self._evaluate(batch, "test")
+
+    def predict_step(self, batch: FlowSample, batch_idx: int) -> Prediction:
+        """Flow both ways, at the size of the images."""
+        return cast(Prediction, self(batch["image1"], batch["image2"]))
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the averages over all images."""
+        self._log_measures("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log the averages over all images."""
+        self._log_measures("test")
+
+    def configure_optimizers(self) -> Any:
+        """Optimizer over weights and, without weight decay, biases and norms; scheduler by the step."""
+        weights = [p for p in self.parameters() if p.requires_grad and p.ndim > 1]
+        rest = [p for p in self.parameters() if p.requires_grad and p.ndim <= 1]
+        optimizer = self.make_optimizer([{"params": weights}, {"params": rest, "weight_decay": 0.0}])
+        if self.make_scheduler is None:
+            return optimizer
+        schedule = {"scheduler": self.make_scheduler(optimizer), "interval": "step"}
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse another network's weights in a few words, before torch does in many."""
+        check_fits(checkpoint["state_dict"], self.state_dict(), "the checkpoint")
+
+    @classmethod
+    def load_from_checkpoint(  # type: ignore[override]  # Lightning's also takes open files, whose names no error could tell
+        cls, checkpoint_path: str | Path, *, trusted: Sequence[str] = (), **kwargs: Any
+    ) -> Self:
+        """A module with the weights of a checkpoint, of which nothing but primitives and tensors is read.
+
+        Args:
+            checkpoint_path: of a run of the command line, or of any run with the constructor's arguments in `kwargs`,
+                which then stand in the place of what the file says that it was built of.
+            trusted: more beginnings of names that the file may ask for, see :data:`checkpoints.TRUSTED`.
+            kwargs: all of the constructor's arguments, or none.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            ValueError: if it cannot be read, asks for names that are not trusted, or holds another network.
+        """
+        checkpoint = read_checkpoint(checkpoint_path)
+        config = checkpoint.get(MODEL_KEY, {})
+        if not config and not kwargs:
+            refuse_weights_alone(checkpoint, checkpoint_path)
+            raise ValueError(
+                f"{checkpoint_path} was saved by a module built in Python; give that one's parts: "
+                "load_from_checkpoint(path, backbone=..., photometric=..., smoothness=..., objective=..., "
+                "optimizer=...)."
+            )
+        module = cls(**kwargs) if kwargs else cls._build(config, checkpoint_path, trusted)
+        check_fits(checkpoint["state_dict"], module.state_dict(), str(checkpoint_path))
+        module.load_state_dict(checkpoint["state_dict"])
+        return module
+
+    @classmethod
+    def _build(cls, config: dict[str, Any], path: str | Path, trusted: Sequence[str]) -> Self:
+        """A module of a checkpoint's configuration, and nothing else of the file (Lightning reads old keys too)."""
+        from pytorch_lightning.cli import instantiate_module  # jsonargparse is needed for this alone
+
+        check_trusted(config, path, trusted=trusted)
+        return instantiate_module(cls, {key: value for key, value in config.items() if key != "_instantiator"})
+
+    def _check_size(self, image: Tensor) -> None:
+        height, width = image.shape[-2:]
+        if min(height, width) < self.backbone.minimum_size:
+            raise ValueError(
+                f"frames are {height}x{width}, but {type(self.backbone).__name__} needs at least "
+                f"{self.backbone.minimum_size} pixels a side; enlarge them, or choose a backbone with fewer levels."
+            )
+
+    def _evaluate(self, batch: FlowSample, stage: str) -> dict[str, Any]:
+        image1, image2 = batch["image1"], batch["image2"]
+        prediction: Prediction = self(image1, image2)
+        blind = unlabelled_measures(image1, image2, prediction)
+        means = {f"{stage}/{name}": values.mean() for name, values in blind.items()}
+        means[f"{stage}/photometric"] = self.objective.held_out(image1, image2, prediction.flow)
+        self.log_dict(means, batch_size=len(image1), sync_dist=True)
+        outputs: dict[str, Any] = {"flow": prediction.flow, "visible": prediction.visible, "unlabelled": blind}
+        if "flow" in batch:
+            maps: dict[str, Any] = {name: batch.get(name) for name in TRUE_MAPS}
+            outputs["measures"] = image_measures(prediction.flow, batch["flow"], **maps)
+            self.measures.update(outputs["measures"])
+        return outputs
+
+    def _log_measures(self, stage: str) -> None:
+        """Log what is defined, and `score`: the EPE, or the photometric loss where there is no ground truth."""
+        score = self.trainer.callback_metrics.get(f"{stage}/photometric")
+        if self.measures.update_called:
+            means = self.measures.compute()  # what is pooled over pixels stands in the evaluation's table
+            # joined over the processes already, so that `sync_dist` changes nothing but that Lightning does not warn
+            defined = {f"{stage}/{k}": means[k] for k in MEASURES if not means[k].isnan()}
+            self.log_dict(defined, sync_dist=True)
+            self.log("epe", means["epe"], prog_bar=True, logger=False, sync_dist=True)
+            score = means["epe"]
+            self.measures.reset()
+        if score is not None:
+            self.log(f"{stage}/score", score, sync_dist=True)

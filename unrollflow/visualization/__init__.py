@@ -1,0 +1,1 @@
+"""Flow as colours and arrows, panels, tables, and the HTML report of a run."""
