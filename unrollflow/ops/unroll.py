@@ -85,7 +85,8 @@ def unrolled_cost(
     """
     iterates = unroll(c.detach() if detach else c, lam=lam, rho=rho, eta=eta, steps=steps)
     counted = iterates if initial_term else iterates[1:]
-    return rho / 2 * sum(F.mse_loss(c, q + beta, reduction="none") for q, beta in counted) / len(counted)  # Eq. (c)
+    squares = [F.mse_loss(c, q + beta, reduction="none") for q, beta in counted]
+    return rho / 2 / len(squares) * sum(squares, start=torch.zeros_like(c))  # Eq. (c)
 
 
 def check(*, lam: float, rho: float, steps: int) -> None:
