@@ -17,9 +17,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
 
+import yaml
 from matplotlib.figure import Figure
 
 from experiments.common.accuracy import benchmark_sets, data_folder, errors, held_out, network_flow
+from experiments.common.assembly import CONFIGS
 from experiments.common.grid import Results, Row, check_again, run_grid
 from experiments.common.results import write_table
 from unrollflow.cli.main import main as unrollflow
@@ -33,15 +35,56 @@ VISIBILITY_START = 200 / 900
 
 SMOKE_STEPS, SMOKE_IMAGES = 2, 2
 RECIPE = "the recipe"
-NETWORK, SMOOTHNESS = "--model.backbone.init_args", "--model.smoothness"
-OBJECTIVE, TRAIN = "--model.objective.init_args", "--data.train"
+BACKBONE, NETWORK, SMOOTHNESS = "--model.backbone", "--model.backbone.init_args", "--model.smoothness"
+OBJECTIVE, TRAIN = "--model.objective.init_args", "--data.train.init_args"
+RAMP, RATE = f"{OBJECTIVE}.smoothness_ramp", "--model.scheduler.init_args.max_lr"
+
+
+def self_supervision() -> str:
+    """configs/distillation/affine.yaml as JSON, from step 100 on."""
+    (term,) = yaml.safe_load((CONFIGS / "distillation" / "affine.yaml").read_text())
+    term["init_args"] |= {"start": STEPS // 2, "ramp": STEPS // 10}
+    return json.dumps([term])
+
+
+def crops(side: int) -> str:
+    """The transform of configs/data/moving_layers_crops.yaml as JSON, with crops of another size."""
+    transform = yaml.safe_load((CONFIGS / "data" / "moving_layers_crops.yaml").read_text())["transform"]
+    transform["init_args"]["transforms"][0]["init_args"]["size"] = [side, side]
+    return json.dumps(transform)
+
+
+VARIANTS = "experiments.exp08_levers.variants"
+TEXTURES = "DATA/textures"
+"""Folder of photographs below UNROLLFLOW_DATA_DIR; levers that need it are omitted where it is absent."""
+
 LEVERS: dict[str, str] = {
     RECIPE: "",
     "one round of propagation": f"{NETWORK}.propagations 1",
+    "unrolled total variation after the propagation": f"{BACKBONE} {VARIANTS}.UnrolledPropagation",
+    "unrolled total variation in its place": f"{BACKBONE} {VARIANTS}.UnrolledPropagation {NETWORK}.propagations 0",
+    "wide network (392 k)": f"{BACKBONE} configs/backbone/pyramid_matcher_wide.yaml",
     "L1 + SSIM in place of the census": "--model.photometric configs/photometric/l1_ssim.yaml",
     "smoothness weight 1": f"{OBJECTIVE}.smoothness_weight 1.0",
+    "smoothness weight 4": f"{OBJECTIVE}.smoothness_weight 4.0",
+    "threshold 0.1, weight 7.5": f"{SMOOTHNESS}.init_args.lam 0.1 {OBJECTIVE}.smoothness_weight 7.5",
     "total variation": f"{SMOOTHNESS} configs/smoothness/tv_l1.yaml",
+    "total variation, weight 0.7": (f"{SMOOTHNESS} configs/smoothness/tv_l1.yaml {OBJECTIVE}.smoothness_weight 0.7"),
+    "second order": f"{SMOOTHNESS}.init_args.order 2",
+    "second order, weight 7.5": f"{SMOOTHNESS}.init_args.order 2 {OBJECTIVE}.smoothness_weight 7.5",
+    "smoothness ramp over 100 steps": f"{RAMP}.class_path unrollflow.losses.Ramp {RAMP}.init_args.steps 100",
+    "occlusion-aware smoothness": (
+        f"--model.objective.class_path {VARIANTS}.OcclusionAwareObjective {OBJECTIVE}.occluded_weight 3.0"
+    ),
+    "self-supervision from step 100": f"--model.distillation {shlex.quote(self_supervision())}",
+    "colour jitter": "--model.jitter configs/jitter/arflow.yaml",
+    "photographs as textures": f"{TRAIN}.textures {TEXTURES}",
+    "200 samples, repeated": f"--data.train.class_path {VARIANTS}.RepeatedLayers {TRAIN}.samples 200",
     "motions of twice the size": f"{TRAIN}.background_translation 8.0 {TRAIN}.foreground_translation 16.0",
+    "crops of 64x64, batch 8": f"--data.batch_size 8 --data.transform {shlex.quote(crops(64))}",
+    "batch of 10": "--data.batch_size 10",
+    "half the rate": f"{RATE} 2.5e-3",
+    "twice the rate": f"{RATE} 1.0e-2",
 }
 """What each lever adds to the command line."""
 
@@ -73,8 +116,10 @@ def trained(*, arguments: str, seed: int, steps: int, images: int) -> Results:
         logger = {"class_path": "pytorch_lightning.loggers.CSVLogger", "init_args": {"save_dir": folder, "name": "run"}}
         files = ["--trainer.val_check_interval", str(steps), "--trainer.logger", json.dumps([logger])]
         config = ["fit", "--config", "configs/experiment/quickstart.yaml"]
-        unrollflow([*config, *seeds, *length, *quiet, *files, *shlex.split(arguments)])
-        module = UnsupervisedFlow.load_from_checkpoint(Path(folder) / "run" / "version_0" / "checkpoints" / "last.ckpt")
+        lever = shlex.split(arguments.replace("DATA/", f"{data_folder()}/"))
+        unrollflow([*config, *seeds, *length, *quiet, *files, *lever])
+        checkpoint = Path(folder) / "run" / "version_0" / "checkpoints" / "last.ckpt"
+        module = UnsupervisedFlow.load_from_checkpoint(checkpoint, trusted=["experiments."])
     flow_of, layers = network_flow(module), held_out()
     sets = {"moving_layers": [layers[index] for index in range(images)]}
     sets |= benchmark_sets(data_folder(), "middlebury", "sintel")
@@ -113,7 +158,9 @@ def write_report(folder: Path, rows: Sequence[Row]) -> None:
 
 def main(*, smoke: bool = False, folder: Path = RESULTS) -> None:
     """Train what is missing, seed by seed, and write table and figure."""
-    chosen = list(LEVERS)[:2] if smoke else list(LEVERS)
+    photographs = (data_folder() or Path()) / "textures"
+    chosen = [name for name, lever in LEVERS.items() if TEXTURES not in lever or photographs.is_dir()]
+    chosen = chosen[:2] if smoke else chosen
     length = {"steps": SMOKE_STEPS, "images": SMOKE_IMAGES} if smoke else {"steps": STEPS, "images": len(held_out())}
     seeds = SEEDS[:1] if smoke else SEEDS
     cells = [{"arguments": LEVERS[name], "seed": seed, **length} for seed in seeds for name in chosen]

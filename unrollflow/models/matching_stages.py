@@ -85,12 +85,15 @@ class MatchingStage(nn.Module):
         scores, shares, upsampling, residual = torch.split(precise(self.head, hidden), self.outputs, dim=1)
         likelihood, displacement = soft_argmax(self.temperature * costs + scores)
         flow = flow + displacement + residual
-        # neighbours are weighted by position and by the confidence of their match
         confidence = precise(self.confidence, torch.cat([hidden.to(flow.dtype), certainty(likelihood)], dim=1))
+        return self.spread(flow, confidence, shares), upsampling
+
+    def spread(self, flow: Tensor, confidence: Tensor, shares: Tensor) -> Tensor:
+        """Propagate flow (B, 2, h, w) to neighbours, by confidence (B, 1, h, w) and scores of neighbours (B, 9, h, w)."""
         shares = shares + neighbourhood(confidence)[:, 0]
         for _ in range(self.propagations):
             flow = propagate(flow, shares)
-        return flow, upsampling
+        return flow
 
 
 class FullResolutionStage(nn.Module):
