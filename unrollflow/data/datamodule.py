@@ -140,26 +140,31 @@ class FlowDataModule(LightningDataModule):
         return self._loader(samples, self.batch_size, sampler)
 
     def val_dataloader(self) -> DataLoader[FlowSample] | list[DataLoader[FlowSample]]:
-        """Every validation sample once, in order; nothing where there is none."""
-        if self.validation is None:
-            return []
-        return self._loader(WithBoundaryDistance(self.validation), self.validation_batch_size)
+        """Every validation sample once, in order, in every process; nothing where there is none."""
+        return [] if self.validation is None else self._evaluation_loader(self.validation)
 
     def test_dataloader(self) -> DataLoader[FlowSample]:
-        """Every test sample once, in order."""
-        return self._loader(WithBoundaryDistance(required(self.test, "test")), self.validation_batch_size)
+        """Every test sample once, in order, in every process."""
+        return self._evaluation_loader(required(self.test, "test"))
+
+    def _evaluation_loader(self, dataset: Dataset[FlowSample]) -> DataLoader[FlowSample]:
+        samples = WithBoundaryDistance(dataset)
+        # Lightning would replace any other sampler by one that repeats samples until all processes have as many
+        whole = DistributedSampler(samples, num_replicas=1, rank=0, shuffle=False)
+        return self._loader(samples, self.validation_batch_size, whole)
 
     def _loader(
-        self, dataset: Dataset[FlowSample], batch_size: int, sampler: EpochSampler | None = None
+        self, dataset: Dataset[FlowSample], batch_size: int, sampler: DistributedSampler[FlowSample]
     ) -> DataLoader[FlowSample]:
-        skips = sampler is not None and self.on_bad_sample == "skip"
-        loader = (DataLoader if sampler is None else ResumableLoader)(
+        trains = isinstance(sampler, EpochSampler)
+        skips = trains and self.on_bad_sample == "skip"
+        loader = (ResumableLoader if trains else DataLoader)(
             Replacing(dataset) if skips else dataset,
             batch_size,
             sampler=sampler,
             collate_fn=CollateReplaced(collate) if skips else collate,
             num_workers=self.workers,
-            drop_last=sampler is not None,
+            drop_last=trains,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=self.workers > 0,
         )
