@@ -51,7 +51,8 @@ def in_turn(functions: Sequence[Callable[[], object]], *, repeats: int) -> list[
 def peak_rise(make: Callable[..., Callable[[], object]], *arguments: object) -> float:
     """MB by which the highest memory of a fresh process rises while it calls what `make(*arguments)` gives, twice.
 
-    (Twice, as the first call of a training step is without the optimizer's and the gradients' buffers.)
+    What `make` itself allocates and frees does not count. (Twice, as the first call of a training step is without the
+    optimizer's and the gradients' buffers.)
     """
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_rise, (torch.get_num_threads(), make, arguments))
@@ -60,6 +61,7 @@ def peak_rise(make: Callable[..., Callable[[], object]], *arguments: object) -> 
 def _rise(threads: int, make: Callable[..., Callable[[], object]], arguments: Sequence[object]) -> float:
     torch.set_num_threads(threads)
     function = make(*arguments)
+    Path("/proc/self/clear_refs").write_text("5")  # VmHWM falls to VmRSS; else a peak of imports or `make` would count
     before = memory("VmRSS")
     function()
     function()

@@ -1,6 +1,8 @@
 """MovingLayers samples made once and kept in a file: a grid of short trainings must not spend its time drawing them."""
 
+import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -8,27 +10,31 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from unrollflow.contracts import FlowSample
-from unrollflow.data import MovingLayers
+from unrollflow.data import MovingLayers, moving_layers
 from unrollflow.data.moving_layers.textures import Split
+from unrollflow.data.transforms import motion_boundaries
 
 CACHE = Path("runs/moving_layers")
 SIZE = (64, 64)
+SOURCES = (*sorted(Path(moving_layers.__path__[0]).glob("*.py")), Path(motion_boundaries.__file__), Path(__file__))
+"""The code that draws the samples."""
 
 
 class StoredLayers(Dataset[FlowSample]):
     """The first `length` samples of a split of MovingLayers, 64x64, motions up to 6 px, images rounded to 8 bits.
 
-    The motions are those of configs/data/moving_layers.yaml. The file is made on first use.
+    The motions are those of configs/data/moving_layers.yaml. The file is made on first use, and again
+    after a change of the code that draws the samples.
 
     Args:
         split: "train", "validation" or "test"; they share neither random numbers nor photographs.
         length: how many samples.
         seed: of the samples; another one gives others of the same photographs.
-        folder: of the files, one for each split, length and seed.
+        folder: of the files, one for each split, length, seed and version of :data:`SOURCES`.
     """
 
     def __init__(self, *, split: Split, length: int, seed: int = 0, folder: Path = CACHE) -> None:
-        path = folder / f"{split}_{length}_{seed}.pt"
+        path = folder / f"{split}_{length}_{seed}_{version(SOURCES)}.pt"
         if not path.is_file():
             store(path, split, length, seed)
         self.split = split
@@ -49,6 +55,11 @@ class StoredLayers(Dataset[FlowSample]):
             occluded=occluded,
             boundary_distance=distance,
         )
+
+
+def version(sources: Sequence[Path]) -> str:
+    """Eight hexadecimal digits that depend on the content of files."""
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:8]
 
 
 def store(path: Path, split: Split, length: int, seed: int) -> None:

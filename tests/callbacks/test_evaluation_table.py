@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import pytorch_lightning as pl
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, DistributedSampler
 
 from tests.callbacks.test_run_report import Still, validate
 from tests.training.test_module import layers, parts, trainer
@@ -36,6 +36,17 @@ def test_table_has_a_row_a_sample_and_a_row_a_measure(tmp_path: Path, capsys: py
     assert epe["mean"] == pytest.approx(sum(float(sample["epe"]) for sample in written) / 3)
     assert epe["images"] == 3
     assert "low" not in epe
+
+
+def test_a_loader_that_splits_its_samples_over_processes_is_refused(tmp_path: Path) -> None:
+    samples = layers(3, "validation")
+    split = DataLoader(samples, sampler=DistributedSampler(samples, num_replicas=2, rank=0))
+    runner = trainer(tmp_path, callbacks=[EvaluationTable()])
+    for evaluate, loaders in ((runner.test, split), (runner.validate, [DataLoader(samples), split])):
+        with pytest.raises(ValueError, match=r"splits its samples over 2 processes.*use_distributed_sampler=False"):
+            evaluate(Still(), loaders, verbose=False)
+    assert not list(tmp_path.iterdir())
+    runner.fit(Still(), DataLoader(layers()), split)  # writes no table
 
 
 def test_zero_flow_is_measured_as_what_it_is(tmp_path: Path) -> None:

@@ -105,6 +105,17 @@ def test_another_seed_gives_another_order_and_other_draws() -> None:
     assert 16 < sum(drawn[0]) < 48
 
 
+def test_no_epoch_of_a_seed_has_the_order_of_an_epoch_of_another_seed() -> None:
+    orders = []
+    for seed in (0, 1, 2, 3, 2**32, 2**32 + 1):
+        for number in range(4):
+            sampler = EpochSampler(Numbered(12), seed=seed)
+            sampler.set_epoch(number)
+            orders.append(tuple(index - 12 * number for index in sampler))
+    assert all(sorted(order) == list(range(12)) for order in orders)
+    assert len(set(orders)) == len(orders)
+
+
 def test_processes_share_an_epoch_without_overlap() -> None:
     shares = []
     for rank in range(3):

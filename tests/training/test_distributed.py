@@ -19,10 +19,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 from experiments.common.assembly import CONFIGS
 from tests.helpers.command import csv_logger, words
-from tests.training.test_module import NETWORK, OBJECTIVE
+from tests.training.test_module import NETWORK, OBJECTIVE, layers, parts, trainer
+from unrollflow.callbacks import EvaluationTable
 from unrollflow.cli.main import main
 from unrollflow.contracts import FlowSample
-from unrollflow.data import AppearanceJitter, MovingLayers, RandomCrop
+from unrollflow.data import AppearanceJitter, FlowDataModule, MovingLayers, RandomCrop
 from unrollflow.data.datamodule import collate
 from unrollflow.losses import (
     SSIM,
@@ -141,6 +142,27 @@ def test_two_processes_have_the_gradient_of_the_joined_batch(backbone: str) -> N
     for name, value in expected.items():
         assert torch.equal(shared[0][name], shared[1][name])
         assert (shared[0][name] - value).abs().max() <= 1e-5 * scale, name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["validate", "test"])
+def test_two_processes_with_the_default_sampler_evaluate_every_sample_once(stage: str, tmp_path: Path) -> None:
+    tables = []
+    for name, options in (("one", {}), ("two", {"devices": 2, "strategy": "ddp_spawn"})):
+        inner = UnsupervisedFlow(**parts())
+        samples = layers(5, "validation")
+        data = FlowDataModule(train=None, validation=samples, test=samples, validation_batch_size=2, workers=0)
+        runner = trainer(tmp_path / name, callbacks=[EvaluationTable()], **options)
+        getattr(runner, stage)(inner, data, verbose=False)
+        averages = json.loads((tmp_path / name / "evaluation.json").read_text())
+        logged = runner.callback_metrics[f"{'val' if stage == 'validate' else stage}/epe"].item()
+        tables.append(((tmp_path / name / "per_sample.csv").read_text(), averages["epe"], logged))
+    (rows, epe, logged), (shared_rows, shared_epe, shared_logged) = tables
+    assert [row.partition(",")[0] for row in shared_rows.splitlines()[1:]] == [f"validation-{i:06d}" for i in range(5)]
+    assert epe["images"] == 5
+    assert shared_rows == rows
+    assert shared_epe == epe
+    assert shared_logged == pytest.approx(logged, rel=1e-6)
 
 
 def fit_arguments(directory: Path, *, batch_size: int) -> list[str]:

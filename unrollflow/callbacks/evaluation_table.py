@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
-from pytorch_lightning.utilities import rank_zero_only
+from pytorch_lightning.utilities import CombinedLoader, rank_zero_only
+from torch.utils.data import DistributedSampler
 
 from unrollflow.callbacks.run_directory import run_directory, say
 from unrollflow.contracts import FlowSample
@@ -38,7 +39,8 @@ class EvaluationTable(Callback):
         confidence: of bootstrap intervals of the means over images, such as 0.95; None: no intervals.
 
     Raises:
-        ValueError: if the confidence does not lie between 0 and 1.
+        ValueError: if the confidence does not lie between 0 and 1; later, if a loader gives each process a part of the
+            samples.
     """
 
     def __init__(self, *, most_rows: int = 50, confidence: float | None = None) -> None:
@@ -50,6 +52,8 @@ class EvaluationTable(Callback):
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start with no row, also after a run that was interrupted."""
         self.rows = []
+        if trainer.state.fn != "fit":
+            check_whole(trainer.test_dataloaders if trainer.testing else trainer.val_dataloaders)
 
     on_test_start = on_validation_start
 
@@ -83,6 +87,18 @@ class EvaluationTable(Callback):
         self.rows = []
 
     on_test_end = on_validation_end
+
+
+def check_whole(loaders: Any) -> None:
+    """Raise ValueError if a loader, or one of a list or dictionary, gives each process a part of the samples."""
+    for loader in CombinedLoader(loaders).flattened:
+        sampler = getattr(loader, "sampler", None)
+        if isinstance(sampler, DistributedSampler) and sampler.num_replicas > 1:
+            raise ValueError(
+                f"cannot write the evaluation table: the loader splits its samples over {sampler.num_replicas} "
+                "processes, so that the table would omit some and repeat others; give a FlowDataModule, or "
+                "use_distributed_sampler=False to the Trainer."
+            )
 
 
 def batch_rows(batch: FlowSample, outputs: Any) -> list[Row]:

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sized
 from itertools import islice
 from typing import Literal, cast
 
-import numpy as np
 import torch
 import torch.distributed
 from pytorch_lightning import LightningDataModule
@@ -27,7 +26,7 @@ class EpochSampler(DistributedSampler[FlowSample]):
 
     Args:
         dataset: the data set, for its length.
-        seed: of the order.
+        seed: of the order; two seeds share no epoch's order.
 
     Attributes:
         skip: samples that the next iteration leaves out, those of a resumed epoch that were trained on before.
@@ -49,11 +48,12 @@ class EpochSampler(DistributedSampler[FlowSample]):
         return islice(self._epoch_indices(), skip, None)
 
     def _epoch_indices(self) -> Iterator[int]:
-        start = self.epoch * length(self.dataset)
+        total = length(self.dataset)
+        # derived, not added as in torch's sampler, where epoch 1 of seed 0 has the order of epoch 0 of seed 1
+        seed = derived_seed(self.seed, self.epoch, "order")
         own_order = getattr(self.dataset, "epoch_order", None)
-        if own_order is None:
-            return (start + cast(int, i) for i in super().__iter__())
-        order = own_order(derived_seed(self.seed, self.epoch))
+        order = own_order(seed) if own_order else torch.randperm(total, generator=torch.Generator().manual_seed(seed))
+        start = self.epoch * total
         return (start + int(i) for i in order[self.rank : self.total_size : self.num_replicas])
 
 
@@ -78,9 +78,7 @@ class TrainingSamples(Dataset[FlowSample]):
         sample = self.dataset[index if endless else index % len(self)]
         if self.transform is None:
             return sample
-        # mixed, as with a sum, say, the draws of one seed would be those of another one, shifted
-        state = np.random.SeedSequence([self.seed, index]).generate_state(1, np.uint64)
-        return self.transform(sample, torch.Generator().manual_seed(int(state[0])))
+        return self.transform(sample, torch.Generator().manual_seed(derived_seed(self.seed, index)))
 
 
 class FlowDataModule(LightningDataModule):
@@ -142,26 +140,31 @@ class FlowDataModule(LightningDataModule):
         return self._loader(samples, self.batch_size, sampler)
 
     def val_dataloader(self) -> DataLoader[FlowSample] | list[DataLoader[FlowSample]]:
-        """Every validation sample once, in order; nothing where there is none."""
-        if self.validation is None:
-            return []
-        return self._loader(WithBoundaryDistance(self.validation), self.validation_batch_size)
+        """Every validation sample once, in order, in every process; nothing where there is none."""
+        return [] if self.validation is None else self._evaluation_loader(self.validation)
 
     def test_dataloader(self) -> DataLoader[FlowSample]:
-        """Every test sample once, in order."""
-        return self._loader(WithBoundaryDistance(required(self.test, "test")), self.validation_batch_size)
+        """Every test sample once, in order, in every process."""
+        return self._evaluation_loader(required(self.test, "test"))
+
+    def _evaluation_loader(self, dataset: Dataset[FlowSample]) -> DataLoader[FlowSample]:
+        samples = WithBoundaryDistance(dataset)
+        # Lightning would replace any other sampler by one that repeats samples until all processes have as many
+        whole = DistributedSampler(samples, num_replicas=1, rank=0, shuffle=False)
+        return self._loader(samples, self.validation_batch_size, whole)
 
     def _loader(
-        self, dataset: Dataset[FlowSample], batch_size: int, sampler: EpochSampler | None = None
+        self, dataset: Dataset[FlowSample], batch_size: int, sampler: DistributedSampler[FlowSample]
     ) -> DataLoader[FlowSample]:
-        skips = sampler is not None and self.on_bad_sample == "skip"
-        loader = (DataLoader if sampler is None else ResumableLoader)(
+        trains = isinstance(sampler, EpochSampler)
+        skips = trains and self.on_bad_sample == "skip"
+        loader = (ResumableLoader if trains else DataLoader)(
             Replacing(dataset) if skips else dataset,
             batch_size,
             sampler=sampler,
             collate_fn=CollateReplaced(collate) if skips else collate,
             num_workers=self.workers,
-            drop_last=sampler is not None,
+            drop_last=trains,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=self.workers > 0,
         )
