@@ -1,0 +1,59 @@
+"""What the documents say is there: linked files, configurations, commands and their options."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from unrollflow.cli.main import main
+
+ROOT = Path(__file__).parents[1]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")), *sorted(ROOT.glob("*/README.md"))]
+LINK = re.compile(r"\]\(([^)#]+)[^)]*\)")
+CONFIG = re.compile(r"configs/[\w/]+\.yaml")
+COMMAND = re.compile(r"^unrollflow (.*?)(?: {2,}#.*)?$", re.MULTILINE)
+COMMANDS = {found for page in PAGES for found in COMMAND.findall(page.read_text())}
+LONGEST_README = 150
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_linked_files_and_configurations_exist(page: Path) -> None:
+    text = page.read_text()
+    links = [link for link in LINK.findall(text) if "://" not in link]
+    assert not [link for link in links if not (page.parent / link).exists()]
+    assert not [config for config in CONFIG.findall(text) if not (ROOT / config).exists()]
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= LONGEST_README
+
+
+def test_there_are_commands() -> None:
+    assert {command.split()[0] for command in COMMANDS} >= {"fit", "predict", "validate", "estimate", "import", "label"}
+
+
+@pytest.fixture(scope="module")
+def options() -> dict[str, str]:
+    return {}
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_a_command_has_the_options_that_the_documents_give_it(
+    command: str, options: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    name, *arguments = shlex.split(command)
+    if name not in options:
+        with pytest.raises(SystemExit) as ended:
+            main([name, "--help"])
+        assert ended.value.code == 0
+        options[name] = capsys.readouterr().out
+    named = [argument.partition("=")[0] for argument in arguments if argument.startswith("-")]
+    # what a part of the configuration takes is known once its class is
+    assert not [option for option in named if ".init_args" not in option and not is_known(option, options[name])]
+
+
+def is_known(option: str, text: str) -> bool:
+    """Whether a help text lists an option, or the part that the option refines."""
+    names = [option, *(option.rsplit(".", count)[0] for count in range(1, option.count(".") + 1))]
+    return any(re.search(rf"(?<![\w.-]){re.escape(candidate)}(?![\w-])", text) for candidate in names)
