@@ -89,7 +89,7 @@ class MatchingStage(nn.Module):
         return self.spread(flow, confidence, shares), upsampling
 
     def spread(self, flow: Tensor, confidence: Tensor, shares: Tensor) -> Tensor:
-        """Propagate flow (B, 2, h, w) to neighbours, by confidence (B, 1, h, w) and scores of neighbours (B, 9, h, w)."""
+        """Propagate flow (B, 2, h, w): confidence (B, 1, h, w) and scores (B, 9, h, w) weigh the neighbours."""
         shares = shares + neighbourhood(confidence)[:, 0]
         for _ in range(self.propagations):
             flow = propagate(flow, shares)
