@@ -2,14 +2,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import pytorch_lightning as pl
 import torch
 from torch.utils.data import Dataset
 
-from tests.data.test_datamodule import Numbered, layers, module, names
+from tests.data.test_datamodule import Numbered, Recorder, layers, module, names
+from tests.training.test_module import trainer
 from unrollflow.contracts import FlowSample
 from unrollflow.data.datamodule import TrainingSamples
-from unrollflow.data.loader import MOST_TRIES, BadSamples, Replacing, ResumableLoader
+from unrollflow.data.loader import JOINT_SIZE, MOST_TRIES, BadSamples, Replacing, ResumableLoader
 
 
 class Damaged(Numbered):
@@ -40,7 +43,7 @@ def test_a_loader_goes_on_after_the_batches_handed_out(seen: int, workers: int) 
     first = loader(data, epoch=1)
     batches: Iterator[Any] = iter(first)
     taken = names([dict(next(batches)) for _ in range(seen)])
-    second = loader(data)
+    second = loader(module(layers(12), workers=2 - workers))  # their number does not matter
     second.load_state_dict(first.state_dict())
     started = iter(second)  # a trainer makes the iterator before it tells the epoch
     second.sampler.set_epoch(1)  # type: ignore[attr-defined]
@@ -52,15 +55,125 @@ def test_a_loader_goes_on_after_the_batches_handed_out(seen: int, workers: int) 
 def test_a_state_of_another_epoch_skips_nothing() -> None:
     data = module(layers(12))
     resumed = loader(data, epoch=1)
-    resumed.load_state_dict({"epoch": 0, "batches": 3, "batch_size": 5})
+    resumed.load_state_dict({"epoch": 0, "batches": 3, JOINT_SIZE: 5})
     assert names([dict(batch) for batch in resumed]) == names([dict(batch) for batch in loader(data, epoch=1)])
 
 
-def test_batches_of_another_size_would_go_on_with_other_samples() -> None:
+def shared(processes: int, batch_size: int, **options: Any) -> list[ResumableLoader]:
+    """The loaders of all processes, of 26 samples."""
+    made = [loader(module(Numbered(26), batch_size=batch_size, **options)) for _ in range(processes)]
+    for rank, one in enumerate(made):
+        sampler: Any = one.sampler
+        sampler.num_replicas, sampler.rank = processes, rank
+        sampler.num_samples, sampler.total_size = 26 // processes, 26 // processes * processes
+    return made
+
+
+def steps(loaders: list[ResumableLoader]) -> Iterator[set[str]]:
+    """Names of the samples of all processes, step by step."""
+    for batches in zip(*loaders, strict=True):
+        yield {name for batch in batches for name in batch["name"]}
+
+
+@pytest.mark.parametrize(("processes", "batch_size"), [(1, 6), (2, 3), (3, 2), (6, 1)])
+def test_another_number_of_processes_resumes_exactly_if_their_joint_batch_stays(
+    processes: int, batch_size: int
+) -> None:
+    whole = list(steps(shared(2, 3)))
+    assert [len(step) for step in whole] == [6] * 4
+    first = shared(2, 3)
+    started = steps(first)
+    taken = [next(started), next(started)]
+    resumed = shared(processes, batch_size)
+    for one in resumed:
+        one.load_state_dict(first[0].state_dict())
+    assert taken + list(steps(resumed)) == whole
+
+
+@pytest.mark.parametrize(
+    ("processes", "batch_size", "seed", "differs"),
+    [
+        (1, 3, 0, r"batch_size_of_all_processes 6, this run has batch_size_of_all_processes 3,"),
+        (2, 6, 0, r"batch_size_of_all_processes 6, this run has batch_size_of_all_processes 12,"),
+        (2, 3, 1, r"seed 0, order_checksum \d+, this run has seed 1, order_checksum \d+,"),
+    ],
+)
+def test_a_resume_that_would_repeat_samples_is_refused(
+    processes: int, batch_size: int, seed: int, differs: str
+) -> None:
+    first, resumed = shared(2, 3), shared(processes, batch_size, seed=seed)[0]
+    resumed.load_state_dict(first[0].state_dict())
+    assert len(next(iter(resumed))["name"]) == batch_size  # nothing was handed out, so nothing is repeated
+    next(steps(first))
+    resumed.load_state_dict(first[0].state_dict())
+    with pytest.raises(ValueError, match=rf"after 1 batches: the checkpoint has {differs} so that samples would"):
+        next(iter(resumed))
+
+
+class Ordered(Numbered):
+    """Numbered, in an order of its own."""
+
+    def __init__(self, length: int, *, first: int) -> None:
+        super().__init__(length)
+        self.first = first
+
+    def epoch_order(self, seed: int) -> Any:
+        return np.roll(np.arange(self.length), self.first)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "differs"),
+    [
+        (Numbered(12), Numbered(16), r"samples 12, order_checksum \d+, this run has samples 16"),
+        (Ordered(12, first=0), Ordered(12, first=1), r"order_checksum \d+, this run has order_checksum \d+,"),
+    ],
+)
+def test_a_resume_on_other_samples_or_in_another_order_is_refused(
+    before: Numbered, now: Numbered, differs: str
+) -> None:
+    first, resumed = loader(module(before)), loader(module(now))
+    next(iter(first))
+    resumed.load_state_dict(first.state_dict())
+    with pytest.raises(ValueError, match=f"the checkpoint has {differs}"):
+        next(iter(resumed))
+
+
+class SavesInValidation(pl.Callback):
+    """A checkpoint in the validation at the first epoch's end."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_validation_end(self, trainer: pl.Trainer, _: pl.LightningModule) -> None:
+        if trainer.current_epoch == 0:
+            trainer.save_checkpoint(self.path)
+
+
+class Validated(Recorder):
+    def validation_step(self, batch: FlowSample) -> None:
+        self.log("seen", 1.0)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_checkpoint_of_the_validation_at_an_epochs_end_resumes_with_any_batch_size(tmp_path: Path) -> None:
+    def fit(batch_size: int, *callbacks: pl.Callback, resume: Path | None = None) -> list[list[str]]:
+        recorder = Validated()
+        runner = trainer(tmp_path, max_steps=-1, max_epochs=2, callbacks=list(callbacks))
+        data = module(Numbered(12), validation=Numbered(1), batch_size=batch_size)
+        runner.fit(recorder, data, ckpt_path=resume, weights_only=True if resume else None)
+        return recorder.trained
+
+    fit(4, SavesInValidation(tmp_path / "saved.ckpt"))
+    for batch_size in (2, 4, 6):
+        trained = fit(batch_size, resume=tmp_path / "saved.ckpt")
+        assert [len(names) for names in trained] == [batch_size] * (12 // batch_size)
+        assert sorted(int(name) for names in trained for name in names) == list(range(12))
+
+
+def test_a_state_of_an_older_version_is_refused_within_an_epoch() -> None:
     resumed = loader(module(layers(12)))
-    size = int(resumed.batch_size or 0)
-    resumed.load_state_dict({"epoch": 0, "batches": 3, "batch_size": size + 1})
-    with pytest.raises(ValueError, match=rf"after 3 batches of {size + 1}; .* --data.batch_size {size + 1}"):
+    resumed.load_state_dict({"epoch": 0, "batches": 2, "batch_size": 4})
+    with pytest.raises(ValueError, match=r"the checkpoint has batch_size_of_all_processes unknown, samples unknown"):
         next(iter(resumed))
 
 

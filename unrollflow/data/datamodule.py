@@ -1,11 +1,14 @@
 """Data sets to loaders: one seed gives one order and one set of draws, whatever the number of workers."""
 
+import zlib
 from collections.abc import Iterator, Sized
 from itertools import islice
 from typing import Literal, cast
 
+import numpy as np
 import torch
 import torch.distributed
+from numpy.typing import NDArray
 from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, default_collate
 
@@ -45,16 +48,22 @@ class EpochSampler(DistributedSampler[FlowSample]):
 
     def __iter__(self) -> Iterator[int]:  # type: ignore[override]  # torch types it by the data set's samples
         skip, self.skip = self.skip, 0
-        return islice(self._epoch_indices(), skip, None)
+        start, order = self.epoch * length(self.dataset), self._epoch_order()
+        return (start + int(i) for i in islice(order[self.rank : self.total_size : self.num_replicas], skip, None))
 
-    def _epoch_indices(self) -> Iterator[int]:
+    def identity(self) -> dict[str, int]:
+        """What the epoch's order depends on, and its checksum: of the data set's own order, and of other versions."""
+        checksum = zlib.crc32(np.asarray(self._epoch_order(), np.int64).tobytes())
+        return {"samples": length(self.dataset), "seed": self.seed, "order_checksum": checksum}
+
+    def _epoch_order(self) -> NDArray[np.int64]:
         total = length(self.dataset)
         # derived, not added as in torch's sampler, where epoch 1 of seed 0 has the order of epoch 0 of seed 1
         seed = derived_seed(self.seed, self.epoch, "order")
         own_order = getattr(self.dataset, "epoch_order", None)
-        order = own_order(seed) if own_order else torch.randperm(total, generator=torch.Generator().manual_seed(seed))
-        start = self.epoch * total
-        return (start + int(i) for i in order[self.rank : self.total_size : self.num_replicas])
+        if own_order:
+            return cast(NDArray[np.int64], own_order(seed))
+        return cast(NDArray[np.int64], torch.randperm(total, generator=torch.Generator().manual_seed(seed)).numpy())
 
 
 class TrainingSamples(Dataset[FlowSample]):
@@ -150,7 +159,7 @@ class FlowDataModule(LightningDataModule):
     def _evaluation_loader(self, dataset: Dataset[FlowSample]) -> DataLoader[FlowSample]:
         samples = WithBoundaryDistance(dataset)
         # Lightning would replace any other sampler by one that repeats samples until all processes have as many
-        whole = DistributedSampler(samples, num_replicas=1, rank=0, shuffle=False)
+        whole: DistributedSampler[FlowSample] = DistributedSampler(samples, num_replicas=1, rank=0, shuffle=False)
         return self._loader(samples, self.validation_batch_size, whole)
 
     def _loader(

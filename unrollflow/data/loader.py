@@ -1,5 +1,6 @@
 """A loader whose place is saved with a training, and that may leave out what cannot be read."""
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import islice
@@ -17,6 +18,9 @@ MOST_TRIES = 8
 
 MOST_LISTED = 20
 
+JOINT_SIZE = "batch_size_of_all_processes"
+"""Of a loader's state: batches of this many samples, in which all processes have a share, follow the epoch's order."""
+
 
 class Loaded(NamedTuple):
     """What a worker hands over: a batch, and what was wrong with samples in whose place others stand."""
@@ -30,6 +34,10 @@ class Skipping(Protocol):
     """A sampler whose next iteration leaves out its first `skip` samples."""
 
     skip: int
+    num_replicas: int
+
+    def identity(self) -> dict[str, int]:
+        """What the order of the samples of all processes depends on."""
 
 
 class BadSamples:
@@ -97,7 +105,7 @@ class CollateReplaced:
 
 
 class ResumableLoader(DataLoader[FlowSample]):
-    """A DataLoader whose state is its epoch and the number of batches that it has handed out.
+    """A DataLoader whose state is its epoch, the number of batches that it has handed out, and what they depend on.
 
     Lightning keeps the state of a loader that has these two methods in every checkpoint, and sets it when a training is
     resumed. What workers have fetched ahead does not count, so that the next batch is the one after the last that was
@@ -110,12 +118,13 @@ class ResumableLoader(DataLoader[FlowSample]):
 
     def state_dict(self) -> dict[str, int]:
         """Where the training stands: plain numbers."""
-        return {"epoch": self._epoch(), "batches": self.handed_out, "batch_size": cast(int, self.batch_size)}
+        return {"epoch": self._epoch(), "batches": self.handed_out} | self._identity()
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """The next iteration begins after the batches of a saved state, if it is of the same epoch.
 
-        It then raises ValueError if they were of another size.
+        It then raises ValueError if it would repeat or skip samples. Another number of workers changes nothing, nor
+        does another number of processes if the batches of all of them together keep their size.
         """
         self.resumed = state
 
@@ -125,14 +134,9 @@ class ResumableLoader(DataLoader[FlowSample]):
         resumed, self.resumed = self.resumed, None
         self.handed_out = 0
         if resumed and resumed["epoch"] == self._epoch():
-            self.handed_out = resumed["batches"]
-            size = resumed.get("batch_size", self.batch_size)
-            if size != self.batch_size:
-                raise ValueError(
-                    f"this training stopped within an epoch, after {self.handed_out} batches of {size}; batches of "
-                    f"{self.batch_size} would go on with other samples. Go on with --data.batch_size {size}, or from "
-                    "a checkpoint of an epoch's end."
-                )
+            self.handed_out = len(self) if is_complete(resumed) else resumed["batches"]
+            if not is_complete(resumed):
+                check_same_samples(resumed, self._identity())
         if isinstance(self.sampler, Skipping):
             self.sampler.skip = self.handed_out * cast(int, self.batch_size)
         for loaded in super().__iter__():
@@ -143,3 +147,26 @@ class ResumableLoader(DataLoader[FlowSample]):
 
     def _epoch(self) -> int:
         return int(getattr(self.sampler, "epoch", 0))
+
+    def _identity(self) -> dict[str, int]:
+        size = cast(int, self.batch_size)
+        if not isinstance(self.sampler, Skipping):
+            return {JOINT_SIZE: size}
+        return {JOINT_SIZE: size * self.sampler.num_replicas} | self.sampler.identity()
+
+
+def is_complete(state: dict[str, int]) -> bool:
+    """Whether a saved state is of the end of an epoch, as a checkpoint of the validation there has it."""
+    return JOINT_SIZE in state and state["batches"] >= state.get("samples", math.inf) // state[JOINT_SIZE]
+
+
+def check_same_samples(state: dict[str, int], now: dict[str, int]) -> None:
+    """Raise ValueError if the batches of a saved state are not the first ones of a loader with the identity `now`."""
+    differing = [name for name, value in now.items() if state.get(name) != value]
+    if differing and state["batches"]:
+        saved, here = (", ".join(f"{k} {v.get(k, 'unknown')}" for k in differing) for v in (state, now))
+        raise ValueError(
+            f"cannot resume within an epoch, after {state['batches']} batches: the checkpoint has {saved}, this run "
+            f"has {here}, so that samples would be repeated or skipped; restore these settings (batch_size is of each "
+            "process), or resume from a checkpoint of an epoch's end."
+        )
