@@ -1,8 +1,22 @@
-"""The seams: the few types that every part of the package agrees on (see FlowEstimate, FlowNetwork, FlowSample)."""
+"""What every part of the package agrees on: a few types (see FlowEstimate, FlowNetwork, FlowSample), unknown flow."""
 
 from typing import NamedTuple, NotRequired, Protocol, Self, TypedDict, runtime_checkable
 
 from torch import Tensor
+
+UNKNOWN_FLOW = 1e9
+"""Pixels; flow with a longer component, or one that is not finite, is unknown, as in Middlebury's .flo files."""
+
+
+def known_flow(flow: Tensor, *, dim: int = -3) -> Tensor:
+    """Where a flow is known: (..., H, W) bool of a flow (..., 2, H, W), whose components lie along `dim`.
+
+    >>> from torch import nan, tensor
+    >>> known_flow(tensor([[2.0, 1.7e9, 0.0], [3.0, 1.7e9, nan]]), dim=0).tolist()
+    [True, False, False]
+    """
+    known: Tensor = flow.abs().amax(dim=dim) <= UNKNOWN_FLOW  # False for NaN
+    return known
 
 
 class FlowEstimate(NamedTuple):

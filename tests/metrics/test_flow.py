@@ -111,6 +111,12 @@ def test_best_constant_ignores_what_is_not_valid() -> None:
     assert best_constant_flow(target, torch.tensor([[[True, False]]])).flatten().tolist() == [2, 1]
 
 
+def test_unknown_truth_counts_in_no_measure() -> None:
+    target = torch.cat([vector(3, 4), vector(1e10, 1e10), vector(float("nan"), 0)], dim=-1)
+    means, pixels = image_measures(torch.zeros_like(target), target)
+    assert (means["epe"].item(), means["epe_zero_flow"].item(), pixels["epe"].item()) == (5, 5, 1)
+
+
 def test_an_image_without_occlusion_leaves_the_occluded_mean_alone() -> None:
     flow, target = vector(0, 0), vector(3, 4)
     metrics = FlowMetrics()

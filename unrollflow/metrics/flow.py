@@ -8,6 +8,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
+from unrollflow.contracts import known_flow
 from unrollflow.metrics.geometric_median import geometric_median
 from unrollflow.metrics.names import MEASURES
 from unrollflow.ops import float32_island
@@ -119,7 +120,8 @@ def image_measures(
 
     Args:
         flow, target: (B, 2, H, W), pixels.
-        valid: (B, H, W) bool, where the target is known, the only pixels that count; None: everywhere.
+        valid: (B, H, W) bool, the only pixels that count; None: wherever the target is known
+            (:func:`~unrollflow.contracts.known_flow`).
         occluded: (B, H, W) bool; None: unknown, and the measures that need it are undefined; likewise:
         foreground: (B, H, W) bool, what moves by itself.
         boundary_distance: (B, H, W), pixels to the nearest motion boundary.
@@ -127,7 +129,7 @@ def image_measures(
     Source: Butler et al., ECCV 2012 (Sintel: s, d); Menze and Geiger, CVPR 2015 (KITTI: Fl, foreground); Barron et al.,
         IJCV 1994 (angle); Baker et al., IJCV 2011 (Middlebury: rates).
     """
-    valid = torch.ones_like(target[:, 0], dtype=torch.bool) if valid is None else valid
+    valid = known_flow(target) if valid is None else valid
     error = endpoint_error(flow, target).nan_to_num(nan=torch.inf)  # a broken flow is infinitely wrong, not left out
     outlier = 100 * fl_outliers(flow, target).to(error.dtype)
     speed = torch.linalg.vector_norm(target, dim=1)
