@@ -96,7 +96,7 @@ class FlowSample(TypedDict):
         flow: (2, H, W), from image1 to image2 in pixels; finite everywhere.
         valid: (H, W) bool, True where `flow` is known.
         occluded: (H, W) bool, True where the pixel of image1 is not seen in image2.
-        boundary_distance: (H, W), pixels to the nearest motion boundary.
+        boundary_distance: (H, W), pixels to the nearest motion boundary; infinite if the frame has none.
         foreground: (H, W) bool, True on what moves by itself (KITTI's object map).
         segments: (H, W) int64, number of the superpixel of image2 that a pixel belongs to, from 0 up.
         full_image1, full_image2: (3, Hf, Wf), the frames that image1 and image2 were cropped from.

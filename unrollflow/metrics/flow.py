@@ -124,7 +124,7 @@ def image_measures(
             (:func:`~unrollflow.contracts.known_flow`).
         occluded: (B, H, W) bool; None: unknown, and the measures that need it are undefined; likewise:
         foreground: (B, H, W) bool, what moves by itself.
-        boundary_distance: (B, H, W), pixels to the nearest motion boundary.
+        boundary_distance: (B, H, W), pixels to the nearest motion boundary; infinite, and so in no region, without one.
 
     Source: Butler et al., ECCV 2012 (Sintel: s, d); Menze and Geiger, CVPR 2015 (KITTI: Fl, foreground); Barron et al.,
         IJCV 1994 (angle); Baker et al., IJCV 2011 (Middlebury: rates).
