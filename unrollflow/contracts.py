@@ -1,8 +1,22 @@
-"""The seams: the few types that every part of the package agrees on (see FlowEstimate, FlowNetwork, FlowSample)."""
+"""What every part of the package agrees on: a few types (see FlowEstimate, FlowNetwork, FlowSample), unknown flow."""
 
 from typing import NamedTuple, NotRequired, Protocol, Self, TypedDict, runtime_checkable
 
 from torch import Tensor
+
+UNKNOWN_FLOW = 1e9
+"""Pixels; flow with a longer component, or one that is not finite, is unknown, as in Middlebury's .flo files."""
+
+
+def known_flow(flow: Tensor, *, dim: int = -3) -> Tensor:
+    """Where a flow is known: (..., H, W) bool of a flow (..., 2, H, W), whose components lie along `dim`.
+
+    >>> from torch import nan, tensor
+    >>> known_flow(tensor([[2.0, 1.7e9, 0.0], [3.0, 1.7e9, nan]]), dim=0).tolist()
+    [True, False, False]
+    """
+    known: Tensor = flow.abs().amax(dim=dim) <= UNKNOWN_FLOW  # False for NaN
+    return known
 
 
 class FlowEstimate(NamedTuple):
@@ -82,7 +96,7 @@ class FlowSample(TypedDict):
         flow: (2, H, W), from image1 to image2 in pixels; finite everywhere.
         valid: (H, W) bool, True where `flow` is known.
         occluded: (H, W) bool, True where the pixel of image1 is not seen in image2.
-        boundary_distance: (H, W), pixels to the nearest motion boundary.
+        boundary_distance: (H, W), pixels to the nearest motion boundary; infinite if the frame has none.
         foreground: (H, W) bool, True on what moves by itself (KITTI's object map).
         segments: (H, W) int64, number of the superpixel of image2 that a pixel belongs to, from 0 up.
         full_image1, full_image2: (3, Hf, Wf), the frames that image1 and image2 were cropped from.

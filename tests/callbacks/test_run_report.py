@@ -95,7 +95,7 @@ def test_without_ground_truth_there_are_panels_and_a_report_but_no_table(
     figures = json.loads((tmp_path / "metrics.json").read_text())
     assert figures["epe"] is None
     assert figures["photometric"] > 0
-    assert "best constant" not in capsys.readouterr().out
+    assert "median flow" not in capsys.readouterr().out
 
 
 def test_panels_reach_weights_and_biases_offline_at_their_own_step(

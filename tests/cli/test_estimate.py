@@ -35,11 +35,15 @@ def test_what_is_refused(frames: list[str], tmp_path: Path) -> None:
     there = tmp_path / "there.flo"
     write_flo(there, torch.zeros(2, 9, 9))
     write_image(tmp_path / "small.png", torch.zeros(3, 20, 20))
+    holed = torch.zeros(2, 48, 64)
+    holed[:, 5, 6:9] = 1e10  # as `unrollflow label` marks unknown flow
+    write_flo(tmp_path / "holed.flo", holed)
     for arguments, message in (
         ([*frames, "-o", "flow.png"], "written as a .flo file"),
         ([*frames, "-o", str(there)], "is there already"),
         ([*frames, "-o", str(there), "--initial", str(there), "--overwrite"], "would overwrite"),
         ([*frames, "-o", str(tmp_path / "new.flo"), "--initial", str(there)], r"\(1, 2, 9, 9\)"),
+        ([*frames, "-o", str(tmp_path / "new.flo"), "--initial", str(tmp_path / "holed.flo")], r"unknown .* 3 pixel"),
         ([frames[0], str(tmp_path / "small.png"), "-o", str(tmp_path / "new.flo")], "must have one size"),
         ([frames[0], str(tmp_path / "none.png"), "-o", str(tmp_path / "new.flo")], "none.png"),
     ):

@@ -67,6 +67,31 @@ def test_longest_finite_flow_saturates_by_default() -> None:
     assert flow_to_rgb(flow)[1, 0].tolist() == pytest.approx([0, 0.5, 0])
 
 
+def test_unknown_flow_is_black_and_sets_no_scale() -> None:
+    flow = torch.cat([vector(4, 0), vector(2, 0), vector(1.67e9, 1.67e9), vector(0, -1e10)], dim=-1)
+    red, pink, black = [1, 0, 0], [1, 0.5, 0.5], [0, 0, 0]
+    assert flow_to_rgb(flow)[:, 0].T.tolist() == [red, pink, black, black]
+    assert longest_flow(flow) == 4
+
+
+def test_unknown_flow_is_a_dot_and_scales_no_other_arrow() -> None:
+    image, flow = torch.zeros(3, 64, 64), torch.zeros(2, 64, 64)
+    flow[0, :32] = 3
+    unknown = flow.clone()
+    unknown[:, 32:] = 1e10
+    assert flow_arrows(image, unknown).equal(flow_arrows(image, flow))
+
+
+def test_unknown_truth_is_grey_in_a_panel_and_counts_in_no_caption() -> None:
+    flow = vector(5.0, 0.0).repeat(1, 64, 64)
+    truth = flow.clone()
+    truth[:, :32] = 1.67e9
+    valid = torch.ones(64, 64, dtype=torch.bool)
+    valid[:32] = False
+    images = {"image1": torch.zeros(3, 64, 64), "prediction": flow, "visible": torch.ones(1, 64, 64)}
+    assert panel(**images, target=truth).equal(panel(**images, target=flow, valid=valid))
+
+
 def test_batches_are_coloured_one_by_one() -> None:
     flows = torch.randn(2, 3, 2, 4, 5)
     assert flow_to_rgb(flows).shape == (2, 3, 3, 4, 5)

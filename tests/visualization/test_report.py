@@ -6,7 +6,7 @@ import torch
 from unrollflow.data import read_image, write_image
 from unrollflow.visualization.report import headline, read_curves, shrunk, spread, write_report
 
-FIGURES = {"epe": 1.0, "epe_occ": None, "epe_zero_flow": 2.0, "epe_best_constant": 1.5, "seconds": 12.0, "steps": 7}
+FIGURES = {"epe": 1.0, "epe_occ": None, "epe_zero_flow": 2.0, "epe_median_flow": 1.5, "seconds": 12.0, "steps": 7}
 CSV = "epoch,step,loss/total,val/epe,note\n0,0,2.5,,\n0,1,2.0,,\n0,1,,1.25,\n"
 
 
@@ -19,7 +19,7 @@ def test_report_tells_everything_in_one_file(tmp_path: Path) -> None:
             write_image(tmp_path / "panels" / f"step-{step:06d}_{sample:02d}-a.png", torch.rand(3, 4, 4))
     page = write_report(tmp_path, title="a & b").read_text()
     assert "0.50 of what zero flow leaves" in page
-    assert "better than the best constant flow" in page
+    assert "better than the median of each image" in page
     assert "<title>a &amp; b</title>" in page
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
@@ -35,7 +35,7 @@ def test_whatever_is_missing_is_left_out(tmp_path: Path) -> None:
 
 
 def test_headline_is_honest_about_a_bad_result() -> None:
-    assert "no better than the best constant" in headline({**FIGURES, "epe": 1.6})
+    assert "no better than the median of each image" in headline({**FIGURES, "epe": 1.6})
     assert "not finite" in headline({**FIGURES, "epe": None})
     assert headline({"epe": None}) == ""
 

@@ -10,7 +10,7 @@ import torch
 from pytorch_lightning.callbacks import BasePredictionWriter
 from torch import Tensor
 
-from unrollflow.contracts import FlowSample, Prediction
+from unrollflow.contracts import FlowSample, Prediction, known_flow
 from unrollflow.data.io.flow import write_flo, write_image, write_kitti_flow
 from unrollflow.data.video.codec import VideoWriter
 from unrollflow.visualization.flow import flow_arrows, flow_to_rgb
@@ -156,11 +156,13 @@ class FlowVideo(BasePredictionWriter):
 
 
 def bright_length(flow: Tensor) -> float:
-    """The length, pixels, under which 99 % of a flow (2, H, W) lie.
+    """The length, pixels, under which 99 % of a flow (2, H, W) lie, where it is known; 0 where nothing is.
 
-    >>> bright_length(torch.tensor([3.0, 4.0]).view(2, 1, 1))
+    >>> bright_length(torch.tensor([[3.0, 1e10], [4.0, 1e10]]).view(2, 1, 2))
     5.0
     """
-    length = torch.linalg.vector_norm(flow, dim=0).flatten().nan_to_num(posinf=0.0)
+    length = torch.linalg.vector_norm(flow[:, known_flow(flow)], dim=0)
+    if not len(length):
+        return 0.0
     # the k-th value, because torch.quantile refuses more than 16 million pixels
     return float(length.kthvalue(max(1, round(BRIGHT_QUANTILE * length.numel()))).values)

@@ -5,10 +5,10 @@ from unrollflow.metrics.flow import (
     FlowMetrics,
     ImageMeasures,
     angular_error,
-    best_constant_flow,
     endpoint_error,
     fl_outliers,
     image_measures,
+    median_flow,
 )
 from unrollflow.metrics.rank_correlation import rank_correlations
 
@@ -16,12 +16,12 @@ __all__ = [
     "FlowMetrics",
     "ImageMeasures",
     "angular_error",
-    "best_constant_flow",
     "bootstrap_interval",
     "endpoint_error",
     "fl_outliers",
     "image_mean",
     "image_measures",
+    "median_flow",
     "pooled_mean",
     "rank_correlations",
 ]

@@ -8,7 +8,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from unrollflow.metrics.geometric_median import geometric_median
+from unrollflow.contracts import known_flow
 from unrollflow.metrics.names import MEASURES
 from unrollflow.ops import float32_island
 
@@ -80,17 +80,17 @@ def masked_image_mean(values: Tensor, chosen: Tensor) -> Tensor:
     return total / chosen.flatten(1).sum(dim=1)
 
 
-def best_constant_flow(target: Tensor, valid: Tensor) -> Tensor:
-    """The one flow vector an image that has the least mean end-point error: an oracle that needs the truth.
+def median_flow(target: Tensor, valid: Tensor) -> Tensor:
+    """Component-wise median of each image's true flow, of two middle values the lower: a baseline that needs the truth.
 
     Args: target: (B, 2, H, W), pixels.   valid: (B, H, W) bool.   Returns: (B, 2, 1, 1), pixels; 0 without any.
 
-    >>> target = torch.tensor([1.0, 1.0, 9.0]).view(1, 1, 1, 3).repeat(1, 2, 1, 1)
-    >>> best_constant_flow(target, torch.ones(1, 1, 3, dtype=torch.bool)).flatten().tolist()
-    [1.0, 1.0]
+    >>> target = torch.tensor([[1.0, 2.0, 9.0], [4.0, 0.0, 5.0]]).view(1, 2, 1, 3)
+    >>> median_flow(target, torch.ones(1, 1, 3, dtype=torch.bool)).flatten().tolist()
+    [2.0, 4.0]
     """
-    medians = [geometric_median(flow[:, known]) for flow, known in zip(target, valid, strict=True)]
-    return torch.stack(medians).view(-1, 2, 1, 1)
+    known = torch.where(valid.unsqueeze(1), target, torch.nan).flatten(2)  # (B, 2, H W)
+    return known.nanmedian(dim=2).values.nan_to_num().view(-1, 2, 1, 1)
 
 
 class ImageMeasures(NamedTuple):
@@ -119,15 +119,16 @@ def image_measures(
 
     Args:
         flow, target: (B, 2, H, W), pixels.
-        valid: (B, H, W) bool, where the target is known, the only pixels that count; None: everywhere.
+        valid: (B, H, W) bool, the only pixels that count; None: wherever the target is known
+            (:func:`~unrollflow.contracts.known_flow`).
         occluded: (B, H, W) bool; None: unknown, and the measures that need it are undefined; likewise:
         foreground: (B, H, W) bool, what moves by itself.
-        boundary_distance: (B, H, W), pixels to the nearest motion boundary.
+        boundary_distance: (B, H, W), pixels to the nearest motion boundary; infinite, and so in no region, without one.
 
     Source: Butler et al., ECCV 2012 (Sintel: s, d); Menze and Geiger, CVPR 2015 (KITTI: Fl, foreground); Barron et al.,
         IJCV 1994 (angle); Baker et al., IJCV 2011 (Middlebury: rates).
     """
-    valid = torch.ones_like(target[:, 0], dtype=torch.bool) if valid is None else valid
+    valid = known_flow(target) if valid is None else valid
     error = endpoint_error(flow, target).nan_to_num(nan=torch.inf)  # a broken flow is infinitely wrong, not left out
     outlier = 100 * fl_outliers(flow, target).to(error.dtype)
     speed = torch.linalg.vector_norm(target, dim=1)
@@ -137,13 +138,13 @@ def image_measures(
     regions |= {name: valid & within(speed, *limits) for name, limits in SPEEDS.items()}
     if boundary_distance is not None:
         regions |= {name: valid & within(boundary_distance, *limits) for name, limits in DISTANCES.items()}
-    constant = best_constant_flow(target, valid).expand_as(target)
+    constant = median_flow(target, valid).expand_as(target)
     maps = {
         "epe": error,
         "fl": outlier,
         "angular": angular_error(flow, target).nan_to_num(nan=180.0),
         "epe_zero_flow": speed,
-        "epe_best_constant": endpoint_error(constant, target),
+        "epe_median_flow": endpoint_error(constant, target),
     }
     maps |= {f"over_{limit}px": 100 * (error > limit).to(error.dtype) for limit in RATES}
     nowhere = torch.zeros_like(valid)

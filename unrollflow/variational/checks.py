@@ -2,6 +2,8 @@
 
 from torch import Tensor
 
+from unrollflow.contracts import UNKNOWN_FLOW, known_flow
+
 SMALLEST = 16
 """Pixels of a side below which there is nothing to estimate."""
 
@@ -28,10 +30,13 @@ def check_pair(image1: Tensor, image2: Tensor) -> None:
 
 
 def check_flow(flow: Tensor, image: Tensor) -> None:
-    """Raise ValueError unless a flow is (B, 2, H, W), finite, of the size of its image (B, 3, H, W)."""
+    """Raise ValueError unless a flow is (B, 2, H, W), known everywhere, of the size of its image (B, 3, H, W)."""
     expected = (len(image), 2, *image.shape[-2:])
-    if tuple(flow.shape) != expected or not flow.isfinite().all():
+    if tuple(flow.shape) != expected:
+        raise ValueError(f"the flow to start from is {tuple(flow.shape)}; {expected} is needed.")
+    unknown = int((~known_flow(flow)).sum())
+    if unknown:
         raise ValueError(
-            f"the flow to start from is {tuple(flow.shape)}, {int((~flow.isfinite()).sum())} values not finite; "
-            f"{expected} is needed, all finite."
+            f"the flow to start from is unknown (not finite, or over {UNKNOWN_FLOW:g} px) at {unknown} pixel(s); it "
+            "must be known everywhere."
         )

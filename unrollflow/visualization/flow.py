@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
+from unrollflow.contracts import known_flow
+
 WHEEL_SEGMENTS = (15, 6, 4, 11, 13, 6)
 """Hues from red to yellow, green, cyan, blue, magenta and back: more where the eye tells more apart."""
 
@@ -53,10 +55,11 @@ def flow_to_rgb(flow: Tensor, *, max_flow: float | None = None) -> Tensor:
 
     Args:
         flow: (..., 2, H, W), pixels.
-        max_flow: length of full saturation, pixels; longer flow is darkened. None: the longest finite of each flow.
+        max_flow: length of full saturation, pixels; longer flow is darkened. None: the longest known of each flow.
 
     Returns:
-        (..., 3, H, W), RGB in [0, 1], on the CPU; white where there is no motion, black where the flow is not finite.
+        (..., 3, H, W), RGB in [0, 1], on the CPU; white where there is no motion, black where it is unknown
+        (:func:`~unrollflow.contracts.known_flow`).
 
     Raises:
         ValueError: if the flow has not two channels, or max_flow is not positive.
@@ -71,8 +74,8 @@ def flow_to_rgb(flow: Tensor, *, max_flow: float | None = None) -> Tensor:
             f"flow is {tuple(flow.shape)}, max_flow {max_flow}; (..., 2, H, W) and more than 0 px are needed."
         )
     flow = flow.detach().cpu().float()
-    finite = flow.isfinite().all(dim=-3, keepdim=True)
-    u, v = torch.where(finite, flow, 0.0).unbind(dim=-3)
+    known = known_flow(flow).unsqueeze(-3)
+    u, v = torch.where(known, flow, 0.0).unbind(dim=-3)
     length = torch.hypot(u, v)
     longest = length.amax(dim=(-2, -1), keepdim=True) if max_flow is None else torch.tensor(max_flow)
     saturation = (length / longest.clamp_min(SMALLEST_FLOW)).unsqueeze(-1)
@@ -83,7 +86,7 @@ def flow_to_rgb(flow: Tensor, *, max_flow: float | None = None) -> Tensor:
     share = (position - position.floor()).unsqueeze(-1)
     hue = (1 - share) * colours[lower] + share * colours[(lower + 1) % len(colours)]  # (..., H, W, 3)
     rgb = torch.where(saturation <= 1, 1 - saturation * (1 - hue), OVER_RANGE_DIMMING * hue)
-    return rgb.movedim(-1, -3) * finite
+    return rgb.movedim(-1, -3) * known
 
 
 def colour_wheel(size: int) -> Tensor:
@@ -99,7 +102,7 @@ def flow_arrows(image: Tensor, flow: Tensor, *, spacing: int = 16, scale: float 
 
     Args:
         image: (3, H, W), RGB in [0, 1].
-        flow: (2, H, W), pixels.
+        flow: (2, H, W), pixels; a dot stands for no motion and for unknown motion.
         spacing: distance of the arrows, pixels.
         scale: an arrow's length for one pixel of flow; None: the longest arrow spans 1.5 spacings.
 
@@ -108,7 +111,8 @@ def flow_arrows(image: Tensor, flow: Tensor, *, spacing: int = 16, scale: float 
     """
     pixels = (255 * image.detach().cpu().float().clamp(0, 1)).round().byte()
     canvas = np.ascontiguousarray(rearrange(pixels, "c h w -> h w c").numpy())
-    vectors = flow.detach().cpu().float().nan_to_num(posinf=0.0, neginf=0.0)
+    vectors = flow.detach().cpu().float()
+    vectors = torch.where(known_flow(vectors), vectors, 0.0)
     height, width = vectors.shape[-2:]
     scale = LONGEST_ARROW * spacing / longest_flow(vectors) if scale is None else scale
     vectors = (scale * vectors).clamp(-LONGEST_TIP, LONGEST_TIP)
@@ -149,13 +153,14 @@ def panel(
         prediction: (2, H, W), pixels.
         visible: (1, H, W), 1 = visible, as predicted.
         target: (2, H, W), pixels, the truth if it is known; both flows then share its colours' range.
-        valid: (H, W) bool, where the truth is known; elsewhere truth and error are grey.
+        valid: (H, W) bool, where the truth counts; elsewhere, and where it is unknown, truth and error are grey.
         occluded: (H, W) bool, the true occlusion; shown beside the predicted one.
 
     Returns:
         (3, h, w), RGB in [0, 1].
     """
     known = torch.ones(image1.shape[-2:], dtype=torch.bool) if valid is None else valid.cpu()
+    known = known if target is None else known & known_flow(target.cpu())
     longest = longest_flow(prediction if target is None else target.cpu()[:, known])
     tiles = [
         Tile("frame 1", image1),
@@ -171,14 +176,14 @@ def panel(
 
 
 def longest_flow(flow: Tensor) -> float:
-    """Length of the longest finite vector of a flow (2, ...), pixels, or of a tiny one where there is none.
+    """Length of the longest known vector of a flow (2, ...), pixels, or of a tiny one where there is none.
 
-    >>> longest_flow(torch.tensor([[3.0, torch.inf], [4.0, 0.0]]))
+    >>> longest_flow(torch.tensor([[3.0, torch.inf, 1e10], [4.0, 0.0, 1e10]]))
     5.0
     """
-    length = torch.linalg.vector_norm(flow.detach().cpu().float(), dim=0)
-    finite = length[length.isfinite()]
-    return max(float(finite.max()), SMALLEST_FLOW) if len(finite) else SMALLEST_FLOW
+    flow = flow.detach().cpu().float()
+    length = torch.linalg.vector_norm(flow[:, known_flow(flow, dim=0)], dim=0)
+    return max(float(length.max()), SMALLEST_FLOW) if len(length) else SMALLEST_FLOW
 
 
 def visibility_picture(visible: Tensor) -> Tensor:

@@ -33,7 +33,7 @@ SHARES = (
     ("val/visible_fraction", "visible"),
     ("val/out_of_frame_fraction", "out of frame"),
 )
-BASELINES = (("epe_zero_flow", "zero flow", "--"), ("epe_best_constant", "best constant flow", ":"))
+BASELINES = (("epe_zero_flow", "zero flow", "--"), ("epe_median_flow", "median flow (constant)", ":"))
 FEW_POINTS = 30
 MOST_HISTORY = 12
 WIDEST_PICTURE = 1600
@@ -72,7 +72,7 @@ def write_report(directory: Path, *, title: str) -> Path:
 
 def headline(metrics: dict[str, Any]) -> str:
     """The result in one sentence, empty where there is none."""
-    epe, zero, constant = (metrics.get(k) for k in ("epe", "epe_zero_flow", "epe_best_constant"))
+    epe, zero, constant = (metrics.get(k) for k in ("epe", "epe_zero_flow", "epe_median_flow"))
     if not zero or constant is None:
         return blind_headline(metrics)
     if epe is None:
@@ -80,7 +80,7 @@ def headline(metrics: dict[str, Any]) -> str:
     verdict = "better" if epe < constant else "no better"
     return (
         f'<p class="lead">End-point error {epe:.3f} px: {epe / zero:.2f} of what zero flow leaves ({zero:.3f} px), and '
-        f"{verdict} than the best constant flow of each image ({constant:.3f} px).</p>"
+        f"{verdict} than the median of each image's true flow, a constant ({constant:.3f} px).</p>"
     )
 
 

@@ -33,14 +33,15 @@ def test_flow_of_every_second_pixel_stays_in_pixels_of_the_frame(
     assert torch.equal(sample["occluded"], (torch.arange(64) < first).view(-1, 1).expand(64, 96))
 
 
-def test_flow_that_is_no_number_is_not_valid(tmp_path: Path) -> None:
+def test_unknown_flow_is_not_valid(tmp_path: Path) -> None:
     path = trees.spring(tmp_path) / "train" / "0001" / "flow_FW_left" / "flow_FW_left_0001.flo5"
     flow = read_flo5(path)
     flow[1, 4, 6] = float("nan")
+    flow[0, 6, 8] = 1e10
     flow[:, 5, 7] = float("nan")  # between the pixels that are taken
     write_flo5(path, flow)
     sample = Spring(root=tmp_path)[0]
-    assert (~sample["valid"]).nonzero().tolist() == [[2, 3]]
+    assert (~sample["valid"]).nonzero().tolist() == [[2, 3], [3, 4]]
     assert sample["flow"][:, 2, 3].tolist() == [0, 0]
     assert sample["flow"].isfinite().all()
 

@@ -120,8 +120,9 @@ def test_kitti_stores_the_floor_of_64_u_plus_32768_clipped(tmp_path: Path, u: fl
 
 def test_kitti_refuses_what_it_cannot_hold_but_not_where_it_is_unknown(tmp_path: Path) -> None:
     flow = torch.tensor([[[float("nan"), 1.0]], [[0.0, 2.0]]])
-    with pytest.raises(ValueError, match="not finite"):
-        write_kitti_flow(tmp_path / "a.png", flow)
+    for unknown in (flow, flow.nan_to_num(nan=1e10)):
+        with pytest.raises(ValueError, match=r"a\.png is unknown \(not finite, or over 1e\+09 px\)"):
+            write_kitti_flow(tmp_path / "a.png", unknown)
     write_kitti_flow(tmp_path / "a.png", flow, torch.tensor([[False, True]]))
     read, valid = read_kitti_flow(tmp_path / "a.png")
     assert read.flatten().tolist() == [0, 1, 0, 2]

@@ -3,12 +3,15 @@
 import struct
 import zlib
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import tifffile
 import torch
+from PIL import Image
 from torch import Tensor
 
 from tests.helpers.pictures import (
@@ -203,9 +206,86 @@ def test_a_large_png_with_less_data_than_it_says_is_refused_before_it_is_decoded
             read_bytes(content, tmp_path)
 
 
-def test_floats_in_a_tiff_are_no_image(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="picture"):
-        read_bytes(by_pillow(np.ones((4, 4), np.float32), "TIFF"), tmp_path)
+RGBA = np.tile(np.array([200, 100, 50, 64], np.uint8), (16, 16, 1))
+DEEP = RGBA.astype(np.uint16) * 257
+PALETTE = Image.fromarray(RGBA[..., :3]).quantize(4)
+CMYK = Image.frombytes("CMYK", (16, 16), RGBA.tobytes())
+
+
+def pillow(picture: Image.Image, kind: str, **settings: object) -> bytes:
+    file = BytesIO()
+    picture.save(file, kind, **settings)
+    return file.getvalue()
+
+
+def tiff(pixels: np.ndarray, colours: str, **settings: object) -> bytes:
+    file = BytesIO()
+    tifffile.imwrite(file, pixels, photometric=colours, **settings)
+    return file.getvalue()
+
+
+def ycck_jpeg() -> bytes:
+    """The CMYK JPEG with Adobe's marker of YCCK: its numbers (55, 155, 205, 191) are Y, Cb, Cr and white - K."""
+    content = pillow(CMYK, "JPEG", quality=100)
+    place = content.index(b"Adobe") + 11
+    assert content[place] == 0
+    return content[:place] + b"\2" + content[place + 1 :]
+
+
+COLOUR_MODELS = {
+    "rgba png": (by_pillow(RGBA, "PNG"), (200, 100, 50)),
+    "rgba tiff": (by_pillow(RGBA, "TIFF"), (200, 100, 50)),
+    "rgba lzw tiff": (by_pillow(RGBA, "TIFF", compression="tiff_lzw"), (200, 100, 50)),
+    "rgba webp": (by_pillow(RGBA, "WEBP", lossless=True), (200, 100, 50)),
+    "deep rgba png": (cv2.imencode(".png", DEEP[..., [2, 1, 0, 3]])[1].tobytes(), (200, 100, 50)),
+    "deep rgba tiff": (tiff(DEEP, "rgb", extrasamples=["unassalpha"]), (200, 100, 50)),
+    "grey and alpha png": (by_pillow(RGBA[..., ::3], "PNG"), (200, 200, 200)),
+    "grey and alpha tiff": (by_pillow(RGBA[..., ::3], "TIFF"), (200, 200, 200)),
+    # 50 of an opacity of 64 are 50 * 255 / 64 = 199 of an opaque pixel, and so on
+    "tiff multiplied by alpha": (
+        tiff(RGBA * 0 + np.array([50, 25, 13, 64], np.uint8), "rgb", extrasamples=["assocalpha"]),
+        (199, 99, 51),
+    ),
+    "grey tiff, 0 is white": (tiff(RGBA[..., 0], "miniswhite"), (55, 55, 55)),
+    "deep grey tiff": (tiff(DEEP[..., 0], "minisblack"), (200, 200, 200)),
+    "tiff in planes": (tiff(np.moveaxis(RGBA[..., :3], -1, 0), "rgb", planarconfig="separate"), (200, 100, 50)),
+    "palette png": (pillow(PALETTE, "PNG", transparency=0), (200, 100, 50)),
+    "palette tiff": (pillow(PALETTE, "TIFF"), (200, 100, 50)),
+    "grey jpeg": (jpeg(RGBA[..., [0, 0, 0]], cv2.IMWRITE_JPEG_QUALITY, 100), (200, 200, 200)),
+    # 255 (1 - C) (1 - K)
+    "cmyk jpeg": (pillow(CMYK, "JPEG", quality=100), (41.2, 116.1, 153.5)),
+    "cmyk tiff": (pillow(CMYK, "TIFF"), (41.2, 116.1, 153.5)),
+    # white - (C, M, Y) = 255 - (Y + 1.402 Cr', Y - 0.344 Cb' - 0.714 Cr', Y + 1.772 Cb') with Cb' = 27, Cr' = 77
+    "ycck jpeg": (ycck_jpeg(), (68.9, 191.0, 114.0)),
+}
+
+
+@pytest.mark.parametrize("kind", COLOUR_MODELS)
+def test_every_colour_model_gives_its_rgb_and_alpha_is_dropped(kind: str, tmp_path: Path) -> None:
+    content, expected = COLOUR_MODELS[kind]
+    image = 255 * read_bytes(content, tmp_path)
+    assert image.shape == (3, 16, 16)
+    torch.testing.assert_close(image, torch.tensor(expected).float().view(3, 1, 1).expand_as(image), rtol=0, atol=1.2)
+
+
+REFUSED_TIFFS = {
+    "float": by_pillow(np.ones((4, 4), np.float32), "TIFF"),
+    "float rgb": tiff(RGBA[..., :3].astype(np.float32), "rgb"),
+    "32 bits": tiff(RGBA[..., 0].astype(np.uint32), "minisblack"),
+    "signed": tiff(RGBA[..., 0].astype(np.int8), "minisblack"),
+    "deep, 0 is white": tiff(DEEP[..., 0], "miniswhite"),
+    "deep, in planes": tiff(np.moveaxis(DEEP[..., :3], -1, 0), "rgb", planarconfig="separate"),
+    "deep, multiplied by alpha": tiff(DEEP, "rgb", extrasamples=["assocalpha"]),
+    "deep, grey and alpha": tiff(DEEP[..., ::3], "minisblack", planarconfig="contig", extrasamples=["unassalpha"]),
+    "deep cmyk": tiff(DEEP, "separated"),
+    "lab": pillow(Image.frombytes("LAB", (4, 4), bytes(48)), "TIFF"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED_TIFFS)
+def test_a_tiff_that_would_be_misread_is_refused(kind: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"picture cannot be read as a TIFF: .*; unsigned samples of up to 8 bits"):
+        read_bytes(REFUSED_TIFFS[kind], tmp_path)
 
 
 @pytest.mark.parametrize(("dtype", "half"), [(np.uint8, 127), (np.uint16, 32767)])

@@ -3,6 +3,7 @@ import torch
 from unrollflow.contracts import FlowSample
 from unrollflow.data.moving_layers.dataset import MovingLayers
 from unrollflow.data.transforms.motion_boundaries import WithBoundaryDistance, motion_boundary
+from unrollflow.metrics.flow import DISTANCES, image_measures
 
 
 def square(*, jump: float = 5.0) -> FlowSample:
@@ -21,7 +22,16 @@ def test_distance_grows_from_the_squares_edge() -> None:
 def test_smooth_motion_and_small_jumps_are_no_boundary() -> None:
     ramp = torch.stack([torch.linspace(0, 6, 12).expand(12, 12), torch.zeros(12, 12)])
     assert not motion_boundary(ramp, torch.ones(12, 12, dtype=torch.bool)).any()
-    assert WithBoundaryDistance([square(jump=0.9)])[0]["boundary_distance"].eq(24).all()  # type: ignore[arg-type]
+    assert WithBoundaryDistance([square(jump=0.9)])[0]["boundary_distance"].isinf().all()  # type: ignore[arg-type]
+
+
+def test_without_a_boundary_no_pixel_is_at_a_distance_from_one() -> None:
+    sample = square(jump=0.0)
+    sample |= {key: sample[key].repeat(1, 3, 3) for key in ("image1", "image2", "flow")}  # 36x36: H + W = 72
+    distance = WithBoundaryDistance([sample])[0]["boundary_distance"]  # type: ignore[arg-type]
+    pixels = image_measures(sample["flow"][None], sample["flow"][None], boundary_distance=distance[None]).pixels
+    assert pixels["epe"].item() == 36 * 36
+    assert [pixels[f"epe_{name}"].item() for name in DISTANCES] == [0, 0, 0, 0]
 
 
 def test_unknown_flow_makes_no_boundary() -> None:
@@ -29,7 +39,7 @@ def test_unknown_flow_makes_no_boundary() -> None:
     sample["valid"] = torch.ones(12, 12, dtype=torch.bool)
     sample["valid"][5, 5] = False
     sample["flow"][0, 5, 5] = 100
-    assert WithBoundaryDistance([sample])[0]["boundary_distance"].eq(24).all()  # type: ignore[arg-type]
+    assert WithBoundaryDistance([sample])[0]["boundary_distance"].isinf().all()  # type: ignore[arg-type]
 
 
 def test_sparse_and_missing_ground_truth_and_known_distances_stay_as_they_are() -> None:

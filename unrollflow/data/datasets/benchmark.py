@@ -11,13 +11,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from unrollflow.contracts import FlowSample
+from unrollflow.contracts import FlowSample, known_flow
 from unrollflow.data.datasets.frames import read_pair
 from unrollflow.data.io.flow import read_flo
 from unrollflow.data.io.images import read_mask
-
-UNKNOWN_FLOW = 1e9
-"""A component beyond this marks unknown flow in a .flo file."""
 
 DIGITS = "0123456789"
 
@@ -102,7 +99,7 @@ class BenchmarkPairs(Dataset[FlowSample]):
         Args: files: that are there.   size: (H, W) of the frames, which the files must have.
         """
         flow = fitting(read_flo(files["flow"]), files["flow"], size)
-        valid = below_unknown(flow)
+        valid = known_flow(flow)
         if "invalid" in files:
             valid &= ~fitting(read_mask(files["invalid"]), files["invalid"], size)
         truth = known(flow, valid)
@@ -119,18 +116,6 @@ class BenchmarkPairs(Dataset[FlowSample]):
 def known(flow: Tensor, valid: Tensor) -> GroundTruth:
     """Flow (2, H, W), pixels, with 0 where it is not valid, (H, W) bool."""
     return GroundTruth(flow=flow if valid.all() else torch.where(valid, flow, 0.0), valid=valid)
-
-
-def below_unknown(flow: Tensor) -> Tensor:
-    """Where neither component of a flow (2, H, W) marks it as unknown, or is NaN; (H, W) bool.
-
-    >>> below_unknown(torch.tensor([0.0, 1.7e9, torch.nan]).view(1, 1, 3).repeat(2, 1, 1)).tolist()
-    [[True, False, False]]
-    """
-    smallest, largest = flow.aminmax()  # one pass tells what most files are: known everywhere
-    if smallest >= -UNKNOWN_FLOW and largest <= UNKNOWN_FLOW:
-        return torch.ones(flow.shape[-2:], dtype=torch.bool)
-    return flow.abs().amax(dim=0) <= UNKNOWN_FLOW  # False for NaN
 
 
 def flow_file(pair: Pair) -> list[Path]:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from torch import Tensor
 
+from unrollflow.contracts import known_flow
 from unrollflow.data.datasets.benchmark import (
     BenchmarkPairs,
     GroundTruth,
@@ -36,7 +37,7 @@ class Spring(BenchmarkPairs):
 
     The ground truth has two rows and columns for each of the frames, in pixels of the frames. Of each 2x2 block the
     upper left value is taken, as the set's own loader does: a mean would mix motions at their boundaries. Flow that
-    is not finite is not valid; pixels without a match, where maps/ is, are occluded.
+    is unknown (not finite, or over 1e9 px) is not valid; pixels without a match, where maps/ is, are occluded.
 
     Args:
         root: folder that holds train/ and test/.
@@ -75,7 +76,7 @@ class Spring(BenchmarkPairs):
     def read_truth(self, files: dict[str, Path], size: tuple[int, int]) -> GroundTruth:
         """Ground truth at the frames' size of a .flo5 file "flow" and a coloured picture "occluded"."""
         flow = at_frame_size(read_flo5(files["flow"]), files["flow"], size)
-        truth = known(flow, flow.isfinite().all(dim=0))
+        truth = known(flow, known_flow(flow))
         if "occluded" in files:
             unmatched = (read_image(files["occluded"]) > 0.5).any(dim=0)  # red: hidden, green: outside the frame
             truth["occluded"] = at_frame_size(unmatched, files["occluded"], size)

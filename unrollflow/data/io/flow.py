@@ -8,6 +8,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from unrollflow.contracts import UNKNOWN_FLOW, known_flow
 from unrollflow.data.io.files import UMASK, check_flow, check_size, existing, write_whole
 from unrollflow.data.io.flo5 import read_flo5, write_flo5
 from unrollflow.data.io.images import IMAGE_SUFFIXES, decode, read_image, read_label_map, read_mask, write_image
@@ -114,15 +115,18 @@ def write_kitti_flow(path: str | Path, flow: Tensor, valid: Tensor | None = None
         valid: (H, W) bool; None: everywhere. Unknown flow is stored as 0, as in KITTI's own files.
 
     Raises:
-        ValueError: if the flow has another shape, or is not finite where it is valid.
+        ValueError: if the flow has another shape, or is unknown where it is valid.
     """
     check_flow(flow, path)
     flow = flow.detach().cpu().double()
     known = torch.ones(flow.shape[-2:], dtype=torch.bool) if valid is None else valid.cpu()
     if known.shape != flow.shape[-2:]:
         raise ValueError(f"validity for {path} has shape {tuple(known.shape)}; {tuple(flow.shape[-2:])} is needed.")
-    if not flow[:, known].isfinite().all():
-        raise ValueError(f"flow for {path} is not finite everywhere, which KITTI's format cannot hold.")
+    if not known_flow(flow)[known].all():
+        raise ValueError(
+            f"flow for {path} is unknown (not finite, or over {UNKNOWN_FLOW:g} px) at pixels that are to be valid; "
+            "give a `valid` that leaves them out."
+        )
     values = (KITTI_SCALE * flow + KITTI_OFFSET).clamp(0, 2**16 - 1).floor()
     stored = torch.where(known, values, 0.0)
     bgr = torch.stack([known.double(), stored[1], stored[0]], dim=-1).numpy().astype(np.uint16)

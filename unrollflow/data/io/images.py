@@ -1,5 +1,6 @@
 """Pictures to tensors and back: images, masks, label maps; errors name the file, what it holds, what it should."""
 
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,11 @@ from unrollflow.data.io.picture_check import check_picture
 
 FULL_SCALE = {"uint8": 2**8 - 1, "uint16": 2**16 - 1}
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp"})
+TIFF_MAGIC = (b"II*\0", b"MM\0*")
+TIFF_DEFAULTS = {258: (1,), 339: (1,), 284: 1, 338: (), 262: 0}
+"""Bits per sample, sample formats, planar configuration, extra samples, photometric interpretation where not given."""
+
+ANY_PIXELS = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
 Pixels = np.ndarray[Any, np.dtype[np.integer[Any] | np.floating[Any]]]
 
 
@@ -35,7 +41,8 @@ def read_image(path: str | Path) -> Tensor:
 def image_of(path: Path, content: bytes) -> Tensor:
     """As :func:`read_image`, of bytes that errors call by a path."""
     # (H, W) grey, or (H, W, 3) in OpenCV's order
-    pixels = decode_content(path, content, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
+    tiff = content.startswith(TIFF_MAGIC)
+    pixels = decode_tiff(path, content) if tiff else decode_content(path, content, ANY_PIXELS)
     if pixels.dtype.name not in FULL_SCALE:
         raise ValueError(f"{path} holds {pixels.dtype} pixels; 8 or 16 bits are expected.")
     scale = np.float32(FULL_SCALE[pixels.dtype.name])
@@ -117,3 +124,30 @@ def decode_content(path: Path, content: bytes, flags: int) -> Pixels:
     if content.startswith(JPEG_MAGIC) and has_grey_corner(picture):
         check_scan(path, content)
     return picture
+
+
+def decode_tiff(path: Path, content: bytes) -> Pixels:
+    """Pixels (H, W) or (H, W, 3), in OpenCV's order, of a TIFF: Pillow decodes up to 8 bits, OpenCV 16 bits.
+
+    OpenCV multiplies 8-bit colours by alpha. Of 16 bits, it misreads separate planes, grey in which 0 is white, and
+    colours that are stored multiplied by alpha.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(BytesIO(content), formats=["TIFF"]) as picture:
+            tags = picture.tag_v2  # type: ignore[attr-defined]
+            bits, formats, planes, extra, colours = (tags.get(*field) for field in TIFF_DEFAULTS.items())
+            deep = set(bits) == {16} and planes == 1 and 1 not in extra and colours in (1, 2)  # grey, RGB
+            if set(formats) != {1} or not (deep or (max(bits) <= 8 and colours <= 6)):  # up to YCbCr
+                raise ValueError(f"bits {bits}, sample formats {formats}, planes {planes}, colour model {colours}")
+            if not deep:
+                check_picture(path, content)
+                return np.asarray(picture.convert("RGB"))[..., ::-1]
+    except Exception as error:  # Pillow's plugins raise errors of many kinds
+        reason = "damaged, or of an unknown kind" if isinstance(error, UnidentifiedImageError) else error
+        raise ValueError(
+            f"{path} cannot be read as a TIFF: {reason}; unsigned samples of up to 8 bits, or grey or RGB of 16 bits "
+            "in one plane with straight alpha or none, are expected."
+        ) from error
+    return decode_content(path, content, ANY_PIXELS)

@@ -124,7 +124,7 @@ class MovingLayers(Dataset[FlowSample]):
 
 
 def boundary_distance(labels: Tensor, flow: Tensor) -> Tensor:
-    """Distance to the nearest pixel that touches another layer of another motion; H + W where there is none.
+    """Distance to the nearest pixel that touches another layer of another motion; infinite if none does.
 
     Args:
         labels: (H, W), which layer is seen.

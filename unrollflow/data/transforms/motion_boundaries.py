@@ -66,13 +66,13 @@ def beside(jump_x: Tensor, jump_y: Tensor) -> Tensor:
 
 
 def distance_to(boundary: Tensor) -> Tensor:
-    """Distance (H, W) float32, pixels, to the nearest pixel of a boundary (H, W) bool; H + W where there is none.
+    """Distance (H, W) float32, pixels, to the nearest pixel of a boundary (H, W) bool; infinite if it has none.
 
     >>> distance_to(torch.tensor([[True, False, False]])).tolist()
     [[0.0, 1.0, 2.0]]
     """
     if not boundary.any():
-        return torch.full(boundary.shape, float(sum(boundary.shape)))
+        return torch.full(boundary.shape, torch.inf)
     distance = cv2.distanceTransform((~boundary).numpy().astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     # the last bit that OpenCV gives varies from call to call; squares of these distances are whole numbers
     return torch.from_numpy(distance).double().square().round().sqrt().float()
