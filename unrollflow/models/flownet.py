@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from unrollflow.contracts import FlowEstimate
 from unrollflow.models.correlation import patch_correlation, unit_features
+from unrollflow.models.heads import precise
 from unrollflow.models.pairs import both_orders, centred, check_pair, halves
 from unrollflow.models.pwclite import LEAK, conv
 from unrollflow.models.refinement import Refinement, quarter_estimates
@@ -101,8 +102,10 @@ class FlowNetS(nn.Module):
 
     def estimates(self, x: Tensor) -> list[FlowEstimate]:
         """Of all channels (B, 6 + extra, H, W) as they are."""
-        features = [x]
-        for level in self.encoder:
+        first, *others = self.encoder
+        # one of a stack sees a flow, which half precision would round
+        features = [x, precise(first, x) if self.extra_channels else first(x)]
+        for level in others:
             features.append(level(features[-1]))
         return quarter_estimates(self.refinement(features[:1:-1]), scale=self.flow_scale)
 

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from unrollflow.contracts import FlowEstimate
 from unrollflow.models.flownet import REFINEMENT, check_sizes
+from unrollflow.models.heads import precise
 from unrollflow.models.pairs import both_orders, centred, check_pair, halves
 from unrollflow.models.pwclite import conv
 from unrollflow.models.refinement import Refinement, quarter_estimates
@@ -34,7 +35,7 @@ class SmallKernels(nn.Module):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """(B, inputs, H, W) to features (B, c_i, H / 2^i, W / 2^i), i = 0.., fine to coarse."""
-        features = [self.stem(x)]
+        features = [precise(self.stem, x)]  # the fusion sees flows here
         for level in self.levels:
             features.append(level(features[-1]))
         return features
