@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,26 @@ def test_bfloat16_autocast_trains_and_stays_close(tmp_path: Path) -> None:
         losses[precision] = runner.callback_metrics["loss/total"].item()
         assert all(p.dtype == torch.float32 and p.isfinite().all() for p in module.parameters())
     assert losses["bf16-mixed"] == pytest.approx(losses["32-true"], rel=0.02)
+
+
+@pytest.fixture
+def tf32() -> Iterator[None]:
+    """Both backends may compute float32 products with 10 bits."""
+    convolutions, matrices = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
+    torch.backends.cudnn.allow_tf32 = True
+    torch.set_float32_matmul_precision("high")
+    yield
+    torch.backends.cudnn.allow_tf32 = convolutions
+    torch.set_float32_matmul_precision(matrices)
+
+
+@pytest.mark.usefixtures("tf32")
+@pytest.mark.parametrize("task", ["fit", "validate", "test", "predict"])
+def test_no_task_computes_float32_products_in_tf32(task: str, tmp_path: Path) -> None:
+    getattr(trainer(tmp_path), task)(UnsupervisedFlow(**parts()), DataLoader(layers(2, "validation")))
+    assert not torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.matmul.allow_tf32
+    assert torch.get_float32_matmul_precision() == "highest"
 
 
 class KeepsGradients(pl.Callback):

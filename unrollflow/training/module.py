@@ -90,6 +90,11 @@ class UnsupervisedFlow(pl.LightningModule):
         flow, flow_backward = (crop_centre(estimates[-1].flow, size) for estimates in (forward, backward))
         return Prediction(flow, flow_backward, forward_backward_visibility(flow, flow_backward))
 
+    def setup(self, stage: str) -> None:
+        """Disable TF32, whose products have 10 bits: flow heads, up-sampling and correlations need float32."""
+        torch.backends.cudnn.allow_tf32 = False
+        torch.set_float32_matmul_precision("highest")
+
     def on_fit_start(self) -> None:
         """Compile, where that is asked for."""
         if self.compiles:
@@ -143,23 +148,30 @@ class UnsupervisedFlow(pl.LightningModule):
 
     def validation_step(self, batch: FlowSample, batch_idx: int) -> dict[str, Any]:
         """Flow, visibility and, where there is ground truth, each image's measures."""
-        return self._evaluate(batch, "val")
+        return self._evaluate(batch, "test" if self.trainer.testing else "val")
 
-    def test_step(self, batch: FlowSample, batch_idx: int) -> dict[str, Any]:
-        """As :meth:`validation_step`."""
-        return self._evaluate(batch, "test")
+    test_step = validation_step
+
+    def on_validation_epoch_end(self) -> None:
+        """Log what is defined, and `score`: the EPE, or the photometric loss where there is no ground truth."""
+        stage = "test" if self.trainer.testing else "val"
+        score = self.trainer.callback_metrics.get(f"{stage}/photometric")
+        if self.measures.update_called:
+            means = self.measures.compute()  # what is pooled over pixels stands in the evaluation's table
+            # joined over the processes already: `sync_dist` only silences Lightning's warning
+            defined = {f"{stage}/{k}": means[k] for k in MEASURES if not means[k].isnan()}
+            self.log_dict(defined, sync_dist=True)
+            self.log("epe", means["epe"], prog_bar=True, logger=False, sync_dist=True)
+            score = means["epe"]
+            self.measures.reset()
+        if score is not None:
+            self.log(f"{stage}/score", score, sync_dist=True)
+
+    on_test_epoch_end = on_validation_epoch_end
 
     def predict_step(self, batch: FlowSample, batch_idx: int) -> Prediction:
         """Flow both ways, at the size of the images."""
         return cast(Prediction, self(batch["image1"], batch["image2"]))
-
-    def on_validation_epoch_end(self) -> None:
-        """Log the averages over all images."""
-        self._log_measures("val")
-
-    def on_test_epoch_end(self) -> None:
-        """Log the averages over all images."""
-        self._log_measures("test")
 
     def configure_optimizers(self) -> Any:
         """Optimizer over weights and, without weight decay, biases and norms; scheduler by the step."""
@@ -234,17 +246,3 @@ class UnsupervisedFlow(pl.LightningModule):
             outputs["measures"] = image_measures(prediction.flow, batch["flow"], **maps)
             self.measures.update(outputs["measures"])
         return outputs
-
-    def _log_measures(self, stage: str) -> None:
-        """Log what is defined, and `score`: the EPE, or the photometric loss where there is no ground truth."""
-        score = self.trainer.callback_metrics.get(f"{stage}/photometric")
-        if self.measures.update_called:
-            means = self.measures.compute()  # what is pooled over pixels stands in the evaluation's table
-            # joined over the processes already, so that `sync_dist` changes nothing but that Lightning does not warn
-            defined = {f"{stage}/{k}": means[k] for k in MEASURES if not means[k].isnan()}
-            self.log_dict(defined, sync_dist=True)
-            self.log("epe", means["epe"], prog_bar=True, logger=False, sync_dist=True)
-            score = means["epe"]
-            self.measures.reset()
-        if score is not None:
-            self.log(f"{stage}/score", score, sync_dist=True)
