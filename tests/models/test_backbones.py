@@ -210,7 +210,7 @@ def test_a_flow_that_the_fusion_repeats_keeps_its_digits_under_autocast() -> Non
 def test_sizes_that_do_not_fit_are_named(name: str) -> None:
     network = small(name)
     for height, width in ((network.stride + 1, 48), (32, 2 * network.stride - 1)):
-        with pytest.raises(ValueError, match=f"{name} needs two of one shape.* multiples of {network.stride}"):
+        with pytest.raises(ValueError, match=f"{name} needs multiples of {network.stride}"):
             network.both(*pair(1, height, width))
-    with pytest.raises(ValueError, match="two of one shape"):
+    with pytest.raises(ValueError, match="all of one shape"):
         network(pair(1)[0], pair(1, 48, 48)[0])

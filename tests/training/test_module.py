@@ -1,4 +1,4 @@
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -138,6 +138,46 @@ def test_bfloat16_autocast_trains_and_stays_close(tmp_path: Path) -> None:
         losses[precision] = runner.callback_metrics["loss/total"].item()
         assert all(p.dtype == torch.float32 and p.isfinite().all() for p in module.parameters())
     assert losses["bf16-mixed"] == pytest.approx(losses["32-true"], rel=0.02)
+
+
+def test_frames_of_another_range_are_named_before_they_are_on_a_gpu(tmp_path: Path) -> None:
+    class Bright(MovingLayers):
+        def __getitem__(self, index: int) -> Any:
+            sample = super().__getitem__(index)
+            return sample | {"image2": 255 * sample["image2"]}
+
+    loader = DataLoader(Bright(split="train", length=2, size=(32, 48)))
+    for task in ("fit", "validate", "test", "predict"):
+        with pytest.raises(ValueError, match=r"UnsupervisedFlow got images with values from .* divide 0\.\.255 by 255"):
+            getattr(trainer(tmp_path), task)(UnsupervisedFlow(**parts()), loader)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x: 255 * x, "divide 0..255 by 255"),
+        (lambda x: (255 * x).byte(), "floating-point numbers are needed"),
+        (lambda x: x[0], "a single image takes unsqueeze"),
+        (lambda x: x[:, :1], "a grey one expand"),
+        (lambda x: x.double(), "weights of PWCLite are torch.float32"),
+    ],
+    ids=["0..255", "8 bits", "one image", "grey", "float64"],
+)
+def test_other_frames_are_named(change: Callable[[Tensor], Tensor], message: str) -> None:
+    image = change(torch.rand(1, 3, 32, 48, generator=torch.Generator().manual_seed(0)))
+    with pytest.raises(ValueError, match=message):
+        UnsupervisedFlow(**parts())(image, image)
+
+
+@pytest.mark.parametrize("precision", ["16-true", "bf16-true"])
+def test_half_precision_weights_are_refused_with_the_way_out(precision: str, tmp_path: Path) -> None:
+    for task in ("fit", "validate", "predict"):
+        module = UnsupervisedFlow(**parts(jitter=AppearanceJitter()))
+        with pytest.raises(ValueError, match=r"--trainer\.precision 16-mixed or bf16-mixed"):
+            getattr(trainer(tmp_path, precision=precision), task)(module, DataLoader(layers(2, "validation")))
+    for half in (UnsupervisedFlow(**parts()).half(), UnsupervisedFlow(**parts()).bfloat16()):
+        with pytest.raises(ValueError, match=r"--trainer\.precision 16-mixed or bf16-mixed"):
+            half(torch.rand(1, 3, 32, 48), torch.rand(1, 3, 32, 48))
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from unrollflow.contracts import Prediction
+from unrollflow.contracts import Prediction, check_images
 from unrollflow.losses.photometric import census
 from unrollflow.ops.occlusion import out_of_frame
 from unrollflow.ops.precision import float32_island
@@ -39,6 +39,7 @@ def unlabelled_measures(image1: Tensor, image2: Tensor, prediction: Prediction) 
     >>> [round(measures[name].item(), 6) for name in ("census", "zero_flow_ratio", "visible_fraction")]
     [0.0, 1.0, 1.0]
     """
+    check_images(image1, image2, user="unlabelled_measures")
     flow, visible = prediction.flow.float(), prediction.visible
     difference = census(image1, warp(image2, flow), patch_size=PATCH_SIZE)  # (B, 1, H - 2, W - 2)
     unmoved = census(image1, image2, patch_size=PATCH_SIZE)

@@ -78,13 +78,18 @@ class FlowNetSD(nn.Module):
 
     def forward(self, image1: Tensor, image2: Tensor) -> list[FlowEstimate]:
         """Flow from image1 to image2, (B, 3, H, W) each, at 1/2^n .. 1/4 of their size, coarsest first."""
-        check_pair(image1, image2, stride=self.stride, network="FlowNetSD")
-        features = self.encoder(torch.cat(centred(image1, image2), dim=1))
-        return quarter_estimates(self.refinement(features[:1:-1]), scale=self.flow_scale)
+        check_pair(self, image1, image2)
+        return self.estimates(torch.cat(centred(image1, image2), dim=1))
 
     def both(self, image1: Tensor, image2: Tensor) -> tuple[list[FlowEstimate], list[FlowEstimate]]:
         """Forward and backward flow in one batch; no features are of one image alone."""
+        check_pair(self, image1, image2)
         return halves(self(*both_orders(image1, image2)))
+
+    def estimates(self, x: Tensor) -> list[FlowEstimate]:
+        """Of both images, centred, (B, 6, H, W)."""
+        features = self.encoder(x)
+        return quarter_estimates(self.refinement(features[:1:-1]), scale=self.flow_scale)
 
 
 class FlowNetFusion(nn.Module):

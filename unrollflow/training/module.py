@@ -11,12 +11,13 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from unrollflow.checkpoints import MODEL_KEY, check_fits, check_trusted, read_checkpoint, refuse_weights_alone
-from unrollflow.contracts import FlowEstimate, FlowNetwork, FlowSample, Prediction
+from unrollflow.contracts import FlowEstimate, FlowNetwork, FlowSample, Prediction, check_images
 from unrollflow.data.transforms.geometry import crop_to_multiple
 from unrollflow.losses import Distillation, Objective, Photometric, Smoothness, unlabelled_measures
 from unrollflow.losses.views import jittered
 from unrollflow.metrics import FlowMetrics, image_measures
 from unrollflow.metrics.names import MEASURES
+from unrollflow.models.pairs import check_frames
 from unrollflow.ops import crop_centre, forward_backward_visibility, pad_to_multiple
 from unrollflow.ops.seeds import derived_seed
 from unrollflow.training.compile import StepParts, compiled
@@ -83,9 +84,9 @@ class UnsupervisedFlow(pl.LightningModule):
 
     def forward(self, image1: Tensor, image2: Tensor) -> Prediction:
         """Flow both ways of images (B, 3, H, W) of any size of at least the backbone's minimum, RGB in [0, 1]."""
+        check_frames(self.backbone, image1, image2)
         size = (image1.shape[-2], image1.shape[-1])
         padded1, padded2 = (pad_to_multiple(image, self.backbone.stride) for image in (image1, image2))
-        self._check_size(image1)
         forward, backward = self.backbone.both(padded1, padded2)
         flow, flow_backward = (crop_centre(estimates[-1].flow, size) for estimates in (forward, backward))
         return Prediction(flow, flow_backward, forward_backward_visibility(flow, flow_backward))
@@ -95,6 +96,11 @@ class UnsupervisedFlow(pl.LightningModule):
         torch.backends.cudnn.allow_tf32 = False
         torch.set_float32_matmul_precision("highest")
 
+    def on_before_batch_transfer(self, batch: FlowSample, dataloader_idx: int) -> FlowSample:
+        """Check the frames where their range is cheap to read: before they are on a GPU."""
+        check_images(batch["image1"], batch["image2"], user=type(self).__name__)
+        return batch
+
     def on_fit_start(self) -> None:
         """Compile, where that is asked for."""
         if self.compiles:
@@ -102,7 +108,7 @@ class UnsupervisedFlow(pl.LightningModule):
 
     def training_step(self, batch: FlowSample, batch_idx: int) -> Tensor:
         """The objective of a batch, and what its student does not do as its teacher."""
-        self._check_size(batch["image1"])
+        check_frames(self.backbone, batch["image1"], batch["image2"])
         sample = crop_to_multiple(batch, self.backbone.stride)
         # (seed, step, sample): the draws are the same however a batch is split over processes, and after a resume
         seeds = [derived_seed(torch.initial_seed(), self.global_step, name) for name in batch["name"]]
@@ -224,14 +230,6 @@ class UnsupervisedFlow(pl.LightningModule):
 
         check_trusted(config, path, trusted=trusted)
         return instantiate_module(cls, {key: value for key, value in config.items() if key != "_instantiator"})
-
-    def _check_size(self, image: Tensor) -> None:
-        height, width = image.shape[-2:]
-        if min(height, width) < self.backbone.minimum_size:
-            raise ValueError(
-                f"frames are {height}x{width}, but {type(self.backbone).__name__} needs at least "
-                f"{self.backbone.minimum_size} pixels a side; enlarge them, or choose a backbone with fewer levels."
-            )
 
     def _evaluate(self, batch: FlowSample, stage: str) -> dict[str, Any]:
         image1, image2 = batch["image1"], batch["image2"]
