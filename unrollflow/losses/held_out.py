@@ -40,13 +40,13 @@ def unlabelled_measures(image1: Tensor, image2: Tensor, prediction: Prediction) 
     [0.0, 1.0, 1.0]
     """
     check_images(image1, image2, user="unlabelled_measures")
-    flow, visible = prediction.flow.float(), prediction.visible
+    flow, flow_backward, visible = (field.to(image1) for field in prediction)
     difference = census(image1, warp(image2, flow), patch_size=PATCH_SIZE)  # (B, 1, H - 2, W - 2)
     unmoved = census(image1, image2, patch_size=PATCH_SIZE)
     inner = crop_centre(visible, (difference.shape[-2], difference.shape[-1]))
     seen = image_mean(inner)
     # of a pixel that leaves the frame, the flow back is that of the nearest border pixel
-    mismatch = torch.linalg.vector_norm(flow + warp(prediction.flow_backward.float(), flow), dim=1)
+    mismatch = torch.linalg.vector_norm(flow + warp(flow_backward, flow), dim=1)
     outside = out_of_frame(flow).to(flow)
     ratio = (image_mean(difference) + LEAST_DIFFERENCE) / (image_mean(unmoved) + LEAST_DIFFERENCE)
     motion = image_mean(torch.linalg.vector_norm(flow, dim=1))
