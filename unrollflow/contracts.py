@@ -1,7 +1,9 @@
 """What every part of the package agrees on: a few types (see FlowEstimate, FlowNetwork, FlowSample), unknown flow."""
 
+import math
 from typing import NamedTuple, NotRequired, Protocol, Self, TypedDict, runtime_checkable
 
+import torch
 from torch import Tensor
 
 UNKNOWN_FLOW = 1e9
@@ -17,6 +19,47 @@ def known_flow(flow: Tensor, *, dim: int = -3) -> Tensor:
     """
     known: Tensor = flow.abs().amax(dim=dim) <= UNKNOWN_FLOW  # False for NaN
     return known
+
+
+FARTHEST_OVERSHOOT = 0.5
+"""Distance from [0, 1] that an interpolated image may have; beyond it an image has another range, such as 0..255."""
+
+
+def check_floating(tensor: Tensor, *, user: str) -> None:
+    """Raise ValueError unless a tensor holds floating-point numbers: differences of integers wrap around.
+
+    >>> check_floating(torch.zeros(1, dtype=torch.uint8), user="census")
+    Traceback (most recent call last):
+    ValueError: census got a tensor of torch.uint8; floating-point numbers are needed: take image.float() / 255.
+    """
+    if not tensor.is_floating_point():
+        raise ValueError(
+            f"{user} got a tensor of {tensor.dtype}; floating-point numbers are needed: take image.float() / 255."
+        )
+
+
+def check_images(*images: Tensor, user: str) -> None:
+    """Raise ValueError unless images are floating-point RGB (B, 3, H, W) in [0, 1], of one shape and type.
+
+    The range is read of images on the CPU alone: on a GPU the host would wait for it.
+    """
+    for image in images:
+        check_floating(image, user=user)
+        if image.ndim != 4 or image.shape[1] != 3 or image.shape != images[0].shape:
+            raise ValueError(
+                f"{user} got images of {' and '.join(str(tuple(i.shape)) for i in images)}; it needs RGB (B, 3, H, W), "
+                "all of one shape: a single image takes unsqueeze(0), a grey one expand(-1, 3, -1, -1), RGBA "
+                "image[:, :3], and channels last permute(0, 3, 1, 2)."
+            )
+        if image.dtype != images[0].dtype:
+            raise ValueError(f"{user} got images of {images[0].dtype} and {image.dtype}; they need one type.")
+        if image.device.type == "cpu" and image.numel() and not torch.compiler.is_compiling():
+            low, high = (float(value) for value in torch.aminmax(image.detach()))
+            if -math.inf < low < -FARTHEST_OVERSHOOT or 1 + FARTHEST_OVERSHOOT < high < math.inf:
+                raise ValueError(
+                    f"{user} got images with values from {low:.4g} to {high:.4g}; RGB in [0, 1] is needed: divide "
+                    "0..255 by 255, and undo any other normalisation, which the networks do themselves."
+                )
 
 
 class FlowEstimate(NamedTuple):

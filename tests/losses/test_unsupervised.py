@@ -277,3 +277,16 @@ def test_photometric_stages_change_at_their_step() -> None:
     for step, term in ((9, L1()), (10, SSIM())):
         there = objective(photometric=staged)(sample(*images()), *flows, step=step)
         assert there.photometric == objective(photometric=term)(sample(*images()), *flows, step=step).photometric
+
+
+@pytest.mark.parametrize("masking", ["image", "released"])
+def test_the_photometric_term_of_a_step_is_looked_up_once(masking: str) -> None:
+    class Counts(L1):
+        steps: list[int] = []  # noqa: RUF012
+
+        def at(self, step: int) -> L1:
+            self.steps.append(step)
+            return self
+
+    cost(estimates(), estimates(seed=2), photometric=Counts(), masking=masking)  # two levels, both ways
+    assert Counts.steps == [0]

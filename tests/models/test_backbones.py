@@ -10,6 +10,8 @@ from tests.models import test_pwclite as pwclite
 from tests.models.raft import test_network as raft
 from unrollflow.contracts import FlowNetwork
 from unrollflow.models import FlowNet2, FlowNetC, FlowNetFusion, FlowNetS, FlowNetSD, LikeNet, SPyNet
+from unrollflow.models.heads import FlowHead
+from unrollflow.models.refinement import Refinement
 
 ENCODER, REFINEMENT = [6, 8, 10, 12], [8, 6]
 
@@ -47,8 +49,6 @@ SMALL: dict[str, Callable[[], nn.Module]] = {
     "SPyNet": lambda: SPyNet(levels=4, channels=[12, 8], kernel_size=3),
     "LikeNet": lambda: LikeNet(search_ranges=[2, 1, 1], feature_channels=[8, 6, 4], branch_channels=6),
 }
-ADDING = ("SPyNet", "PWCLite", "PWCLite, dense", "RAFT", "RAFT, convex")
-"""Networks whose levels or iterations add to the flow before them."""
 
 all_of_them = pytest.mark.parametrize("name", SMALL)
 
@@ -113,43 +113,104 @@ def test_flow_stays_float32_under_autocast(name: str) -> None:
 
 
 def certain(network: nn.Module, flow: tuple[float, float]) -> nn.Module:
-    """The network whose every flow head says one flow, whatever it sees, in pixels of the image (or of the level)."""
+    """The network whose every flow head says one flow, whatever it sees, in pixels of the level."""
     for module in network.modules():
-        if hasattr(module, "flow_scale"):
-            module.flow_scale = 1.0
-        if isinstance(module, nn.Conv2d) and module.out_channels == 2:
+        if isinstance(module, FlowHead):
             nn.init.zeros_(module.weight)
             module.bias.data.copy_(torch.tensor(flow))
     return network
 
 
-HEADED: dict[str, Callable[[], nn.Module]] = {name: make for name, make in SMALL.items() if name != "LikeNet"} | {
+ADDING: dict[str, Callable[[], nn.Module]] = {
+    "SPyNet": SMALL["SPyNet"],
     "PWCLite": lambda: pwclite.small(),
     "PWCLite, dense": lambda: pwclite.small(dense=True),
     "RAFT": lambda: raft.tiny(),
     "RAFT, convex": lambda: raft.tiny(upsampling="convex"),
 }
-"""Networks whose flow is the output of a convolution."""
+"""Networks whose levels or iterations add to the flow before them."""
 
 
-@pytest.mark.parametrize("name", HEADED)
+@pytest.mark.parametrize("name", ADDING)
 def test_flows_of_tens_of_pixels_keep_their_digits_under_autocast(name: str) -> None:
-    network = certain(HEADED[name](), (3.337, -2.113) if name in ADDING else (33.37, -21.13)).eval()
+    network = certain(ADDING[name](), (3.337, -2.113)).eval()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         low = network(*pair())
     full = network(*pair())
     assert 20 < full[-1].flow.abs().max() < 200
     for one, other in zip(low, full, strict=True):
         assert one.raw.dtype == one.flow.dtype == torch.float32
-        assert (one.raw - other.raw).abs().max() < 1e-3  # bfloat16 holds 33.37 as 33.25, and 3.337 as 3.344
+        assert (one.raw - other.raw).abs().max() < 1e-3  # bfloat16 holds 3.337 as 3.344
         assert (one.flow - other.flow).abs().max() < 0.05  # the weights of a convex up-sampling are rounded
+
+
+def repeating(refinement: Refinement, flow: tuple[float, float]) -> None:
+    """A refinement whose first head says one flow, and whose other heads repeat the flow that they are shown."""
+    for head in refinement.heads:
+        nn.init.zeros_(head.weight)
+        nn.init.zeros_(head.bias)
+    refinement.heads[0].bias.data.copy_(torch.tensor(flow))
+    for enlarge, smooth, head in zip(
+        refinement.enlarge_flow, refinement.smooth, list(refinement.heads)[1:], strict=True
+    ):
+        nn.init.zeros_(enlarge.weight)
+        if enlarge.bias is not None:
+            nn.init.zeros_(enlarge.bias)
+        for i in (0, 1):
+            enlarge.weight.data[i, i, 1:3, 1:3] = 1.0  # each pixel to the 2x2 that it becomes
+        through(head, {-2: 0, -1: 1})
+        if isinstance(smooth, nn.Conv2d):
+            through(smooth, {-2: -2, -1: -1})
+
+
+def through(layer: nn.Conv2d, channels: dict[int, int]) -> None:
+    """A convolution that hands over some channels, input to output, and nothing else."""
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    centre = layer.kernel_size[0] // 2
+    for source, target in channels.items():
+        layer.weight.data[target, source, centre, centre] = 1.0
+
+
+@pytest.mark.parametrize("name", ["FlowNetS", "FlowNetC", "FlowNetSD"])
+def test_a_flow_that_the_heads_of_a_flownet_repeat_keeps_its_digits_under_autocast(name: str) -> None:
+    network = small(name)
+    network.flow_scale = 1.0
+    repeating(network.refinement, (100.26, -21.13))  # bfloat16 holds 100.26 as 100.0
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        estimates = network(*pair())
+    assert len(estimates) > 1
+    for level, (raw, _) in zip(range(len(estimates) + 1, 1, -1), estimates, strict=True):
+        torch.testing.assert_close((raw * 2**level)[0, :, 0, 0], torch.tensor([100.26, -21.13]), rtol=0, atol=1e-4)
+
+
+def test_a_stacked_flownet_sees_the_digits_of_the_flow_under_autocast() -> None:
+    network, seen = flownet_s(6), []
+    network.encoder[0].register_forward_hook(lambda layer, inputs, output: seen.append(output))
+    x = 100 * torch.rand(1, 12, 32, 48, generator=torch.Generator().manual_seed(0))
+    network.estimates(x)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        network.estimates(x)
+    torch.testing.assert_close(seen[1], seen[0])
+
+
+def test_a_flow_that_the_fusion_repeats_keeps_its_digits_under_autocast() -> None:
+    fusion = FlowNetFusion(encoder_channels=[4, 6, 6], refinement_channels=[4, 4])
+    repeating(fusion.refinement, (0.0, 0.0))
+    through(fusion.encoder.stem[0], {3: 0, 4: 1})  # the first flow, beside the image's three channels
+    through(fusion.refinement.smooth[-1], {0: -2, 1: -1})  # the finest level sees the stem's features first
+    x = torch.zeros(1, 11, 16, 16)
+    x[:, 3], x[:, 4] = 100.26, 21.13
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        flow = fusion(x)[-1].flow
+    torch.testing.assert_close(flow[0, :, 0, 0], torch.tensor([100.26, 21.13]), rtol=0, atol=1e-4)
 
 
 @all_of_them
 def test_sizes_that_do_not_fit_are_named(name: str) -> None:
     network = small(name)
     for height, width in ((network.stride + 1, 48), (32, 2 * network.stride - 1)):
-        with pytest.raises(ValueError, match=f"{name} needs two of one shape.* multiples of {network.stride}"):
+        with pytest.raises(ValueError, match=f"{name} needs multiples of {network.stride}"):
             network.both(*pair(1, height, width))
-    with pytest.raises(ValueError, match="two of one shape"):
+    with pytest.raises(ValueError, match="all of one shape"):
         network(pair(1)[0], pair(1, 48, 48)[0])

@@ -82,7 +82,9 @@ def test_outputs_are_pixels_of_the_image_by_the_scale_at_every_level() -> None:
 
 def test_brightness_of_the_pair_does_not_matter() -> None:
     network, (image1, image2) = flownet_s(), pair()
-    torch.testing.assert_close(network(image1 + 1, image2 + 1)[-1].flow, network(image1, image2)[-1].flow)
+    torch.testing.assert_close(
+        network(image1 / 2 + 0.5, image2 / 2 + 0.5)[-1].flow, network(image1 / 2, image2 / 2)[-1].flow
+    )
 
 
 def test_features_of_each_image_are_computed_once() -> None:

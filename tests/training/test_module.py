@@ -1,3 +1,4 @@
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from jsonargparse import ArgumentError
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from tests.models.test_pairs import NETWORKS
 from unrollflow.data import AppearanceJitter, FlowDataModule, MovingLayers
 from unrollflow.losses import (
     L1,
@@ -139,6 +141,78 @@ def test_bfloat16_autocast_trains_and_stays_close(tmp_path: Path) -> None:
     assert losses["bf16-mixed"] == pytest.approx(losses["32-true"], rel=0.02)
 
 
+def test_frames_of_another_range_are_named_before_they_are_on_a_gpu(tmp_path: Path) -> None:
+    class Bright(MovingLayers):
+        def __getitem__(self, index: int) -> Any:
+            sample = super().__getitem__(index)
+            return sample | {"image2": 255 * sample["image2"]}
+
+    loader = DataLoader(Bright(split="train", length=2, size=(32, 48)))
+    for task in ("fit", "validate", "test", "predict"):
+        with pytest.raises(ValueError, match=r"UnsupervisedFlow got images with values from .* divide 0\.\.255 by 255"):
+            getattr(trainer(tmp_path), task)(UnsupervisedFlow(**parts()), loader)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x: 255 * x, "divide 0..255 by 255"),
+        (lambda x: (255 * x).byte(), "floating-point numbers are needed"),
+        (lambda x: x[0], "a single image takes unsqueeze"),
+        (lambda x: x[:, :1], "a grey one expand"),
+        (lambda x: x.double(), "weights of PWCLite are torch.float32"),
+    ],
+    ids=["0..255", "8 bits", "one image", "grey", "float64"],
+)
+def test_other_frames_are_named(change: Callable[[Tensor], Tensor], message: str) -> None:
+    image = change(torch.rand(1, 3, 32, 48, generator=torch.Generator().manual_seed(0)))
+    with pytest.raises(ValueError, match=message):
+        UnsupervisedFlow(**parts())(image, image)
+
+
+@pytest.mark.parametrize("precision", ["16-true", "bf16-true"])
+def test_half_precision_weights_are_refused_with_the_way_out(precision: str, tmp_path: Path) -> None:
+    for task in ("fit", "validate", "predict"):
+        module = UnsupervisedFlow(**parts(jitter=AppearanceJitter()))
+        with pytest.raises(ValueError, match=r"--trainer\.precision 16-mixed or bf16-mixed"):
+            getattr(trainer(tmp_path, precision=precision), task)(module, DataLoader(layers(2, "validation")))
+    for half in (UnsupervisedFlow(**parts()).half(), UnsupervisedFlow(**parts()).bfloat16()):
+        with pytest.raises(ValueError, match=r"--trainer\.precision 16-mixed or bf16-mixed"):
+            half(torch.rand(1, 3, 32, 48), torch.rand(1, 3, 32, 48))
+
+
+@pytest.fixture
+def tf32() -> Iterator[None]:
+    """Both backends may compute float32 products with 10 bits."""
+    convolutions, matrices = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
+    torch.backends.cudnn.allow_tf32 = True
+    torch.set_float32_matmul_precision("high")
+    yield
+    torch.backends.cudnn.allow_tf32 = convolutions
+    torch.set_float32_matmul_precision(matrices)
+
+
+@pytest.mark.usefixtures("tf32")
+@pytest.mark.parametrize("task", ["fit", "validate", "test", "predict"])
+def test_no_task_computes_float32_products_in_tf32(task: str, tmp_path: Path) -> None:
+    getattr(trainer(tmp_path), task)(UnsupervisedFlow(**parts()), DataLoader(layers(2, "validation")))
+    assert not torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.matmul.allow_tf32
+    assert torch.get_float32_matmul_precision() == "highest"
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_double_precision_works_throughout(name: str, tmp_path: Path) -> None:
+    module = UnsupervisedFlow(**parts(backbone=NETWORKS[name]()))
+    trainer(tmp_path, precision="64-true", val_check_interval=1).fit(module, data())
+    runner = trainer(tmp_path, precision="64-true")
+    (measured,) = runner.validate(module, data(), verbose=False)
+    single = trainer(tmp_path).validate(module.float(), data(), verbose=False)[0]
+    assert measured["val/census"] == pytest.approx(single["val/census"], abs=1e-2)
+    (prediction,) = trainer(tmp_path, precision="64-true").predict(module, DataLoader(layers(1, "validation")))
+    assert {field.dtype for field in prediction} == {torch.float64}
+
+
 class KeepsGradients(pl.Callback):
     """Gradients of the first step, as the optimizer gets them."""
 
@@ -197,6 +271,40 @@ def test_a_module_built_in_python_keeps_its_parts_out_of_the_checkpoint(tmp_path
         UnsupervisedFlow.load_from_checkpoint(path, **parts(backbone=PWCLite(**NETWORK, dense=True)))
 
 
+def test_loading_takes_lightnings_arguments(tmp_path: Path) -> None:
+    module = UnsupervisedFlow(**parts())
+    weights, path = module.state_dict(), tmp_path / "some.ckpt"
+    name = next(iter(weights))
+    torch.save({"state_dict": weights}, path)
+    for arguments in (("cpu", None, True, True), (torch.device("cpu"),)):
+        again = UnsupervisedFlow.load_from_checkpoint(path, *arguments, **parts())
+        assert again.state_dict()[name].equal(weights[name])
+    assert UnsupervisedFlow.load_from_checkpoint(path, map_location="meta", **parts()).device.type == "meta"
+    others = {other: tensor + 1 for other, tensor in weights.items() if other != name}
+    torch.save({"state_dict": others | {"unknown": torch.zeros(1)}}, path)
+    with pytest.raises(ValueError, match="1 names missing, 1 unknown"):
+        UnsupervisedFlow.load_from_checkpoint(path, **parts())
+    loose = UnsupervisedFlow.load_from_checkpoint(path, strict=False, **parts()).state_dict()
+    assert all(loose[other].equal(tensor) for other, tensor in others.items())
+    assert loose[name].equal(UnsupervisedFlow(**parts()).state_dict()[name])
+    torch.save({"state_dict": {name: torch.zeros(1)}}, path)
+    with pytest.raises(ValueError, match="1 of another shape"):
+        UnsupervisedFlow.load_from_checkpoint(path, strict=False, **parts())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"weights_only": False}, "weights_only=False and hparams_file are not supported"),
+        ({"hparams_file": "hparams.yaml"}, "weights_only=False and hparams_file are not supported"),
+        ({"map_location": {"cuda:1": "cpu"}}, "map_location is a dict; give a device"),
+    ],
+)
+def test_arguments_that_would_read_more_than_data_are_refused(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        UnsupervisedFlow.load_from_checkpoint("absent.ckpt", **arguments)
+
+
 def test_a_checkpoint_may_not_name_classes_from_elsewhere(tmp_path: Path) -> None:
     contents = {"state_dict": {}, "hyper_parameters": {"backbone": {"class_path": "os.system"}}}
     torch.save(contents, tmp_path / "evil.ckpt")
@@ -249,6 +357,15 @@ def test_every_step_has_its_own_draws_and_the_same_ones_again(tmp_path: Path) ->
         seeds.append(jitter.seeds)
     assert seeds[0] == seeds[1]
     assert not set(seeds[1]) & set(seeds[2])
+
+
+def test_seeds_are_made_only_where_something_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Any] = []
+    monkeypatch.setattr("unrollflow.training.module.derived_seed", lambda *source: made.append(source) or len(made))
+    trainer(tmp_path, limit_val_batches=0).fit(UnsupervisedFlow(**parts()), data())
+    assert made == []
+    trainer(tmp_path, limit_val_batches=0).fit(UnsupervisedFlow(**parts(jitter=Watches())), data())
+    assert len(made) == 2  # one for each sample
 
 
 def lessons(**options: Any) -> Distillation:

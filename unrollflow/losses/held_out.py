@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from unrollflow.contracts import Prediction
+from unrollflow.contracts import Prediction, check_images
 from unrollflow.losses.photometric import census
 from unrollflow.ops.occlusion import out_of_frame
 from unrollflow.ops.precision import float32_island
@@ -39,13 +39,14 @@ def unlabelled_measures(image1: Tensor, image2: Tensor, prediction: Prediction) 
     >>> [round(measures[name].item(), 6) for name in ("census", "zero_flow_ratio", "visible_fraction")]
     [0.0, 1.0, 1.0]
     """
-    flow, visible = prediction.flow.float(), prediction.visible
+    check_images(image1, image2, user="unlabelled_measures")
+    flow, flow_backward, visible = (field.to(image1) for field in prediction)
     difference = census(image1, warp(image2, flow), patch_size=PATCH_SIZE)  # (B, 1, H - 2, W - 2)
     unmoved = census(image1, image2, patch_size=PATCH_SIZE)
     inner = crop_centre(visible, (difference.shape[-2], difference.shape[-1]))
     seen = image_mean(inner)
     # of a pixel that leaves the frame, the flow back is that of the nearest border pixel
-    mismatch = torch.linalg.vector_norm(flow + warp(prediction.flow_backward.float(), flow), dim=1)
+    mismatch = torch.linalg.vector_norm(flow + warp(flow_backward, flow), dim=1)
     outside = out_of_frame(flow).to(flow)
     ratio = (image_mean(difference) + LEAST_DIFFERENCE) / (image_mean(unmoved) + LEAST_DIFFERENCE)
     motion = image_mean(torch.linalg.vector_norm(flow, dim=1))

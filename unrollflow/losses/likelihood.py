@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from unrollflow.contracts import FlowEstimate, FlowSample, LikelihoodEstimate
+from unrollflow.contracts import FlowEstimate, FlowSample, LikelihoodEstimate, check_images
 from unrollflow.losses.masking import Levels, level_weights
 from unrollflow.losses.objective import Objective
 from unrollflow.losses.photometric import Photometric
@@ -122,6 +122,7 @@ def window_divergence(image: Tensor, other: Tensor, estimate: LikelihoodEstimate
         estimate: of `image`, with K = (2r + 1)^2 likelihoods.
         temperature: see :class:`LikelihoodObjective`.
     """
+    check_images(image, other, user="LikelihoodObjective")
     size = (estimate.raw.shape[-2], estimate.raw.shape[-1])
     search_range = (math.isqrt(estimate.likelihood.shape[1]) - 1) // 2
     p = patch_distribution(resize_image(image, size), temperature=temperature)

@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from unrollflow.contracts import check_images
 from unrollflow.losses.photometric import Photometric
 from unrollflow.ops.precision import float32_island
 from unrollflow.ops.resize import crop_centre
@@ -46,6 +47,7 @@ def photometric_loss(
         masking: `image`: :func:`visible_mean` of each map; `released`: both images times visibility first, then
             the map's mean over the visibility's mean of the batch.
     """
+    check_images(image, reconstruction, user="photometric_loss")
     if masking == "image":
         return torch.stack(
             [w * visible_mean(term(image, reconstruction), visible) for w, term in photometric.terms()]

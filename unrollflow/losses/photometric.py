@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from unrollflow.contracts import check_images
 from unrollflow.ops.census import CensusDistance
 from unrollflow.ops.choice import check_choice
 from unrollflow.ops.precision import float32_island
@@ -65,6 +66,7 @@ def census(image: Tensor, reconstruction: Tensor, *, patch_size: int = 7, border
     >>> census(image, image).sum().item(), tuple(census(image, image).shape)
     (0.0, (1, 1, 3, 3))
     """
+    check_images(image, reconstruction, user="census")
     check_window(image, patch_size, "census")
     check_choice("border", border, Border)
     inner: Tensor = CensusDistance.apply(grey_levels(image), grey_levels(reconstruction), patch_size)  # type: ignore[no-untyped-call]  # torch's has no annotations

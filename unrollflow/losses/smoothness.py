@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from unrollflow.contracts import check_images
 from unrollflow.ops.choice import check_choice
 from unrollflow.ops.gradient import Operator, Order, edge_weights, image_gradient
 from unrollflow.ops.precision import float32_island
@@ -70,6 +71,7 @@ def edge_aware_mean(
     Returns:
         a scalar.
     """
+    check_images(image, user="smoothness")
     guide = resize_image(image, (field.shape[-2], field.shape[-1]))
     guide = guide if guide_range == "unit" else 2 * guide - 1
     weights = edge_weights(guide, alpha=edge_alpha, operator=operator, order=order)

@@ -123,7 +123,8 @@ class UnsupervisedObjective(Objective):
         visible = [self._visible(there, back, step) for there, back in (ways, ways[::-1])]
         if self.masking == "image":  # per-image means: both directions can run as one batch
             ways, visible = [joined(*ways)], [torch.cat(visible)]
-        photometric = torch.stack([self._photometric(w, v, step) for w, v in zip(ways, visible, strict=True)]).mean()
+        term = self.photometric.at(step)
+        photometric = torch.stack([self._photometric(term, w, v) for w, v in zip(ways, visible, strict=True)]).mean()
         smoothness = torch.stack([self._smoothness(way.image, way.estimates) for way in ways]).mean()
         return LossTerms(
             total=photometric + self.smoothness_weight * self.smoothness_ramp.at(step) * smoothness,
@@ -141,7 +142,7 @@ class UnsupervisedObjective(Objective):
         size = (there.whole.shape[-2], there.whole.shape[-1])
         return visible.masked_fill(beside_crop(flow, origin=there.origin, size=size), 1)
 
-    def _photometric(self, way: Direction, visible: Tensor, step: int) -> Tensor:
+    def _photometric(self, term: Photometric, way: Direction, visible: Tensor) -> Tensor:
         total = way.image.new_zeros(())
         weights = level_weights(self.level_weights, len(way.estimates))
         for weight, (_, flow) in zip(weights, way.estimates, strict=True):
@@ -149,7 +150,7 @@ class UnsupervisedObjective(Objective):
                 continue
             size = (flow.shape[-2], flow.shape[-1])
             loss = photometric_loss(
-                self.photometric.at(step),
+                term,
                 resize_image(way.image, size),
                 self._reconstruct(way, flow),
                 F.interpolate(visible, size, mode="nearest"),

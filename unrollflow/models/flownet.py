@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from unrollflow.contracts import FlowEstimate
 from unrollflow.models.correlation import patch_correlation, unit_features
+from unrollflow.models.heads import precise
 from unrollflow.models.pairs import both_orders, centred, check_pair, halves
 from unrollflow.models.pwclite import LEAK, conv
 from unrollflow.models.refinement import Refinement, quarter_estimates
@@ -92,17 +93,20 @@ class FlowNetS(nn.Module):
                 f"this FlowNetS has {self.extra_channels} extra channels, a part of FlowNet2; a backbone needs "
                 "extra_channels=0."
             )
-        check_pair(image1, image2, stride=self.stride, network="FlowNetS")
+        check_pair(self, image1, image2)
         return self.estimates(torch.cat(centred(image1, image2), dim=1))
 
     def both(self, image1: Tensor, image2: Tensor) -> tuple[list[FlowEstimate], list[FlowEstimate]]:
         """Forward and backward flow in one batch; no features are of one image alone."""
+        check_pair(self, image1, image2)
         return halves(self(*both_orders(image1, image2)))
 
     def estimates(self, x: Tensor) -> list[FlowEstimate]:
         """Of all channels (B, 6 + extra, H, W) as they are."""
-        features = [x]
-        for level in self.encoder:
+        first, *others = self.encoder
+        # one of a stack sees a flow, which half precision would round
+        features = [x, precise(first, x) if self.extra_channels else first(x)]
+        for level in others:
             features.append(level(features[-1]))
         return quarter_estimates(self.refinement(features[:1:-1]), scale=self.flow_scale)
 
@@ -180,7 +184,7 @@ class FlowNetC(nn.Module):
 
     def _features(self, image1: Tensor, image2: Tensor) -> tuple[Tensor, Tensor]:
         """Features of both images along the batch, at 1/4 and at 1/8."""
-        check_pair(image1, image2, stride=self.stride, network="FlowNetC")
+        check_pair(self, image1, image2)
         half, quarter, eighth = self.siamese
         fine = quarter(half(torch.cat(centred(image1, image2))))
         return fine, eighth(fine)

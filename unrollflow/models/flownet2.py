@@ -72,13 +72,13 @@ class FlowNet2(nn.Module):
 
     def forward(self, image1: Tensor, image2: Tensor) -> list[FlowEstimate]:
         """Flow from image1 to image2, (B, 3, H, W) each; which estimates, see above."""
-        check_pair(image1, image2, stride=self.stride, network="FlowNet2")
+        check_pair(self, image1, image2)
         first = [] if self.trained == "small" else self.correlation(image1, image2)
         return self._continue(image1, image2, first)
 
     def both(self, image1: Tensor, image2: Tensor) -> tuple[list[FlowEstimate], list[FlowEstimate]]:
         """Forward and backward flow in one batch; FlowNetC's features of each image are computed once."""
-        check_pair(image1, image2, stride=self.stride, network="FlowNet2")
+        check_pair(self, image1, image2)
         ways = ([], []) if self.trained == "small" else self.correlation.both(image1, image2)
         first = [FlowEstimate(*map(torch.cat, zip(*pair, strict=True))) for pair in zip(*ways, strict=True)]
         return halves(self._continue(*both_orders(image1, image2), first))
@@ -94,7 +94,7 @@ class FlowNet2(nn.Module):
             stack.append(network.estimates(x))
         if self.trained not in ("fusion", "all"):
             return stack[-1]
-        small = self.small(image1, image2)[-1]
+        small = self.small.estimates(torch.cat([image1, image2], dim=1))[-1]
         fused = self.fusion(torch.cat([image1, *rivals(image1, image2, [small.raw, stack[-1][-1].raw])], dim=1))
         finest = [estimates[-1] for estimates in stack]
         return [*finest, small, *fused] if self.trained == "all" else list(fused)

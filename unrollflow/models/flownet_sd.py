@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from unrollflow.contracts import FlowEstimate
 from unrollflow.models.flownet import REFINEMENT, check_sizes
+from unrollflow.models.heads import precise
 from unrollflow.models.pairs import both_orders, centred, check_pair, halves
 from unrollflow.models.pwclite import conv
 from unrollflow.models.refinement import Refinement, quarter_estimates
@@ -34,7 +35,7 @@ class SmallKernels(nn.Module):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """(B, inputs, H, W) to features (B, c_i, H / 2^i, W / 2^i), i = 0.., fine to coarse."""
-        features = [self.stem(x)]
+        features = [precise(self.stem, x)]  # the fusion sees flows here
         for level in self.levels:
             features.append(level(features[-1]))
         return features
@@ -77,13 +78,18 @@ class FlowNetSD(nn.Module):
 
     def forward(self, image1: Tensor, image2: Tensor) -> list[FlowEstimate]:
         """Flow from image1 to image2, (B, 3, H, W) each, at 1/2^n .. 1/4 of their size, coarsest first."""
-        check_pair(image1, image2, stride=self.stride, network="FlowNetSD")
-        features = self.encoder(torch.cat(centred(image1, image2), dim=1))
-        return quarter_estimates(self.refinement(features[:1:-1]), scale=self.flow_scale)
+        check_pair(self, image1, image2)
+        return self.estimates(torch.cat(centred(image1, image2), dim=1))
 
     def both(self, image1: Tensor, image2: Tensor) -> tuple[list[FlowEstimate], list[FlowEstimate]]:
         """Forward and backward flow in one batch; no features are of one image alone."""
+        check_pair(self, image1, image2)
         return halves(self(*both_orders(image1, image2)))
+
+    def estimates(self, x: Tensor) -> list[FlowEstimate]:
+        """Of both images, centred, (B, 6, H, W)."""
+        features = self.encoder(x)
+        return quarter_estimates(self.refinement(features[:1:-1]), scale=self.flow_scale)
 
 
 class FlowNetFusion(nn.Module):

@@ -103,7 +103,7 @@ class LikeNet(nn.Module):
 
     def _features(self, image1: Tensor, image2: Tensor) -> list[Tensor]:
         """Features of both images along the batch, coarse to fine."""
-        check_pair(image1, image2, stride=self.stride, network="LikeNet")
+        check_pair(self, image1, image2)
         features = [2 * torch.cat([image1, image2]) - 1]
         for level in self.features:
             features.append(level(features[-1]))

@@ -1,19 +1,43 @@
 """What networks that take both frames at once have in common."""
 
+from typing import cast
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from unrollflow.contracts import FlowEstimate
+from unrollflow.contracts import FlowEstimate, FlowNetwork, check_images
 
 
-def check_pair(image1: Tensor, image2: Tensor, *, stride: int, network: str) -> None:
-    """Raise ValueError unless two images (B, 3, H, W) are of one shape, in multiples of a network's stride."""
-    height, width = image1.shape[-2:]
-    if image1.shape != image2.shape or height % stride or width % stride:
+def check_frames(network: FlowNetwork, image1: Tensor, image2: Tensor) -> None:
+    """Raise ValueError unless a network can take two images, padded if need be: see `check_images`; type and size."""
+    name = type(network).__name__
+    check_images(image1, image2, user=name)
+    weights = next(cast(nn.Module, network).parameters(), image1).dtype
+    if weights in (torch.float16, torch.bfloat16):
         raise ValueError(
-            f"images are {tuple(image1.shape)} and {tuple(image2.shape)}; {network} needs two of one shape, height and "
-            f"width multiples of {stride}; pad with F.pad(..., mode='replicate') first, or use UnsupervisedFlow, which "
-            "does."
+            f"the weights of {name} are {weights}, in which a flow loses its sub-pixel part; keep them in float32 and "
+            "run the network under torch.autocast (--trainer.precision 16-mixed or bf16-mixed)."
+        )
+    if image1.dtype != weights:
+        raise ValueError(
+            f"images are {image1.dtype}, but the weights of {name} are {weights}; take image.to({weights})."
+        )
+    height, width = image1.shape[-2:]
+    if min(height, width) < network.minimum_size:
+        raise ValueError(
+            f"frames are {height}x{width}, but {name} needs at least {network.minimum_size} pixels a side; enlarge "
+            "them, or choose a backbone with fewer levels."
+        )
+
+
+def check_pair(network: FlowNetwork, image1: Tensor, image2: Tensor) -> None:
+    """Raise ValueError unless two images pass :func:`check_frames`, in multiples of the network's stride."""
+    check_frames(network, image1, image2)
+    height, width = image1.shape[-2:]
+    if height % network.stride or width % network.stride:
+        raise ValueError(
+            f"frames are {height}x{width}; {type(network).__name__} needs multiples of {network.stride}: pad with "
+            "unrollflow.ops.pad_to_multiple first, or use UnsupervisedFlow, which does."
         )
 
 

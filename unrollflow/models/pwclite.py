@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from unrollflow.contracts import FlowEstimate
 from unrollflow.models.correlation import cost_volume, unit_features
 from unrollflow.models.heads import FlowHead
+from unrollflow.models.pairs import check_pair, halves
 from unrollflow.ops.precision import float32_island
 from unrollflow.ops.resize import resize_flow
 from unrollflow.ops.warp import warp
@@ -187,20 +188,11 @@ class PWCLite(nn.Module):
         """Forward and backward flow in one batch; the features of each image are computed once."""
         features = self._features(image1, image2)
         swapped = [f.roll(len(image1), dims=0) for f in features]  # (image2, image1) along the batch
-        joint = self._decode(features, swapped)
-        half = len(image1)
-        forward = [FlowEstimate(raw[:half], flow[:half]) for raw, flow in joint]
-        return forward, [FlowEstimate(raw[half:], flow[half:]) for raw, flow in joint]
+        return halves(self._decode(features, swapped))
 
     def _features(self, image1: Tensor, image2: Tensor) -> list[Tensor]:
         """Features of both images along the batch (2B, c, h, w), coarse to fine down to 1/4."""
-        height, width = image1.shape[-2:]
-        if image1.shape != image2.shape or height % self.stride or width % self.stride:
-            raise ValueError(
-                f"images are {tuple(image1.shape)} and {tuple(image2.shape)}; PWCLite needs two of one shape, height "
-                f"and width multiples of {self.stride}; pad with F.pad(..., mode='replicate') first, or use "
-                "UnsupervisedFlow, which does."
-            )
+        check_pair(self, image1, image2)
         fine_to_coarse: list[Tensor] = self.pyramid(torch.cat([image1, image2]))
         return fine_to_coarse[self.FINEST_LEVEL - 1 :][::-1]
 

@@ -125,13 +125,8 @@ class PyramidMatcher(nn.Module):
 
     def _pyramid(self, image1: Tensor, image2: Tensor) -> list[LevelInput]:
         """Both images along the batch: features and grey values at their size, then at 1/2, 1/4, ..."""
-        check_pair(image1, image2, stride=self.stride, network="PyramidMatcher")
+        check_pair(self, image1, image2)
         height, width = image1.shape[-2:]
-        if min(height, width) < self.minimum_size:
-            raise ValueError(
-                f"images are {height}x{width}, but PyramidMatcher with levels={self.levels} needs at least "
-                f"{self.minimum_size} pixels a side; enlarge them, or build it with fewer levels."
-            )
         image = torch.cat([image1, image2])
         inputs = [LevelInput(unit_features(self.full_features(2 * image - 1)), image.mean(dim=1, keepdim=True))]
         for _ in range(self.levels_for(height, width)):

@@ -61,8 +61,9 @@ class Refinement(nn.Module):
         for skip, enlarge, enlarge_flow, smooth, head in zip(
             features[1:], self.enlarge, self.enlarge_flow, self.smooth, list(self.heads)[1:], strict=True
         ):
-            x = torch.cat([skip, enlarge(x), precise(enlarge_flow, outputs[-1]).to(skip.dtype)], dim=1)
-            outputs.append(head(smooth(x)))
+            # the flow's type, float32: a head has to repeat the flow, which half precision would round
+            x = torch.cat([skip, enlarge(x), precise(enlarge_flow, outputs[-1])], dim=1)
+            outputs.append(head(precise(smooth, x)))
         return outputs
 
 

@@ -83,7 +83,7 @@ class SPyNet(nn.Module):
 
     def forward(self, image1: Tensor, image2: Tensor) -> list[FlowEstimate]:
         """Flow from image1 to image2, (B, 3, H, W) each, of every level, coarsest first; the last one at their size."""
-        check_pair(image1, image2, stride=self.stride, network="SPyNet")
+        check_pair(self, image1, image2)
         image1, image2 = ((image - self.mean) / self.deviation for image in (image1, image2))
         height, width = image1.shape[-2:]
         estimates: list[FlowEstimate] = []
@@ -102,4 +102,5 @@ class SPyNet(nn.Module):
 
     def both(self, image1: Tensor, image2: Tensor) -> tuple[list[FlowEstimate], list[FlowEstimate]]:
         """Forward and backward flow in one batch; no features are of one image alone."""
+        check_pair(self, image1, image2)
         return halves(self(*both_orders(image1, image2)))

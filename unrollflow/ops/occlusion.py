@@ -58,7 +58,7 @@ def range_map(flow: Tensor) -> Tensor:
     for corner_x in (x.floor(), x.floor() + 1):
         for corner_y in (y.floor(), y.floor() + 1):
             weight = (1 - (x - corner_x).abs()) * (1 - (y - corner_y).abs())
-            inside = (corner_x >= 0) & (corner_x < width) & (corner_y >= 0) & (corner_y < height)
+            inside = within(torch.stack([corner_x, corner_y], dim=1), (height, width))[:, 0]
             index = corner_y.clamp(0, height - 1) * width + corner_x.clamp(0, width - 1)
             mass.scatter_add_(1, index.flatten(1).long(), (weight * inside).flatten(1))
     return rearrange(mass, "b (h w) -> b 1 h w", h=height)
@@ -97,15 +97,9 @@ def beside_crop(flow: Tensor, *, origin: Tensor, size: tuple[int, int]) -> Tenso
     >>> beside_crop(right, origin=torch.tensor([[0.0, 0.0]]), size=(2, 3))[0, 0, 0].tolist()
     [False, True]
     """
-    crop = flow.shape[-2:]
-    inside = [
-        ((x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1))
-        for (x, y), (height, width) in (
-            (target_coords(flow).unbind(dim=1), crop),
-            (target_coords(flow, origin=origin, size=size).unbind(dim=1), size),
-        )
-    ]
-    return (~inside[0] & inside[1]).unsqueeze(1)
+    inside_crop = within(target_coords(flow), (flow.shape[-2], flow.shape[-1]))
+    inside_frame = within(target_coords(flow, origin=origin, size=size), size)
+    return ~inside_crop & inside_frame
 
 
 @torch.no_grad()
@@ -123,6 +117,11 @@ def out_of_frame(flow: Tensor) -> Tensor:
     >>> out_of_frame(right).flatten().tolist()
     [False, False, True]
     """
-    height, width = flow.shape[-2:]
-    x, y = target_coords(flow).unbind(dim=1)  # each (B, H, W)
-    return ~((x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)).unsqueeze(1)
+    return ~within(target_coords(flow), (flow.shape[-2], flow.shape[-1]))
+
+
+def within(coords: Tensor, size: tuple[int, int]) -> Tensor:
+    """Which positions (B, 2, h, w), x and y in pixels, lie in an (H, W) frame, borders included: (B, 1, h, w) bool."""
+    height, width = size
+    x, y = coords[:, :1], coords[:, 1:]
+    return (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)

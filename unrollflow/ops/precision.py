@@ -7,6 +7,8 @@ from typing import ParamSpec, TypeVar
 import torch
 from torch import Tensor
 
+from unrollflow.contracts import check_floating
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -25,6 +27,9 @@ def float32_island(function: Callable[P, R]) -> Callable[P, R]:
     (bfloat16 holds 8 bits: above 256 px it steps by 2 px), so coordinates, warping, correlation, census, SSIM and
     the unrolled steps live in such islands. float32 and float64 arguments are left alone.
 
+    Raises:
+        ValueError: for a tensor of integers; bool stands for a mask.
+
     >>> float32_island(torch.square)(torch.ones((), dtype=torch.bfloat16)).dtype
     torch.float32
     """
@@ -32,6 +37,9 @@ def float32_island(function: Callable[P, R]) -> Callable[P, R]:
     @wraps(function)
     def _island(*args: P.args, **kwargs: P.kwargs) -> R:
         tensors = [a for a in (*args, *kwargs.values()) if isinstance(a, Tensor)]
+        for tensor in tensors:
+            if tensor.dtype != torch.bool:
+                check_floating(tensor, user=function.__qualname__)
         device_type = tensors[0].device.type if tensors else "cpu"
         with torch.autocast(device_type, enabled=False):
             lifted = [lift(a) for a in args]

@@ -3,6 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor
 
+from unrollflow.contracts import check_floating
 from unrollflow.ops.precision import float32_island
 from unrollflow.ops.transfer import constant
 
@@ -74,6 +75,7 @@ def pad_to_multiple(image: Tensor, stride: int) -> Tensor:
     >>> tuple(pad_to_multiple(torch.rand(1, 3, 60, 65), 16).shape)
     (1, 3, 64, 80)
     """
+    check_floating(image, user="pad_to_multiple")
     height, width = -image.shape[-2] % stride, -image.shape[-1] % stride
     margins = [width // 2, width - width // 2, height // 2, height - height // 2]
     return F.pad(image, margins, mode="replicate")

@@ -68,7 +68,7 @@ def warp(image: Tensor, flow: Tensor, *, padding: Padding = "border", origin: Te
         (B, C, H, W), differentiable in both; where `border` clamps, the flow's gradient is zero.
 
     Raises:
-        ValueError: if the shapes do not belong together.
+        ValueError: if shapes or types do not belong together.
 
     Source: kornia's `remap`.
 
@@ -77,10 +77,11 @@ def warp(image: Tensor, flow: Tensor, *, padding: Padding = "border", origin: Te
     [0.5, 1.5, 2.0]
     """
     one_grid = origin is not None or image.shape[-2:] == flow.shape[-2:]
-    if flow.ndim != 4 or flow.shape[1] != 2 or not one_grid or len(image) != len(flow):
+    shaped = image.ndim == flow.ndim == 4 and flow.shape[1] == 2 and one_grid and len(image) == len(flow)
+    if not shaped or image.dtype != flow.dtype:
         raise ValueError(
-            f"image {tuple(image.shape)} and flow {tuple(flow.shape)} do not belong together: "
-            "(B, C, H, W) and (B, 2, H, W) of one grid are needed; see unrollflow.ops.resize_flow."
+            f"image {tuple(image.shape)} of {image.dtype} and flow {tuple(flow.shape)} of {flow.dtype} do not belong "
+            "together: (B, C, H, W) and (B, 2, H, W) of one grid and type are needed; see unrollflow.ops.resize_flow."
         )
     size = (image.shape[-2], image.shape[-1])
     x, y = target_coords(flow, origin=origin, size=size).unbind(dim=1)  # each (B, H, W)

@@ -1,25 +1,27 @@
 """The LightningModule: a backbone makes flow of two images, an objective makes a loss of it."""
 
-from collections.abc import Callable, Iterable, Sequence
+import warnings
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, cast
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from unrollflow.checkpoints import MODEL_KEY, check_fits, check_trusted, read_checkpoint, refuse_weights_alone
-from unrollflow.contracts import FlowEstimate, FlowNetwork, FlowSample, Prediction
+from unrollflow.checkpoints import check_fits, read_checkpoint
+from unrollflow.contracts import FlowEstimate, FlowNetwork, FlowSample, Prediction, check_images
 from unrollflow.data.transforms.geometry import crop_to_multiple
 from unrollflow.losses import Distillation, Objective, Photometric, Smoothness, unlabelled_measures
 from unrollflow.losses.views import jittered
 from unrollflow.metrics import FlowMetrics, image_measures
 from unrollflow.metrics.names import MEASURES
+from unrollflow.models.pairs import check_frames
 from unrollflow.ops import crop_centre, forward_backward_visibility, pad_to_multiple
 from unrollflow.ops.seeds import derived_seed
 from unrollflow.training.compile import StepParts, compiled
+from unrollflow.training.loading import LoadsData
 
 TRUE_MAPS = ("valid", "occluded", "foreground", "boundary_distance")
 ObjectiveFactory = Callable[[Photometric, Smoothness], Objective]
@@ -27,7 +29,7 @@ OptimizerFactory = Callable[[Iterable[Any]], Optimizer]
 SchedulerFactory = Callable[[Optimizer], LRScheduler]
 
 
-class UnsupervisedFlow(pl.LightningModule):
+class UnsupervisedFlow(LoadsData):
     """Unsupervised training, validation and prediction of an optical-flow network.
 
     Training crops images to the backbone's multiples; everything else pads them (replicate) and crops the flow back.
@@ -83,12 +85,24 @@ class UnsupervisedFlow(pl.LightningModule):
 
     def forward(self, image1: Tensor, image2: Tensor) -> Prediction:
         """Flow both ways of images (B, 3, H, W) of any size of at least the backbone's minimum, RGB in [0, 1]."""
+        check_frames(self.backbone, image1, image2)
         size = (image1.shape[-2], image1.shape[-1])
         padded1, padded2 = (pad_to_multiple(image, self.backbone.stride) for image in (image1, image2))
-        self._check_size(image1)
         forward, backward = self.backbone.both(padded1, padded2)
         flow, flow_backward = (crop_centre(estimates[-1].flow, size) for estimates in (forward, backward))
         return Prediction(flow, flow_backward, forward_backward_visibility(flow, flow_backward))
+
+    def setup(self, stage: str) -> None:
+        """Disable TF32, whose products have 10 bits: flow heads, up-sampling and correlations need float32."""
+        torch.backends.cudnn.allow_tf32 = False
+        torch.set_float32_matmul_precision("highest")
+        # our data module has no such hook, so that none of its own is left out
+        warnings.filterwarnings("ignore", message=".*overridden `on_before_batch_transfer`")
+
+    def on_before_batch_transfer(self, batch: FlowSample, dataloader_idx: int) -> FlowSample:
+        """Check the frames where their range is cheap to read: before they are on a GPU."""
+        check_images(batch["image1"], batch["image2"], user=type(self).__name__)
+        return batch
 
     def on_fit_start(self) -> None:
         """Compile, where that is asked for."""
@@ -97,30 +111,30 @@ class UnsupervisedFlow(pl.LightningModule):
 
     def training_step(self, batch: FlowSample, batch_idx: int) -> Tensor:
         """The objective of a batch, and what its student does not do as its teacher."""
-        self._check_size(batch["image1"])
+        check_frames(self.backbone, batch["image1"], batch["image2"])
         sample = crop_to_multiple(batch, self.backbone.stride)
-        # (seed, step, sample): the draws are the same however a batch is split over processes, and after a resume
-        seeds = [derived_seed(torch.initial_seed(), self.global_step, name) for name in batch["name"]]
         seen = frames = (sample["image1"], sample["image2"])
         if self.jitter is not None:
-            seen = jittered(self.jitter, *frames, seeds=seeds)
+            seen = jittered(self.jitter, *frames, seeds=self._seeds(batch))
         forward, backward = self.parts.network.both(*seen)
         cost = self.parts.objective(sample, forward, backward, step=self.global_step)
-        total: Tensor = cost.total + self._distil(sample, forward, backward, seeds)
+        total: Tensor = cost.total + self._distil(sample, forward, backward)
         self.log_dict(cost.log | {"loss/total": total.detach()})
         self.log("loss", total.detach(), prog_bar=True, logger=False)
         return total
 
-    def _distil(
-        self, sample: FlowSample, forward: list[FlowEstimate], backward: list[FlowEstimate], seeds: list[int]
-    ) -> Tensor:
+    def _seeds(self, batch: FlowSample) -> list[int]:
+        """Of (seed, step, sample): the same draws however a batch is split over processes, and after a resume."""
+        return [derived_seed(torch.initial_seed(), self.global_step, name) for name in batch["name"]]
+
+    def _distil(self, sample: FlowSample, forward: list[FlowEstimate], backward: list[FlowEstimate]) -> Tensor:
         """Weighted loss of the lessons that count at this step; the teacher sees the frames as they are."""
         flows = (forward[-1].flow, backward[-1].flow)
         if not self.rehearsed:  # one that does not fit shall fail at the first step, not at its own
             self.rehearsed = True
             with torch.no_grad():
                 for part in self.distillation:
-                    part(self.backbone, sample, *flows, seeds=seeds, step=part.start)
+                    part(self.backbone, sample, *flows, seeds=self._seeds(sample), step=part.start)
         lessons = [(i, part) for i, part in enumerate(self.distillation) if part.weight_at(self.global_step)]
         if not lessons:
             return sample["image1"].new_zeros(())
@@ -130,7 +144,7 @@ class UnsupervisedFlow(pl.LightningModule):
                 flows = (forward[-1].flow, backward[-1].flow)
         losses = []
         for i, part in lessons:
-            own = [derived_seed(seed, i) for seed in seeds]
+            own = [derived_seed(seed, i) for seed in self._seeds(sample)]
             loss = part(self.parts.network, sample, *flows, seeds=own, step=self.global_step)
             self.log(f"loss/distillation_{i}", loss.detach())
             losses.append(part.weight_at(self.global_step) * loss)
@@ -143,23 +157,30 @@ class UnsupervisedFlow(pl.LightningModule):
 
     def validation_step(self, batch: FlowSample, batch_idx: int) -> dict[str, Any]:
         """Flow, visibility and, where there is ground truth, each image's measures."""
-        return self._evaluate(batch, "val")
+        return self._evaluate(batch, "test" if self.trainer.testing else "val")
 
-    def test_step(self, batch: FlowSample, batch_idx: int) -> dict[str, Any]:
-        """As :meth:`validation_step`."""
-        return self._evaluate(batch, "test")
+    test_step = validation_step
+
+    def on_validation_epoch_end(self) -> None:
+        """Log what is defined, and `score`: the EPE, or the photometric loss where there is no ground truth."""
+        stage = "test" if self.trainer.testing else "val"
+        score = self.trainer.callback_metrics.get(f"{stage}/photometric")
+        if self.measures.update_called:
+            means = self.measures.compute()  # what is pooled over pixels stands in the evaluation's table
+            # joined over the processes already: `sync_dist` only silences Lightning's warning
+            defined = {f"{stage}/{k}": means[k] for k in MEASURES if not means[k].isnan()}
+            self.log_dict(defined, sync_dist=True)
+            self.log("epe", means["epe"], prog_bar=True, logger=False, sync_dist=True)
+            score = means["epe"]
+            self.measures.reset()
+        if score is not None:
+            self.log(f"{stage}/score", score, sync_dist=True)
+
+    on_test_epoch_end = on_validation_epoch_end
 
     def predict_step(self, batch: FlowSample, batch_idx: int) -> Prediction:
         """Flow both ways, at the size of the images."""
         return cast(Prediction, self(batch["image1"], batch["image2"]))
-
-    def on_validation_epoch_end(self) -> None:
-        """Log the averages over all images."""
-        self._log_measures("val")
-
-    def on_test_epoch_end(self) -> None:
-        """Log the averages over all images."""
-        self._log_measures("test")
 
     def configure_optimizers(self) -> Any:
         """Optimizer over weights and, without weight decay, biases and norms; scheduler by the step."""
@@ -170,56 +191,6 @@ class UnsupervisedFlow(pl.LightningModule):
             return optimizer
         schedule = {"scheduler": self.make_scheduler(optimizer), "interval": "step"}
         return {"optimizer": optimizer, "lr_scheduler": schedule}
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse another network's weights in a few words, before torch does in many."""
-        check_fits(checkpoint["state_dict"], self.state_dict(), "the checkpoint")
-
-    @classmethod
-    def load_from_checkpoint(  # type: ignore[override]  # Lightning's also takes open files, whose names no error could tell
-        cls, checkpoint_path: str | Path, *, trusted: Sequence[str] = (), **kwargs: Any
-    ) -> Self:
-        """A module with the weights of a checkpoint, of which nothing but primitives and tensors is read.
-
-        Args:
-            checkpoint_path: of a run of the command line, or of any run with the constructor's arguments in `kwargs`,
-                which then stand in the place of what the file says that it was built of.
-            trusted: more beginnings of names that the file may ask for, see :data:`checkpoints.TRUSTED`.
-            kwargs: all of the constructor's arguments, or none.
-
-        Raises:
-            FileNotFoundError: if there is no such file.
-            ValueError: if it cannot be read, asks for names that are not trusted, or holds another network.
-        """
-        checkpoint = read_checkpoint(checkpoint_path)
-        config = checkpoint.get(MODEL_KEY, {})
-        if not config and not kwargs:
-            refuse_weights_alone(checkpoint, checkpoint_path)
-            raise ValueError(
-                f"{checkpoint_path} was saved by a module built in Python; give that one's parts: "
-                "load_from_checkpoint(path, backbone=..., photometric=..., smoothness=..., objective=..., "
-                "optimizer=...)."
-            )
-        module = cls(**kwargs) if kwargs else cls._build(config, checkpoint_path, trusted)
-        check_fits(checkpoint["state_dict"], module.state_dict(), str(checkpoint_path))
-        module.load_state_dict(checkpoint["state_dict"])
-        return module
-
-    @classmethod
-    def _build(cls, config: dict[str, Any], path: str | Path, trusted: Sequence[str]) -> Self:
-        """A module of a checkpoint's configuration, and nothing else of the file (Lightning reads old keys too)."""
-        from pytorch_lightning.cli import instantiate_module  # jsonargparse is needed for this alone
-
-        check_trusted(config, path, trusted=trusted)
-        return instantiate_module(cls, {key: value for key, value in config.items() if key != "_instantiator"})
-
-    def _check_size(self, image: Tensor) -> None:
-        height, width = image.shape[-2:]
-        if min(height, width) < self.backbone.minimum_size:
-            raise ValueError(
-                f"frames are {height}x{width}, but {type(self.backbone).__name__} needs at least "
-                f"{self.backbone.minimum_size} pixels a side; enlarge them, or choose a backbone with fewer levels."
-            )
 
     def _evaluate(self, batch: FlowSample, stage: str) -> dict[str, Any]:
         image1, image2 = batch["image1"], batch["image2"]
@@ -234,17 +205,3 @@ class UnsupervisedFlow(pl.LightningModule):
             outputs["measures"] = image_measures(prediction.flow, batch["flow"], **maps)
             self.measures.update(outputs["measures"])
         return outputs
-
-    def _log_measures(self, stage: str) -> None:
-        """Log what is defined, and `score`: the EPE, or the photometric loss where there is no ground truth."""
-        score = self.trainer.callback_metrics.get(f"{stage}/photometric")
-        if self.measures.update_called:
-            means = self.measures.compute()  # what is pooled over pixels stands in the evaluation's table
-            # joined over the processes already, so that `sync_dist` changes nothing but that Lightning does not warn
-            defined = {f"{stage}/{k}": means[k] for k in MEASURES if not means[k].isnan()}
-            self.log_dict(defined, sync_dist=True)
-            self.log("epe", means["epe"], prog_bar=True, logger=False, sync_dist=True)
-            score = means["epe"]
-            self.measures.reset()
-        if score is not None:
-            self.log(f"{stage}/score", score, sync_dist=True)

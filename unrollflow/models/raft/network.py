@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from unrollflow.contracts import FlowEstimate
+from unrollflow.models.pairs import check_pair, halves
 from unrollflow.models.raft.lookup import AllPairs, OnDemand
 from unrollflow.models.raft.residual import Norm, ResidualEncoder
 from unrollflow.models.raft.update import ConvexUpsampler, Update
@@ -102,29 +103,14 @@ class RAFT(nn.Module):
 
     def both(self, image1: Tensor, image2: Tensor) -> tuple[list[FlowEstimate], list[FlowEstimate]]:
         """Forward and backward flow in one batch; the features of each image are computed once."""
-        half = len(image1)
         features = self._features(image1, image2)
         # once a direction, forward first: batch norm's statistics are those of the released training
         context = torch.cat([self.context(normalised(image)) for image in (image1, image2)])
-        joint = self._iterate(features, features.roll(half, dims=0), context)
-        forward = [FlowEstimate(raw[:half], flow[:half]) for raw, flow in joint]
-        return forward, [FlowEstimate(raw[half:], flow[half:]) for raw, flow in joint]
+        return halves(self._iterate(features, features.roll(len(image1), dims=0), context))
 
     def _features(self, image1: Tensor, image2: Tensor) -> Tensor:
         """Features of both images along the batch (2B, c, H / 8, W / 8)."""
-        height, width = image1.shape[-2:]
-        if image1.shape != image2.shape or height % STRIDE or width % STRIDE:
-            raise ValueError(
-                f"images are {tuple(image1.shape)} and {tuple(image2.shape)}; RAFT needs two of one shape, height and "
-                f"width multiples of {STRIDE}; pad with F.pad(..., mode='replicate') first, or use UnsupervisedFlow, "
-                "which does."
-            )
-        if min(height, width) < self.minimum_size:
-            raise ValueError(
-                f"images are {height}x{width}, but RAFT with {self.correlation_levels} correlation levels needs at "
-                f"least {self.minimum_size} pixels a side: the coarsest level would be under 2 pixels wide. Enlarge "
-                "them, or take fewer correlation_levels."
-            )
+        check_pair(self, image1, image2)
         features: Tensor = self.features(normalised(torch.cat([image1, image2])))
         return features
 

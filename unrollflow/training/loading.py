@@ -1,0 +1,84 @@
+"""A LightningModule of a checkpoint, which is read as data."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import pytorch_lightning as pl
+import torch
+
+from unrollflow.checkpoints import MODEL_KEY, check_fits, check_trusted, read_checkpoint, refuse_weights_alone
+
+
+class LoadsData(pl.LightningModule):
+    """A LightningModule whose checkpoints are read as primitives and tensors, and must fit it."""
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse another network's weights in a few words, before torch does in many."""
+        check_fits(checkpoint["state_dict"], self.state_dict(), "the checkpoint")
+
+    @classmethod
+    def load_from_checkpoint(  # type: ignore[override]  # Lightning's also takes open files, whose names no error could tell
+        cls,
+        checkpoint_path: str | Path,
+        map_location: torch.device | str | int | None = None,
+        hparams_file: None = None,
+        strict: bool | None = None,
+        weights_only: Literal[True] | None = None,
+        *,
+        trusted: Sequence[str] = (),
+        **kwargs: Any,
+    ) -> Self:
+        """A module with the weights of a checkpoint, of which nothing but primitives and tensors is read.
+
+        Args:
+            checkpoint_path: of a run of the command line, or of any run with the constructor's arguments in `kwargs`,
+                which then stand in the place of what the file says that it was built of.
+            map_location: device of the module; None: the CPU.
+            hparams_file: None; the checkpoint holds the configuration.
+            strict: False: names may be missing or unknown, but shapes must fit.
+            weights_only: no file is read otherwise.
+            trusted: more beginnings of names that the file may ask for, see :data:`checkpoints.TRUSTED`.
+            kwargs: all of the constructor's arguments, or none.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            ValueError: if it cannot be read, asks for names that are not trusted, or holds another network.
+        """
+        check_loading(map_location, hparams_file, weights_only)
+        checkpoint = read_checkpoint(checkpoint_path)
+        config = checkpoint.get(MODEL_KEY, {})
+        if not config and not kwargs:
+            refuse_weights_alone(checkpoint, checkpoint_path)
+            raise ValueError(
+                f"{checkpoint_path} was saved by a module built in Python; give that one's parts: "
+                "load_from_checkpoint(path, backbone=..., photometric=..., smoothness=..., objective=..., "
+                "optimizer=...)."
+            )
+        module = cls(**kwargs) if kwargs else cls._build(config, checkpoint_path, trusted)
+        weights, expected = checkpoint["state_dict"], module.state_dict()
+        if strict is False:
+            weights = {name: tensor for name, tensor in weights.items() if name in expected}
+            expected = {name: expected[name] for name in weights}
+        check_fits(weights, expected, str(checkpoint_path))
+        module.load_state_dict(weights, strict=strict is not False)
+        return module if map_location is None else module.to(map_location)
+
+    @classmethod
+    def _build(cls, config: dict[str, Any], path: str | Path, trusted: Sequence[str]) -> Self:
+        """A module of a checkpoint's configuration, and nothing else of the file (Lightning reads old keys too)."""
+        from pytorch_lightning.cli import instantiate_module  # jsonargparse is needed for this alone
+
+        check_trusted(config, path, trusted=trusted)
+        return instantiate_module(cls, {key: value for key, value in config.items() if key != "_instantiator"})
+
+
+def check_loading(map_location: object, hparams_file: object, weights_only: object) -> None:
+    """Raise ValueError for those of Lightning's arguments that could read more than data, or that are no device."""
+    if weights_only is False or hparams_file is not None:
+        raise ValueError(
+            "weights_only=False and hparams_file are not supported: a checkpoint is read as tensors and primitives, "
+            "and holds its configuration itself; leave both out."
+        )
+    if not isinstance(map_location, torch.device | str | int | None):
+        raise ValueError(f"map_location is a {type(map_location).__name__}; give a device, such as 'cpu' or 'cuda:0'.")
