@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from unrollflow.data import FramePairs, read_image, write_image
+from unrollflow.data.datasets.frames import find_frame_folders, visible
 
 
 def frame(path: Path, *, size: tuple[int, int] = (4, 6), value: float = 0.5) -> Path:
@@ -72,3 +73,32 @@ def test_two_frames_of_one_name_are_refused(tmp_path: Path) -> None:
         frame(tmp_path / name)
     with pytest.raises(ValueError, match="several images named a"):
         FramePairs(tmp_path)
+
+
+def test_linked_folders_and_files_are_found_once_and_loops_end(tmp_path: Path) -> None:
+    root, elsewhere = tmp_path / "root", tmp_path / "elsewhere"
+    for folder in (root / "own", elsewhere / "deep"):
+        for number in (1, 2):
+            frame(folder / f"{number}.png")
+    (root / "linked_frames").mkdir()
+    for number in (1, 2):
+        (root / "linked_frames" / f"{number}.png").symlink_to(elsewhere / "deep" / f"{number}.png")
+    links = {"market": elsewhere, "again": elsewhere / "deep", "before_own": root / "own", "own/loop": root}
+    for name, target in links.items():
+        (root / name).symlink_to(target)
+    found = [folder.relative_to(root).as_posix() for folder in find_frame_folders(root)]
+    assert found == ["again", "linked_frames", "own"]
+
+
+def test_broken_links_are_counted(tmp_path: Path) -> None:
+    frame(tmp_path / "a.png")
+    for name in ("b.png", "folder"):
+        (tmp_path / name).symlink_to(tmp_path / "nowhere")
+    with pytest.warns(UserWarning, match=r"2 broken link\(s\) skipped, such as .*b\.png"):
+        assert list(visible(tmp_path)) == [tmp_path / "a.png"]
+
+
+def test_hidden_files_and_what_is_in_hidden_folders_are_not_visible(tmp_path: Path) -> None:
+    for name in ("a.png", ".b.png", ".folder/c.png", "deep/d.png"):
+        frame(tmp_path / name)
+    assert list(visible(tmp_path)) == [tmp_path / "a.png", tmp_path / "deep" / "d.png"]

@@ -12,7 +12,7 @@ from unrollflow.data import Footage, FrameFolder, Video
 from unrollflow.data.datasets.frames import find_frame_folders
 from unrollflow.data.video.clip_cache import UNFINISHED, ClipCache, key
 from unrollflow.data.video.clip_decoder import FACTS
-from unrollflow.data.video.footage import Split, drawn
+from unrollflow.data.video.footage import Split, drawn, find_videos
 
 
 @pytest.fixture
@@ -66,6 +66,17 @@ def test_decoded_frames_are_the_videos(root: Path) -> None:
 def test_hidden_files_among_frames_are_left_out(root: Path) -> None:
     (root / "frames" / "._frame_0.png").write_bytes(b"what macOS notes of a file")
     assert len(footage(root / "frames")) == 11
+
+
+def test_linked_clips_are_used_once(root: Path) -> None:
+    links = {"frames_again": "frames", "link": "elsewhere", "a_again.mp4": "a.mp4", "c.mp4": "elsewhere.mp4"}
+    write_frames(root.parent / "elsewhere", moving(3, seed=4))
+    write_video(root.parent / "elsewhere.mp4", moving(3, seed=5))
+    for name, target in links.items():
+        (root / name).symlink_to((root if (root / target).exists() else root.parent) / target)
+    assert [path.name for path in find_videos(root)] == ["a.mp4", "c.mp4", "b.mp4"]
+    assert [path.name for path in find_frame_folders(root)] == ["more", "frames", "link"]
+    assert len(footage(root / "link")) == 2
 
 
 def test_stride_and_both_directions(root: Path) -> None:

@@ -1,6 +1,8 @@
 """One's own frames: a folder of images in natural order, or two images."""
 
+import os
 import re
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -87,10 +89,30 @@ def read_pair(path1: Path, path2: Path) -> tuple[Tensor, Tensor]:
 
 def find_frame_folders(root: Path) -> list[Path]:
     """Folders of at least two images at or below a folder, by name."""
-    images = Counter(p.parent for p in visible(root) if p.is_file() and p.suffix.lower() in IMAGE_SUFFIXES)
+    images = Counter(p.parent for p in visible(root) if p.suffix.lower() in IMAGE_SUFFIXES)
     return sorted(folder for folder, count in images.items() if count > 1)
 
 
 def visible(root: Path) -> Iterator[Path]:
-    """Everything below a folder whose name, and folders' names, do not begin with a dot."""
-    return (p for p in root.rglob("*") if not any(part.startswith(".") for part in p.relative_to(root).parts))
+    """Every file below a folder whose name, and folders' names, do not begin with a dot.
+
+    Links are followed. A folder that several paths lead to is visited once, by its own path if that is below the root:
+    loops end, and no clip is found twice. Broken links are skipped with a warning.
+    """
+    seen: set[Path] = set()
+    broken: list[Path] = []
+    starts = [root]
+    for start in starts:  # grows by the links to folders; own paths come first
+        for name, below, files in os.walk(start):
+            folder = Path(name)
+            if folder.resolve() in seen:
+                below.clear()
+                continue
+            seen.add(folder.resolve())
+            below[:] = sorted(name for name in below if not name.startswith("."))
+            starts += [folder / name for name in below if (folder / name).is_symlink()]
+            found = [folder / name for name in sorted(files) if not name.startswith(".")]
+            broken += [path for path in found if not path.exists()]
+            yield from (path for path in found if path.is_file())
+    if broken:
+        warnings.warn(f"{root}: {len(broken)} broken link(s) skipped, such as {broken[0]}.", stacklevel=2)

@@ -135,10 +135,12 @@ class FrameFolder(Footage):
 
 
 def find_videos(root: Path) -> list[Path]:
-    """The video that a path names, or those below a folder, by name."""
+    """The video that a path names, or those below a folder, by name; one that links lead to as well counts once."""
     if root.is_file():
         return [root]
-    return sorted(p for p in visible(root) if p.is_file() and p.suffix.lower() in VIDEO_SUFFIXES)
+    videos = sorted((p for p in visible(root) if p.suffix.lower() in VIDEO_SUFFIXES), key=Path.is_symlink)
+    own = {path.resolve(): path for path in reversed(videos)}
+    return sorted(own.values())
 
 
 def drawn(sources: Iterable[Path], root: Path, split: Split, share: float) -> list[Path]:
