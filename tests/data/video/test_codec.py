@@ -33,6 +33,12 @@ def test_pairs_follow_each_other(tmp_path: Path) -> None:
     assert pairs[0]["image2"].equal(pairs[1]["image1"])
 
 
+def test_a_video_of_one_frame_has_no_pair(tmp_path: Path) -> None:
+    pairs = VideoPairs(write_video(tmp_path / "one.mp4", moving(1)))
+    with pytest.raises(ValueError, match=r"one\.mp4 holds 1 frame; a pair needs two"):
+        next(iter(pairs))
+
+
 def test_an_error_leaves_no_file(tmp_path: Path) -> None:
     def stops() -> None:
         with VideoWriter(tmp_path / "a.mp4", 10) as video:

@@ -76,7 +76,7 @@ class VideoPairs(IterableDataset[FlowSample]):
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is no video, or (while iterating) not one frame can be decoded.
+        ValueError: if it is no video, or (while iterating) not two frames can be decoded.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -88,8 +88,11 @@ class VideoPairs(IterableDataset[FlowSample]):
             raise ValueError(
                 f"{self.path} is read from front to back, by {worker.num_workers} workers; give one at most."
             )
+        number = -1
         for number, (image1, image2) in enumerate(pairwise(read_video(self.path))):
             yield FlowSample(image1=image1, image2=image2, name=f"{self.path.name}/{number:06d}")
+        if number < 0:
+            raise ValueError(f"{self.path} holds 1 frame; a pair needs two.")
 
 
 class VideoWriter:
