@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.helpers.clips import moving, write_frames, write_truncated, write_video
-from unrollflow.data import Footage, FrameFolder, Video
+from unrollflow.data import Footage, FrameFolder, Video, write_image
 from unrollflow.data.datasets.frames import find_frame_folders
 from unrollflow.data.video.clip_cache import UNFINISHED, ClipCache, key
 from unrollflow.data.video.clip_decoder import FACTS
@@ -42,7 +42,10 @@ def test_videos_and_folders_are_found_at_any_depth(root: Path, capsys: pytest.Ca
     samples = footage(root)
     assert [clip.name for clip in samples.clips] == ["a.mp4", "deep/b.mp4", "deep/more", "frames"]
     assert len(samples) == 4 + 3 + 2 + 11
-    assert "20 pairs of 4 clips; left out: 0 across scene cuts, 0 motionless" in capsys.readouterr().out
+    assert (
+        "20 pairs of 4 clips; left out: 0 across sequences or missing numbers, 0 across scene cuts, 0 motionless"
+        in capsys.readouterr().out
+    )
     assert [len(footage(root, cls)) for cls in (Video, FrameFolder)] == [7, 13]
     assert len(footage(root / "deep" / "b.mp4")) == 3
 
@@ -77,6 +80,19 @@ def test_linked_clips_are_used_once(root: Path) -> None:
     assert [path.name for path in find_videos(root)] == ["a.mp4", "c.mp4", "b.mp4"]
     assert [path.name for path in find_frame_folders(root)] == ["more", "frames", "link"]
     assert len(footage(root / "link")) == 2
+
+
+def test_pairs_do_not_lie_across_sequences_or_missing_numbers(root: Path) -> None:
+    """a_1 a_2 a_3 | a_9 a_10 | b_1 b_2: with stride 2 a_1 and a_3 alone."""
+    names = ["a_1", "a_2", "a_3", "a_9", "a_10", "b_1", "b_2"]
+    for name, frame in zip(names, moving(7), strict=True):
+        write_image(root / "mixed" / f"{name}.png", frame)
+    samples = footage(root / "mixed")
+    assert [samples[i]["name"] for i in range(len(samples))] == [f"mixed/{n}" for n in ("a_1", "a_2", "a_9", "b_1")]
+    assert "4 pairs of 1 clips; left out: 2 across sequences or missing numbers" in samples.told
+    samples = footage(root / "mixed", stride=2)
+    assert [samples[i]["name"] for i in range(len(samples))] == ["mixed/a_1"]
+    assert "left out: 4 across sequences" in samples.told
 
 
 def test_stride_and_both_directions(root: Path) -> None:
@@ -256,6 +272,6 @@ def test_real_clips(real_data: Callable[[str], Path], tmp_path: Path) -> None:
     """Looked at by eye: neither clip has a cut; the bunny's repeats a frame five times."""
     samples = Footage(root=real_data("video"), shorter_side=64, cache=tmp_path)
     assert samples.told.endswith(
-        "186 pairs of 4 clips; left out: 0 across scene cuts, 5 motionless or duplicate, 0 clips that did not fit, "
-        "the ends of 0."
+        "186 pairs of 4 clips; left out: 0 across sequences or missing numbers, 0 across scene cuts, 5 motionless or "
+        "duplicate, 0 clips that did not fit, the ends of 0."
     )

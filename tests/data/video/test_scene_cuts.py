@@ -14,7 +14,7 @@ def test_a_cut_lies_where_another_scene_begins() -> None:
     clip = thumbnails(*moving(6, seed=0), *moving(5, seed=1))
     assert np.flatnonzero(scene_cuts(clip)).tolist() == [5]
     kept = kept_pairs(clip, stride=1)
-    assert (kept.cuts, kept.motionless) == (1, 0)
+    assert (kept.breaks, kept.cuts, kept.motionless) == (0, 1, 0)
     assert kept.firsts == [0, 1, 2, 3, 4, 6, 7, 8, 9]
 
 

@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from unrollflow.contracts import FlowSample
-from unrollflow.data.datasets.frames import find_frame_folders, list_frames, read_pair, visible
+from unrollflow.data.datasets.frames import breaks, find_frame_folders, list_frames, read_pair, visible
 from unrollflow.data.io.flow import read_image
 from unrollflow.data.video.clip_cache import Clip, ClipCache
 from unrollflow.data.video.clip_decoder import shrunk
@@ -30,7 +30,8 @@ Split = Literal["all", "train", "validation"]
 class Footage(Dataset[FlowSample]):
     """Pairs of frames of all videos and folders of frames below a folder, without those that teach nothing.
 
-    Scene cuts and motionless or duplicate pairs are left out; how many is printed when the data set is built. Larger
+    Scene cuts, motionless or duplicate pairs, and frames of a folder between which another sequence begins or numbers
+    are missing are left out; how many is printed when the data set is built. Larger
     frames are shrunk, which shrinks their motion too. A video is decoded once (see :class:`ClipCache`); a folder's
     frames are read as they are. A sample is named after its clip and its first frame.
 
@@ -83,19 +84,19 @@ class Footage(Dataset[FlowSample]):
         self.lease = store.lease
         self.clips = [clip for clip in clips if clip is not None]
         self.pairs: list[tuple[Clip, int, int]] = []
-        cuts = motionless = 0
+        broken = cuts = motionless = 0
         for clip in self.clips:
-            kept = kept_pairs(clip.thumbnails, stride=stride)
-            cuts, motionless = cuts + kept.cuts, motionless + kept.motionless
+            kept = kept_pairs(clip.thumbnails, stride=stride, breaks=breaks(clip.frames))
+            broken, cuts, motionless = broken + kept.breaks, cuts + kept.cuts, motionless + kept.motionless
             for first in kept.firsts:
                 forward, backward = (clip, first, first + stride), (clip, first + stride, first)
                 self.pairs += [forward, backward] if both_directions else [forward]
         side = split if split == "all" else f"{split}, validation_share {validation_share}"
         cut_short = sum(clip.cut_short for clip in self.clips)
         self.told = (
-            f"{root} ({side}): {len(self.pairs)} pairs of {len(self.clips)} clips; left out: {cuts} across scene "
-            f"cuts, {motionless} motionless or duplicate, {len(clips) - len(self.clips)} clips that did not fit, "
-            f"the ends of {cut_short}."
+            f"{root} ({side}): {len(self.pairs)} pairs of {len(self.clips)} clips; left out: {broken} across "
+            f"sequences or missing numbers, {cuts} across scene cuts, {motionless} motionless or duplicate, "
+            f"{len(clips) - len(self.clips)} clips that did not fit, the ends of {cut_short}."
         )
         if not self.pairs:
             raise ValueError(f"no pair is left. {self.told}")

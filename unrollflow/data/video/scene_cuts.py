@@ -1,5 +1,6 @@
 """Which neighbouring frames of a clip teach nothing: scene cuts, and pairs in which nothing moves."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
@@ -34,11 +35,13 @@ class KeptPairs(NamedTuple):
 
     Attributes:
         firsts: indices of first frames.
+        breaks: pairs left out because another sequence begins, or frames are missing, between their frames.
         cuts: pairs left out because a scene cut lies between their frames.
         motionless: pairs left out because nothing moves between their frames, as in duplicates.
     """
 
     firsts: list[int]
+    breaks: int
     cuts: int
     motionless: int
 
@@ -49,21 +52,24 @@ def thumbnail(image: Tensor) -> Thumbnails:
     return cv2.resize(grey, THUMBNAIL[::-1], interpolation=cv2.INTER_AREA).astype(np.float32)
 
 
-def kept_pairs(thumbnails: Thumbnails, *, stride: int) -> KeptPairs:
+def kept_pairs(thumbnails: Thumbnails, *, stride: int, breaks: Sequence[bool] = ()) -> KeptPairs:
     """Sort out the pairs (i, i + stride) of a clip.
 
     Args:
         thumbnails: (N, 36, 64), of its frames in their order.
         stride: frames from the first to the second of a pair.
+        breaks: whether frames i and i + 1 do not follow each other, N - 1; none by default.
 
     >>> clip = np.stack([np.roll(np.eye(36, 64, dtype=np.float32), 4 * i, axis=1) for i in (0, 1, 1, 2)])
     >>> kept_pairs(clip, stride=1)
-    KeptPairs(firsts=[0, 2], cuts=0, motionless=1)
+    KeptPairs(firsts=[0, 2], breaks=0, cuts=0, motionless=1)
     """
     cuts = scene_cuts(thumbnails)
-    kept = KeptPairs([], 0, 0)
+    kept = KeptPairs([], 0, 0, 0)
     for first in range(len(thumbnails) - stride):
-        if cuts[first : first + stride].any():
+        if any(breaks[first : first + stride]):
+            kept = kept._replace(breaks=kept.breaks + 1)
+        elif cuts[first : first + stride].any():
             kept = kept._replace(cuts=kept.cuts + 1)
         elif is_motionless(thumbnails[first], thumbnails[first + stride]):
             kept = kept._replace(motionless=kept.motionless + 1)
