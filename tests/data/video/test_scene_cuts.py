@@ -29,6 +29,20 @@ def test_fast_motion_is_no_cut(speed: int) -> None:
     assert not scene_cuts(thumbnails(*moving(12, speed=speed))).any()
 
 
+@pytest.mark.parametrize("held", [1, 2, 3, 4])
+def test_motion_of_held_pictures_is_no_cut_and_a_cut_between_them_is_one(held: int) -> None:
+    """Grey levels 0, 0.1, 0.2, 0.3, 0.9, 1, each for some frames: 0.1 is more than 0.06, 0.6 more than 3 times 0.1."""
+    levels = np.repeat(np.array([0, 0.1, 0.2, 0.3, 0.9, 1.0], np.float32), held)
+    kept = kept_pairs(np.zeros((1, 36, 64), np.float32) + levels[:, None, None], stride=1)
+    assert kept.firsts == [held - 1, 2 * held - 1, 3 * held - 1, 5 * held - 1]
+    assert (kept.cuts, kept.motionless) == (1, 6 * (held - 1))
+
+
+def test_slides_of_other_scenes_are_cuts() -> None:
+    slides = [moving(1, seed=seed)[0] for seed in range(3) for _ in range(6)]
+    assert np.flatnonzero(scene_cuts(thumbnails(*slides))).tolist() == [5, 11]
+
+
 def test_duplicates_and_noise_are_motionless_and_a_small_moving_thing_is_not() -> None:
     still = moving(1)[0]
     noisy = (still + 0.004 * torch.randn(still.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1)

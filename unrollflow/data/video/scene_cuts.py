@@ -25,7 +25,7 @@ CUT_CHANGE = 0.06
 """... and is either no longer alike, or changes by this share of black to white on average."""
 
 NEIGHBOURHOOD = 4
-"""Changes before and after a possible cut that it is compared with."""
+"""Frames before and after a possible cut whose changes it is compared with, without those of held pictures."""
 
 Thumbnails = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 
@@ -86,13 +86,16 @@ def is_motionless(first: Thumbnails, second: Thumbnails) -> bool:
 def scene_cuts(thumbnails: Thumbnails) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
     """Where a cut lies between frames i and i + 1, (N - 1,) bool, of thumbnails (N, 36, 64).
 
-    A cut is a change that stands out from those around it: fast motion changes many frames in a row.
+    A cut is a change that stands out from those around it: fast motion changes many frames in a row. Where a picture is
+    held for some frames, their change of zero does not count.
     """
     coarse = np.stack([cv2.resize(t, COARSE[::-1], interpolation=cv2.INTER_AREA) for t in thumbnails])
     change = np.abs(np.diff(coarse, axis=0)).mean(axis=(1, 2))
+    moves = np.array([not is_motionless(*thumbnails[i : i + 2]) for i in range(len(change))], bool)
     cuts = np.zeros(len(change), bool)
     for i in range(len(change)):
-        around = np.concatenate([change[max(0, i - NEIGHBOURHOOD) : i], change[i + 1 : i + 1 + NEIGHBOURHOOD]])
+        near = np.arange(max(0, i - NEIGHBOURHOOD), min(len(change), i + 1 + NEIGHBOURHOOD))
+        around = change[near[moves[near] & (near != i)]]
         stands_out = change[i] > CUT_FACTOR * (np.median(around) if len(around) else 0)
         cuts[i] = stands_out and (correlation(*coarse[i : i + 2]) < CUT_CORRELATION or change[i] > CUT_CHANGE)
     return cuts
