@@ -21,8 +21,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from unrollflow.contracts import FlowSample
 from unrollflow.data.io.files import UMASK, existing
-
-Picture = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
+from unrollflow.data.video.orientation import Picture, upright
 
 LARGEST_PICTURE = 2**26
 """Pixels; twice 8K. A header that claims more is refused before anything is allocated for it."""
@@ -41,7 +40,7 @@ class DamagedVideoWarning(UserWarning):
 def read_video(path: str | Path) -> Iterator[Tensor]:
     """Frames (3, H, W), RGB float32 in [0, 1], of a video file, one at a time and in constant memory.
 
-    They come upright where the file says how it was held, and as they were stored: one a stored frame, whatever time
+    They come turned and mirrored as the file says, otherwise as stored: one for each stored frame, whatever time
     passed between two (variable rates), with interlaced lines and pixels that are not square left as they are.
 
     Raises:
@@ -214,12 +213,6 @@ def fault(frame: av.VideoFrame, first: tuple[int, int]) -> str:
     if first not in ((0, 0), (frame.height, frame.width)):
         return f"the size changes from {first[0]}x{first[1]} to {frame.height}x{frame.width}"
     return ""
-
-
-def upright(frame: av.VideoFrame) -> Picture:
-    """Pixels (H, W, 3) of a frame, turned by the quarters that its display matrix tells."""
-    quarters = round(frame.rotation / 90)  # counter-clockwise, as of numpy
-    return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), quarters))
 
 
 @contextmanager
