@@ -119,6 +119,22 @@ def test_splits_share_out_whole_clips(root: Path) -> None:
     assert "(train, validation_share 0.5): " in train.told
 
 
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_classes_of_one_root_share_no_clip_of_two_splits(root: Path, share: float) -> None:
+    def used(cls: type[Footage], split: Split) -> set[str]:
+        try:
+            return {clip.name for clip in footage(root, cls, split=split, validation_share=share).clips}
+        except FileNotFoundError as error:
+            assert f"split '{split}' is one that {cls.__name__} uses" in str(error)  # noqa: PT017, either is right
+            return set()
+
+    classes = (Footage, Video, FrameFolder)
+    train, validation = (set.union(*(used(cls, split) for cls in classes)) for split in ("train", "validation"))
+    assert not train & validation
+    for cls in classes:
+        assert used(cls, "train") | used(cls, "validation") == {clip.name for clip in footage(root, cls).clips}
+
+
 def test_a_clips_side_is_its_own(tmp_path: Path) -> None:
     """Others that come or go, and the folder's place, do not move it to the other side."""
     many, place = [tmp_path / f"{number}.mp4" for number in range(200)], Path("elsewhere")

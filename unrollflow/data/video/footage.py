@@ -39,7 +39,8 @@ class Footage(Dataset[FlowSample]):
         root: folder that holds clips, at any depth, or one video.
         split: "all" clips, or those for "train" or "validation". Clips are drawn by a hash of their path below the
             root, never divided: neighbouring frames are nearly alike, so a validation on them would measure memory.
-            The two share no clip if both have the same root and validation_share.
+            The two share no clip if both have the same root and validation_share, even if one is of Video or
+            FrameFolder: those draw among all clips, and use theirs.
         validation_share: chance of a clip to be for "validation", whatever others there are; only where that leaves
             "train" or "validation" without any, the clip nearest to it changes sides.
         stride: frames from the first to the second of a pair; more makes larger motion.
@@ -78,8 +79,15 @@ class Footage(Dataset[FlowSample]):
         self.shorter_side = shorter_side
         root = Path(root)
         with ClipCache(cache, gigabytes=cache_gigabytes) as store:
-            found = [path for path in self.sources(root) if store.folder.resolve() not in path.resolve().parents]
-            chosen = drawn(found, root, split, validation_share)
+            found = [*find_videos(root), *find_frame_folders(root)]
+            found = [path for path in found if store.folder.resolve() not in path.resolve().parents]
+            chosen = [path for path in drawn(found, root, split, validation_share) if self.takes(path)]
+            if not chosen:
+                raise FileNotFoundError(
+                    f"none of the clips in {root.absolute()} for split {split!r} is one that {type(self).__name__} "
+                    "uses; videos and folders of frames are drawn together: take Footage, which uses both, or another "
+                    "validation_share in both splits."
+                )
             clips = [clip_of(path, root, store, shorter_side) for path in chosen]
         self.lease = store.lease
         self.clips = [clip for clip in clips if clip is not None]
@@ -103,9 +111,9 @@ class Footage(Dataset[FlowSample]):
         print(self.told, flush=True)  # noqa: T201, what a data set leaves out is said once
 
     @staticmethod
-    def sources(root: Path) -> list[Path]:
-        """Videos and folders of frames at or below a path."""
-        return [*find_videos(root), *find_frame_folders(root)]
+    def takes(clip: Path) -> bool:
+        """Whether a video or a folder of frames is used."""
+        return True
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -121,18 +129,18 @@ class Video(Footage):
     """As :class:`Footage`, of videos alone."""
 
     @staticmethod
-    def sources(root: Path) -> list[Path]:
-        """The video that a path names, or those below a folder."""
-        return find_videos(root)
+    def takes(clip: Path) -> bool:
+        """Whether a clip is a video."""
+        return clip.is_file()
 
 
 class FrameFolder(Footage):
     """As :class:`Footage`, of folders of frames alone, in natural order (frame_2 before frame_10)."""
 
     @staticmethod
-    def sources(root: Path) -> list[Path]:
-        """Folders of at least two images at or below a path."""
-        return find_frame_folders(root)
+    def takes(clip: Path) -> bool:
+        """Whether a clip is a folder."""
+        return clip.is_dir()
 
 
 def find_videos(root: Path) -> list[Path]:
