@@ -139,3 +139,12 @@ def test_hidden_files_and_what_is_in_hidden_folders_are_not_visible(tmp_path: Pa
     for name in ("a.png", ".b.png", ".folder/c.png", "deep/d.png"):
         frame(tmp_path / name)
     assert list(visible(tmp_path)) == [tmp_path / "a.png", tmp_path / "deep" / "d.png"]
+
+
+def test_a_broken_link_among_frames_is_a_missing_frame(tmp_path: Path) -> None:
+    for number in (1, 2, 4):
+        frame(tmp_path / f"{number}.png")
+    (tmp_path / "3.png").symlink_to(tmp_path / "nowhere")
+    with pytest.warns(UserWarning, match=r"1 pairs of neighbouring frames left out, such as .*2\.png and 4\.png"):
+        pairs = FramePairs(tmp_path)
+    assert [sample["name"] for sample in pairs] == ["1"]

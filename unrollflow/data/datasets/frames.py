@@ -125,7 +125,7 @@ def list_frames(folder: Path) -> list[Path]:
         raise FileNotFoundError(f"no folder {folder}; give a folder of frames, or two images.")
     # macOS puts a hidden "._a.png", which is no image, beside an "a.png" that it copies to other disks
     images = (p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith("."))
-    frames = sorted(images, key=natural_key)
+    frames = sorted(filter(Path.is_file, images), key=natural_key)
     if len(frames) < 2:
         raise ValueError(
             f"{folder} holds {len(frames)} image(s), but a pair needs two; files that end in "
