@@ -50,6 +50,15 @@ def test_triplets_have_the_frame_before_but_for_the_first_of_each_folder(tmp_pat
     assert torch.equal(triplets[1]["previous"], triplets[0]["image1"])
 
 
+@pytest.mark.filterwarnings("ignore:.*pairs of neighbouring frames left out")
+def test_the_frame_before_is_of_the_same_sequence(tmp_path: Path) -> None:
+    trees.frames(tmp_path / f"{name}.png" for name in ("a_1", "a_2", "a_3", "b_1", "b_2"))
+    triplets = Triplets(tmp_path, tmp_path / "none")
+    assert [("previous" in sample, sample["name"]) for sample in (triplets[i] for i in range(3))] == [
+        (False, "a_1"), (True, "a_2"), (False, "b_1"),
+    ]  # fmt: skip
+
+
 @pytest.mark.slow
 def test_the_command_writes_labels_that_a_training_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = trees.labelled(tmp_path / "data") / "frames"

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unrollflow.data import write_image
-from unrollflow.data.video.codec import VideoWriter
+from unrollflow.data.video.writer import VideoWriter
 
 
 def moving(count: int, *, seed: int = 0, size: tuple[int, int] = (48, 80), speed: int = 2) -> list[Tensor]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from unrollflow.contracts import FlowSample, Prediction, known_flow
 from unrollflow.data.io.flow import write_flo, write_image, write_kitti_flow
-from unrollflow.data.video.codec import VideoWriter
+from unrollflow.data.video.writer import VideoWriter
 from unrollflow.visualization.flow import flow_arrows, flow_to_rgb
 
 BRIGHT_QUANTILE = 0.99

@@ -3,7 +3,6 @@
 import json
 from argparse import ArgumentParser
 from hashlib import sha256
-from itertools import pairwise
 from pathlib import Path
 from typing import get_args
 
@@ -15,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from unrollflow.callbacks.flow_writers import FlowWriter
 from unrollflow.cli.predict import Precision, refuse_no_folder
 from unrollflow.contracts import FlowSample, Prediction
-from unrollflow.data.datasets.frames import find_frame_folders, list_frames, read_pair
+from unrollflow.data.datasets.frames import consecutive_pairs, find_frame_folders, list_frames, read_pair
 from unrollflow.data.datasets.labelled_frames import label_path
 from unrollflow.data.io.files import write_whole
 from unrollflow.data.io.flow import read_image, write_flo
@@ -91,7 +90,7 @@ def refuse_other_checkpoint(checkpoint: Path, output: Path, *, there: int) -> No
 
 
 class Triplets(Dataset[FlowSample]):
-    """Every frame with its next one and, but for the first of a folder, the one before; named by its path.
+    """Every frame with its next one and, but for the first of a sequence, the one before; named by its path.
 
     Args:
         root: a folder of frames, or of such folders at any depth.
@@ -111,11 +110,9 @@ class Triplets(Dataset[FlowSample]):
         folders = [list_frames(folder) for folder in find_frame_folders(root)]
         if not folders:
             raise FileNotFoundError(f"{root} holds no folder of at least two frames, at any depth.")
-        triplets = [
-            (before, first, second)
-            for frames in folders
-            for before, (first, second) in zip([None, *frames], pairwise(frames), strict=False)
-        ]
+        pairs = consecutive_pairs(folders)
+        before = {second: first for first, second in pairs}
+        triplets = [(before.get(first), first, second) for first, second in pairs]
         self.triplets = [t for t in triplets if not label_path(t[1], root, labels).is_file()]
         self.there = len(triplets) - len(self.triplets)
 

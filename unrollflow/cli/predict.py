@@ -116,7 +116,7 @@ def task(
         video = VideoPairs(frames[0])
         return video, FlowVideo(path, rate=video.rate, arrows=arrows), [path]
     pairs, writer = FramePairs(frames[0] if len(frames) == 1 else tuple(frames)), FlowWriter(output)
-    written = [(file, frame) for frame in pairs.frames[:-1] for file in writer.files(frame.stem)]
+    written = [(file, frame) for frame, _ in pairs.pairs for file in writer.files(frame.stem)]
     refuse_clashes(written)
     results = [file for file, _ in written]
     refuse_overwriting(pairs.frames, results)

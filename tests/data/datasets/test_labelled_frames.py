@@ -27,6 +27,14 @@ def test_pairs_without_a_label_are_left_out_and_told(tmp_path: Path) -> None:
     assert len(labelled) == 3
 
 
+def test_labels_across_missing_frames_are_left_out(tmp_path: Path) -> None:
+    root = trees.labelled(tmp_path)
+    (root / "frames" / "one" / "2.png").rename(root / "frames" / "one" / "5.png")
+    with pytest.warns(UserWarning, match=r"1 pairs of neighbouring frames left out, such as .*one/1\.png and 5\.png"):
+        labelled = LabelledFrames(root=root / "frames", labels=root / "labels")
+    assert [sample["name"] for sample in (labelled[i] for i in range(3))] == ["one/0", "two/0", "two/1"]
+
+
 def test_missing_folders_are_named(tmp_path: Path) -> None:
     root = trees.labelled(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"no folder .*nowhere"):

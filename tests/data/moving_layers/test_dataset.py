@@ -201,6 +201,13 @@ def test_splits_share_no_photograph_where_there_are_five(tmp_path: Path) -> None
     assert not any("motorcycle" in path.name for path in set.union(*bundled))
 
 
+def test_linked_photographs_are_used_and_hidden_files_are_not(tmp_path: Path) -> None:
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "link").symlink_to(photographs(tmp_path / "elsewhere", 2))
+    (tmp_path / "root" / "._0.png").write_bytes(b"what macOS notes of a file")
+    assert texture_files(tmp_path / "root", "train") == [tmp_path / "root" / "link" / f"{i}.png" for i in range(2)]
+
+
 def test_a_folder_without_images_and_a_damaged_image_are_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="nowhere"):
         MovingLayers(split="train", textures=tmp_path / "nowhere")

@@ -1,5 +1,4 @@
-import json
-import os
+import re
 from collections.abc import Callable
 from pathlib import Path, PurePath
 from typing import Any, get_args
@@ -8,11 +7,10 @@ import pytest
 import torch
 
 from tests.helpers.clips import moving, write_frames, write_truncated, write_video
-from unrollflow.data import Footage, FrameFolder, Video
+from unrollflow.data import Footage, FrameFolder, Video, write_image
 from unrollflow.data.datasets.frames import find_frame_folders
-from unrollflow.data.video.clip_cache import UNFINISHED, ClipCache, key
-from unrollflow.data.video.clip_decoder import FACTS
-from unrollflow.data.video.footage import Split, drawn
+from unrollflow.data.video.decoded_clips import DecodedClips
+from unrollflow.data.video.footage import Split, drawn, find_videos
 
 
 @pytest.fixture
@@ -42,7 +40,10 @@ def test_videos_and_folders_are_found_at_any_depth(root: Path, capsys: pytest.Ca
     samples = footage(root)
     assert [clip.name for clip in samples.clips] == ["a.mp4", "deep/b.mp4", "deep/more", "frames"]
     assert len(samples) == 4 + 3 + 2 + 11
-    assert "20 pairs of 4 clips; left out: 0 across scene cuts, 0 motionless" in capsys.readouterr().out
+    assert (
+        "20 pairs of 4 clips; left out: 0 across sequences or missing numbers, 0 across scene cuts, 0 motionless"
+        in capsys.readouterr().out
+    )
     assert [len(footage(root, cls)) for cls in (Video, FrameFolder)] == [7, 13]
     assert len(footage(root / "deep" / "b.mp4")) == 3
 
@@ -68,6 +69,30 @@ def test_hidden_files_among_frames_are_left_out(root: Path) -> None:
     assert len(footage(root / "frames")) == 11
 
 
+def test_linked_clips_are_used_once(root: Path) -> None:
+    links = {"frames_again": "frames", "link": "elsewhere", "a_again.mp4": "a.mp4", "c.mp4": "elsewhere.mp4"}
+    write_frames(root.parent / "elsewhere", moving(3, seed=4))
+    write_video(root.parent / "elsewhere.mp4", moving(3, seed=5))
+    for name, target in links.items():
+        (root / name).symlink_to((root if (root / target).exists() else root.parent) / target)
+    assert [path.name for path in find_videos(root)] == ["a.mp4", "c.mp4", "b.mp4"]
+    assert [path.name for path in find_frame_folders(root)] == ["more", "frames", "link"]
+    assert len(footage(root / "link")) == 2
+
+
+def test_pairs_do_not_lie_across_sequences_or_missing_numbers(root: Path) -> None:
+    """a_1 a_2 a_3 | a_9 a_10 | b_1 b_2: with stride 2 a_1 and a_3 alone."""
+    names = ["a_1", "a_2", "a_3", "a_9", "a_10", "b_1", "b_2"]
+    for name, frame in zip(names, moving(7), strict=True):
+        write_image(root / "mixed" / f"{name}.png", frame)
+    samples = footage(root / "mixed")
+    assert [samples[i]["name"] for i in range(len(samples))] == [f"mixed/{n}" for n in ("a_1", "a_2", "a_9", "b_1")]
+    assert "4 pairs of 1 clips; left out: 2 across sequences or missing numbers" in samples.told
+    samples = footage(root / "mixed", stride=2)
+    assert [samples[i]["name"] for i in range(len(samples))] == ["mixed/a_1"]
+    assert "left out: 4 across sequences" in samples.told
+
+
 def test_stride_and_both_directions(root: Path) -> None:
     samples = footage(root / "frames", stride=3, both_directions=True)
     assert len(samples) == 2 * 9
@@ -90,6 +115,22 @@ def test_splits_share_out_whole_clips(root: Path) -> None:
     assert not names[0] & names[1]
     assert names[0] | names[1] == {clip.name for clip in footage(root).clips}
     assert "(train, validation_share 0.5): " in train.told
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_classes_of_one_root_share_no_clip_of_two_splits(root: Path, share: float) -> None:
+    def used(cls: type[Footage], split: Split) -> set[str]:
+        try:
+            return {clip.name for clip in footage(root, cls, split=split, validation_share=share).clips}
+        except FileNotFoundError as error:
+            assert f"split '{split}' is one that {cls.__name__} uses" in str(error)  # noqa: PT017, either is right
+            return set()
+
+    classes = (Footage, Video, FrameFolder)
+    train, validation = (set.union(*(used(cls, split) for cls in classes)) for split in ("train", "validation"))
+    assert not train & validation
+    for cls in classes:
+        assert used(cls, "train") | used(cls, "validation") == {clip.name for clip in footage(root, cls).clips}
 
 
 def test_a_clips_side_is_its_own(tmp_path: Path) -> None:
@@ -136,63 +177,8 @@ def test_one_clip_is_not_divided(root: Path) -> None:
 
 def test_a_second_look_decodes_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = footage(root, Video)
-    monkeypatch.setattr(ClipCache, "_decode", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr(DecodedClips, "_decode", lambda *_: pytest.fail("decoded again"))
     assert footage(root, Video)[0]["image1"].equal(before[0]["image1"])
-
-
-@pytest.mark.slow
-def test_a_changed_video_is_decoded_again(root: Path) -> None:
-    assert len(footage(root / "a.mp4")) == 4
-    write_video(root / "a.mp4", moving(7, seed=5))
-    assert len(footage(root / "a.mp4")) == 6
-
-
-@pytest.mark.slow
-def test_the_least_recently_used_clip_goes(root: Path, cache: Path) -> None:
-    for name in ("a.mp4", "deep/b.mp4"):
-        footage(root / name)
-    a, b = (cache / f"{Path(name).stem}-{key(root / name, None)}" for name in ("a.mp4", "deep/b.mp4"))
-    os.utime(b, (1, 1))  # long ago
-    took = sum(f.stat().st_size for f in a.iterdir())
-    write_video(root / "c.mp4", moving(4, seed=7))
-    footage(root / "c.mp4", cache_gigabytes=2 * took / 1e9)
-    assert a.is_dir()
-    assert not b.exists()
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::unrollflow.data.video.clip_cache.CacheFullWarning")
-def test_a_clip_is_taken_as_far_as_it_fits_and_again_when_there_is_more_room(
-    root: Path, cache: Path, tmp_path: Path
-) -> None:
-    whole = footage(root / "a.mp4")
-    took = json.loads(next(cache.glob(f"*/{FACTS}")).read_text())["bytes"]
-    small = tmp_path / "small"
-    part = Footage(root=root / "a.mp4", cache=small, cache_gigabytes=0.75 * took / 1e9)
-    assert 0 < len(part) < len(whole)
-    assert part.told.endswith("the ends of 1.")
-    del part  # which would keep it as it is
-    assert sum(f.stat().st_size for f in small.rglob("*.png")) <= 0.75 * took
-    assert len(Footage(root=root / "a.mp4", cache=small)) == len(whole)
-
-
-@pytest.mark.filterwarnings("ignore::unrollflow.data.video.clip_cache.CacheFullWarning")
-def test_clips_that_do_not_fit_are_counted(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    samples = footage(root, cache_gigabytes=1e-9)
-    assert [clip.name for clip in samples.clips] == ["deep/more", "frames"]
-    assert "2 clips that did not fit, the ends of 0." in capsys.readouterr().out
-
-
-@pytest.mark.slow
-def test_what_a_killed_process_left_is_not_believed(root: Path, cache: Path) -> None:
-    (cache / f"{UNFINISHED}old").mkdir(parents=True)
-    os.utime(cache / f"{UNFINISHED}old", (1, 1))
-    half = cache / f"a-{key(root / 'a.mp4', None)}"
-    half.mkdir()
-    (half / "000000.png").write_bytes(b"half")  # without the facts that come last
-    assert len(footage(root / "a.mp4")) == 4
-    assert (half / FACTS).is_file()
-    assert not list(cache.glob(f"{UNFINISHED}*"))
 
 
 def test_a_broken_video_is_named_and_leaves_nothing(root: Path, cache: Path) -> None:
@@ -202,10 +188,17 @@ def test_a_broken_video_is_named_and_leaves_nothing(root: Path, cache: Path) -> 
     assert not [path for path in cache.iterdir() if path.is_dir()]
 
 
-def test_a_decoder_that_dies_is_an_error_that_names_the_video(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unrollflow.data.video.clip_cache.sys.executable", "/bin/false")
-    with pytest.raises(ValueError, match=r"a\.mp4 cannot be decoded: the decoder ended with status 1"):
-        footage(root / "a.mp4")
+def test_clips_without_a_pair_are_named(root: Path) -> None:
+    write_video(root / "one.mp4", moving(1))
+    with pytest.raises(ValueError, match=r"no pair is left.* \(one\.mp4 holds 1 frame\(s\); a pair needs 2\)"):
+        footage(root / "one.mp4")
+    assert ", 3 clips that are too short (deep/b.mp4 holds 4 frame(s); a pair needs 5)" in footage(root, stride=4).told
+    assert "too short" not in footage(root / "a.mp4").told
+
+
+def test_the_size_of_the_decoded_videos_is_told(root: Path, cache: Path) -> None:
+    assert re.search(r"/cache holds 0\.00 GB of decoded videos \(limit 20\.0 GB\)\.$", footage(root, Video).told)
+    assert "GB" not in footage(root, FrameFolder).told
 
 
 def test_a_truncated_video_is_used_as_far_as_it_goes(root: Path) -> None:
@@ -244,7 +237,7 @@ def test_no_footage_says_what_is_expected(tmp_path: Path) -> None:
 def test_real_clips(real_data: Callable[[str], Path], tmp_path: Path) -> None:
     """Looked at by eye: neither clip has a cut; the bunny's repeats a frame five times."""
     samples = Footage(root=real_data("video"), shorter_side=64, cache=tmp_path)
-    assert samples.told.endswith(
-        "186 pairs of 4 clips; left out: 0 across scene cuts, 5 motionless or duplicate, 0 clips that did not fit, "
-        "the ends of 0."
-    )
+    assert (
+        "186 pairs of 4 clips; left out: 0 across sequences or missing numbers, 0 across scene cuts, 5 motionless or "
+        "duplicate. "
+    ) in samples.told

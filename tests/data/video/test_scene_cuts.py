@@ -14,7 +14,7 @@ def test_a_cut_lies_where_another_scene_begins() -> None:
     clip = thumbnails(*moving(6, seed=0), *moving(5, seed=1))
     assert np.flatnonzero(scene_cuts(clip)).tolist() == [5]
     kept = kept_pairs(clip, stride=1)
-    assert (kept.cuts, kept.motionless) == (1, 0)
+    assert (kept.breaks, kept.cuts, kept.motionless) == (0, 1, 0)
     assert kept.firsts == [0, 1, 2, 3, 4, 6, 7, 8, 9]
 
 
@@ -27,6 +27,20 @@ def test_every_pair_across_a_cut_goes() -> None:
 @pytest.mark.parametrize("speed", [1, 4, 10])
 def test_fast_motion_is_no_cut(speed: int) -> None:
     assert not scene_cuts(thumbnails(*moving(12, speed=speed))).any()
+
+
+@pytest.mark.parametrize("held", [1, 2, 3, 4])
+def test_motion_of_held_pictures_is_no_cut_and_a_cut_between_them_is_one(held: int) -> None:
+    """Grey levels 0, 0.1, 0.2, 0.3, 0.9, 1, each for some frames: 0.1 is more than 0.06, 0.6 more than 3 times 0.1."""
+    levels = np.repeat(np.array([0, 0.1, 0.2, 0.3, 0.9, 1.0], np.float32), held)
+    kept = kept_pairs(np.zeros((1, 36, 64), np.float32) + levels[:, None, None], stride=1)
+    assert kept.firsts == [held - 1, 2 * held - 1, 3 * held - 1, 5 * held - 1]
+    assert (kept.cuts, kept.motionless) == (1, 6 * (held - 1))
+
+
+def test_slides_of_other_scenes_are_cuts() -> None:
+    slides = [moving(1, seed=seed)[0] for seed in range(3) for _ in range(6)]
+    assert np.flatnonzero(scene_cuts(thumbnails(*slides))).tolist() == [5, 11]
 
 
 def test_duplicates_and_noise_are_motionless_and_a_small_moving_thing_is_not() -> None:

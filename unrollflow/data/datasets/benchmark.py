@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from unrollflow.contracts import FlowSample, known_flow
-from unrollflow.data.datasets.frames import read_pair
+from unrollflow.data.datasets.frames import natural_key, read_pair
 from unrollflow.data.io.flow import read_flo
 from unrollflow.data.io.images import read_mask
 
@@ -169,8 +169,9 @@ def subfolders(folder: Path) -> list[Path]:
 
 
 def numbered(folder: Path, suffix: str) -> list[Path]:
-    """Files of a folder, which need not be there, whose stems end in a digit, by name, without hidden ones."""
-    return sorted(path for path in folder.glob(f"*[0-9]{suffix}") if not path.name.startswith("."))
+    """Files of a folder, which need not be there, whose stems end in a digit, in natural order, without hidden ones."""
+    files = (path for path in folder.glob(f"*[0-9]{suffix}") if not path.name.startswith("."))
+    return sorted(files, key=natural_key)
 
 
 def following(path: Path, step: int = 1) -> Path:

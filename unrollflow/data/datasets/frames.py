@@ -1,9 +1,13 @@
 """One's own frames: a folder of images in natural order, or two images."""
 
+import os
 import re
+import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from pathlib import Path
+from statistics import median_low
 
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -11,33 +15,96 @@ from torch.utils.data import Dataset
 from unrollflow.contracts import FlowSample
 from unrollflow.data.io.flow import IMAGE_SUFFIXES, read_image
 
+GAP = 1.5
+"""A number that rises by more than this many times the usual leaves a gap."""
+
 
 class FramePairs(Dataset[FlowSample]):
     """Neighbouring frames of a folder, in natural order (frame_2 before frame_10), or the two images given.
 
-    A sample is named after its first frame.
+    Frames of two sequences, or on both sides of a gap in the numbers, are not paired: see :func:`breaks`. A sample is
+    named after its first frame.
 
     Args:
         frames: a folder, or two images.
 
+    Attributes:
+        frames: all frames, in their order.
+        pairs: those that follow each other.
+
     Raises:
         FileNotFoundError: if there is nothing there.
-        ValueError: if there are not two images, or not exactly two are given.
+        ValueError: if there are not two images, or not exactly two are given, or no two frames follow each other.
     """
 
     def __init__(self, frames: Path | tuple[Path, ...]) -> None:
-        self.frames = [Path(f) for f in frames] if isinstance(frames, tuple | list) else list_frames(Path(frames))
-        if isinstance(frames, tuple | list) and len(frames) != 2:
-            raise ValueError(f"{len(frames)} images given; give one folder of frames, or exactly two images.")
+        if isinstance(frames, tuple | list):
+            if len(frames) != 2:
+                raise ValueError(f"{len(frames)} images given; give one folder of frames, or exactly two images.")
+            self.frames = [Path(frame) for frame in frames]
+            self.pairs = [(self.frames[0], self.frames[1])]
+            return
+        self.frames = list_frames(Path(frames))
+        self.pairs = consecutive_pairs([self.frames])
+        if not self.pairs:
+            raise ValueError(
+                f"no two frames of {frames} follow each other: names such as {self.frames[0].name} and "
+                f"{self.frames[1].name} must differ in one number alone; give two images to pair any two."
+            )
 
     def __len__(self) -> int:
-        return len(self.frames) - 1
+        return len(self.pairs)
 
     def __getitem__(self, index: int) -> FlowSample:
         if not 0 <= index < len(self):
             raise IndexError(f"pair {index} of {len(self)}")
-        image1, image2 = read_pair(self.frames[index], self.frames[index + 1])
-        return FlowSample(image1=image1, image2=image2, name=self.frames[index].stem)
+        first, second = self.pairs[index]
+        image1, image2 = read_pair(first, second)
+        return FlowSample(image1=image1, image2=image2, name=first.stem)
+
+
+def consecutive_pairs(clips: Iterable[list[Path]]) -> list[tuple[Path, Path]]:
+    """Neighbouring frames within each list of frames; those with a break between them are counted in one warning."""
+    pairs: list[tuple[Path, Path]] = []
+    broken: list[tuple[Path, Path]] = []
+    for frames in clips:
+        for pair, is_broken in zip(pairwise(frames), breaks(frames), strict=True):
+            (broken if is_broken else pairs).append(pair)
+    if broken:
+        first, second = broken[0]
+        warnings.warn(
+            f"{len(broken)} pairs of neighbouring frames left out, such as {first} and {second.name}: another sequence "
+            "begins, or numbers are missing between them.",
+            stacklevel=3,
+        )
+    return pairs
+
+
+def breaks(frames: list[Path]) -> list[bool]:
+    """Whether another sequence begins, or numbers are missing, between each frame and the next.
+
+    A sequence is a row of names that differ in one number alone. Numbers are missing where it rises by more than 1.5
+    times what is usual (the median) in these frames. Names without numbers are one sequence.
+
+    >>> breaks([Path(f"{name}.png") for name in ("a_0001", "a_0002", "a_0009", "b_0001", "b_0002")])
+    [False, True, True, False]
+    """
+    rises = [rise(first.stem, second.stem) for first, second in pairwise(frames)]
+    usual = median_low([r for r in rises if r is not None] or [1])
+    return [r is None or r > GAP * usual for r in rises]
+
+
+def rise(first: str, second: str) -> int | None:
+    """By how much the one number in which two names differ rises; None where they differ in anything else.
+
+    >>> rise("0007_left", "0009_left"), rise("000000_11", "000001_10"), rise("before", "later")
+    (2, None, 1)
+    """
+    a, b = re.split(r"(\d+)", first), re.split(r"(\d+)", second)  # text, number, text, ...
+    if len(a) == len(b) == 1:
+        return 1
+    rises = [int(y) - int(x) for x, y in zip(a[1::2], b[1::2], strict=False) if int(x) != int(y)]
+    return rises[0] if a[::2] == b[::2] and len(rises) == 1 else None
 
 
 def natural_key(path: Path) -> list[tuple[bool, int, str]]:
@@ -58,7 +125,7 @@ def list_frames(folder: Path) -> list[Path]:
         raise FileNotFoundError(f"no folder {folder}; give a folder of frames, or two images.")
     # macOS puts a hidden "._a.png", which is no image, beside an "a.png" that it copies to other disks
     images = (p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith("."))
-    frames = sorted(images, key=natural_key)
+    frames = sorted(filter(Path.is_file, images), key=natural_key)
     if len(frames) < 2:
         raise ValueError(
             f"{folder} holds {len(frames)} image(s), but a pair needs two; files that end in "
@@ -87,10 +154,30 @@ def read_pair(path1: Path, path2: Path) -> tuple[Tensor, Tensor]:
 
 def find_frame_folders(root: Path) -> list[Path]:
     """Folders of at least two images at or below a folder, by name."""
-    images = Counter(p.parent for p in visible(root) if p.is_file() and p.suffix.lower() in IMAGE_SUFFIXES)
+    images = Counter(p.parent for p in visible(root) if p.suffix.lower() in IMAGE_SUFFIXES)
     return sorted(folder for folder, count in images.items() if count > 1)
 
 
 def visible(root: Path) -> Iterator[Path]:
-    """Everything below a folder whose name, and folders' names, do not begin with a dot."""
-    return (p for p in root.rglob("*") if not any(part.startswith(".") for part in p.relative_to(root).parts))
+    """Every file below a folder whose name, and folders' names, do not begin with a dot.
+
+    Links are followed. A folder that several paths lead to is visited once, by its own path if that is below the root:
+    loops end, and no clip is found twice. Broken links are skipped with a warning.
+    """
+    seen: set[Path] = set()
+    broken: list[Path] = []
+    starts = [root]
+    for start in starts:  # grows by the links to folders; own paths come first
+        for name, below, files in os.walk(start):
+            folder = Path(name)
+            if folder.resolve() in seen:
+                below.clear()
+                continue
+            seen.add(folder.resolve())
+            below[:] = sorted(name for name in below if not name.startswith("."))
+            starts += [folder / name for name in below if (folder / name).is_symlink()]
+            found = [folder / name for name in sorted(files) if not name.startswith(".")]
+            broken += [path for path in found if not path.exists()]
+            yield from (path for path in found if path.is_file())
+    if broken:
+        warnings.warn(f"{root}: {len(broken)} broken link(s) skipped, such as {broken[0]}.", stacklevel=2)

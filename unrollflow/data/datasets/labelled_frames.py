@@ -1,10 +1,9 @@
 """Folders of frames with flow that `unrollflow label` has written beside them."""
 
-from itertools import pairwise
 from pathlib import Path
 
 from unrollflow.data.datasets.benchmark import BenchmarkPairs, Pair, require_folder
-from unrollflow.data.datasets.frames import find_frame_folders, list_frames
+from unrollflow.data.datasets.frames import consecutive_pairs, find_frame_folders, list_frames
 
 LAYOUT = "frames such as clip/0001.png below the root, and of the same name clip/0001.flo below the labels"
 
@@ -28,8 +27,7 @@ class LabelledFrames(BenchmarkPairs):
         require_folder(labels, layout=LAYOUT)
         candidates = [
             Pair(str(first.relative_to(root).with_suffix("")), first, second, {"flow": label_path(first, root, labels)})
-            for folder in find_frame_folders(root)
-            for first, second in pairwise(list_frames(folder))
+            for first, second in consecutive_pairs(map(list_frames, find_frame_folders(root)))
         ]
         super().__init__(candidates, root=root, layout=LAYOUT)
 

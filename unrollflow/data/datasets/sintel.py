@@ -1,7 +1,6 @@
 """MPI Sintel, and raw frames of the movie."""
 
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -15,7 +14,7 @@ from unrollflow.data.datasets.benchmark import (
     require_folder,
     subfolders,
 )
-from unrollflow.data.datasets.frames import natural_key
+from unrollflow.data.datasets.frames import consecutive_pairs, natural_key
 from unrollflow.data.io.flow import IMAGE_SUFFIXES
 
 Pass = Literal["clean", "final"]
@@ -97,9 +96,10 @@ class SintelRaw(BenchmarkPairs):
     def __init__(self, *, root: Path) -> None:
         require_folder(Path(root), layout=RAW_LAYOUT)
         candidates = [
-            Pair(f"{scene.name}/{image1.stem}", image1, image2, {})
-            for scene in subfolders(Path(root))
-            for image1, image2 in pairwise(sorted(images(scene), key=natural_key))
+            Pair(f"{image1.parent.name}/{image1.stem}", image1, image2, {})
+            for image1, image2 in consecutive_pairs(
+                sorted(images(scene), key=natural_key) for scene in subfolders(Path(root))
+            )
         ]
         super().__init__(candidates, root=Path(root), layout=RAW_LAYOUT)
 

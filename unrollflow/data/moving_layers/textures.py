@@ -9,6 +9,7 @@ import numpy as np
 import skimage
 from numpy.typing import NDArray
 
+from unrollflow.data.datasets.frames import visible
 from unrollflow.data.io.flow import IMAGE_SUFFIXES
 
 Split = Literal["train", "validation", "test"]
@@ -54,7 +55,7 @@ def texture_files(folder: Path | None, split: Split) -> list[Path]:
         return [Path(skimage.__file__).parent / "data" / name for name in BUNDLED[split]]
     if not folder.is_dir():
         raise FileNotFoundError(f"texture folder {folder} does not exist; give a folder of photographs, or None.")
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    files = sorted(path for path in visible(folder) if path.suffix.lower() in IMAGE_SUFFIXES)
     if not files:
         endings = ", ".join(sorted(IMAGE_SUFFIXES))
         raise ValueError(f"texture folder {folder} holds no image; files that end in {endings} count.")

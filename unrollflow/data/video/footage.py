@@ -3,18 +3,17 @@
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from unrollflow.contracts import FlowSample
-from unrollflow.data.datasets.frames import find_frame_folders, list_frames, read_pair, visible
+from unrollflow.data.datasets.frames import breaks, find_frame_folders, list_frames, read_pair, visible
 from unrollflow.data.io.flow import read_image
-from unrollflow.data.video.clip_cache import Clip, ClipCache
-from unrollflow.data.video.clip_decoder import shrunk
-from unrollflow.data.video.scene_cuts import kept_pairs, thumbnail
+from unrollflow.data.video.decoded_clips import DecodedClips, shrunk
+from unrollflow.data.video.scene_cuts import KeptPairs, Thumbnails, kept_pairs, thumbnail
 from unrollflow.ops.choice import check_choice
 
 VIDEO_SUFFIXES = frozenset(
@@ -27,25 +26,39 @@ DEFAULT_CACHE = Path("~/.cache/unrollflow")
 Split = Literal["all", "train", "validation"]
 
 
+class Clip(NamedTuple):
+    """Frames in their order.
+
+    Attributes:
+        name: of the video or folder, relative to where it was looked for.
+        frames: files.
+    """
+
+    name: str
+    frames: list[Path]
+
+
 class Footage(Dataset[FlowSample]):
     """Pairs of frames of all videos and folders of frames below a folder, without those that teach nothing.
 
-    Scene cuts and motionless or duplicate pairs are left out; how many is printed when the data set is built. Larger
-    frames are shrunk, which shrinks their motion too. A video is decoded once (see :class:`ClipCache`); a folder's
-    frames are read as they are. A sample is named after its clip and its first frame.
+    Pairs across scene cuts, motionless or duplicate pairs, and pairs of frames of a folder between which another
+    sequence begins or numbers are missing are left out; how many is printed when the data set is built. Larger frames
+    are shrunk, which shrinks their motion too. A video is decoded once (see :class:`DecodedClips`); a folder's frames
+    are read as they are. A sample is named after its clip and its first frame.
 
     Args:
         root: folder that holds clips, at any depth, or one video.
         split: "all" clips, or those for "train" or "validation". Clips are drawn by a hash of their path below the
             root, never divided: neighbouring frames are nearly alike, so a validation on them would measure memory.
-            The two share no clip if both have the same root and validation_share.
+            The two share no clip if both have the same root and validation_share, even if one is of Video or
+            FrameFolder: those draw among all clips, and use theirs.
         validation_share: chance of a clip to be for "validation", whatever others there are; only where that leaves
             "train" or "validation" without any, the clip nearest to it changes sides.
         stride: frames from the first to the second of a pair; more makes larger motion.
         both_directions: yield each pair backwards, too.
         shorter_side: pixels to which larger frames are shrunk, None: not at all.
         cache: folder of the decoded videos.
-        cache_gigabytes: its bound.
+        cache_gigabytes: limit of its size.
 
     Attributes:
         clips: what is used.
@@ -53,7 +66,8 @@ class Footage(Dataset[FlowSample]):
 
     Raises:
         FileNotFoundError: if there is no clip, or none is left for the split.
-        ValueError: if an argument is out of range, a video cannot be decoded, or no pair is left.
+        ValueError: if an argument is out of range, a video cannot be decoded, the decoded videos exceed the limit, or
+            no pair is left.
     """
 
     def __init__(
@@ -75,36 +89,59 @@ class Footage(Dataset[FlowSample]):
                 "at least 1, between 0 and 1, at least 1 or None are expected."
             )
         self.shorter_side = shorter_side
-        root = Path(root)
-        with ClipCache(cache, gigabytes=cache_gigabytes) as store:
-            found = [path for path in self.sources(root) if store.folder.resolve() not in path.resolve().parents]
-            chosen = drawn(found, root, split, validation_share)
-            clips = [clip_of(path, root, store, shorter_side) for path in chosen]
-        self.lease = store.lease
-        self.clips = [clip for clip in clips if clip is not None]
+        root, store = Path(root), DecodedClips(cache, gigabytes=cache_gigabytes)
+        self.clips: list[Clip] = []
         self.pairs: list[tuple[Clip, int, int]] = []
-        cuts = motionless = 0
-        for clip in self.clips:
-            kept = kept_pairs(clip.thumbnails, stride=stride)
-            cuts, motionless = cuts + kept.cuts, motionless + kept.motionless
+        every: list[KeptPairs] = []
+        chosen = self._chosen(root, store.folder, split, validation_share)
+        for path in chosen:
+            clip, thumbnails = clip_of(path, root, store, shorter_side)
+            kept = kept_pairs(thumbnails, stride=stride, breaks=breaks(clip.frames))
+            self.clips.append(clip)
             for first in kept.firsts:
                 forward, backward = (clip, first, first + stride), (clip, first + stride, first)
                 self.pairs += [forward, backward] if both_directions else [forward]
+            every.append(kept)
         side = split if split == "all" else f"{split}, validation_share {validation_share}"
-        cut_short = sum(clip.cut_short for clip in self.clips)
         self.told = (
-            f"{root} ({side}): {len(self.pairs)} pairs of {len(self.clips)} clips; left out: {cuts} across scene "
-            f"cuts, {motionless} motionless or duplicate, {len(clips) - len(self.clips)} clips that did not fit, "
-            f"the ends of {cut_short}."
+            f"{root} ({side}): {len(self.pairs)} pairs of {len(self.clips)} clips; left out: "
+            f"{sum(kept.breaks for kept in every)} across sequences or missing numbers, "
+            f"{sum(kept.cuts for kept in every)} across scene cuts, "
+            f"{sum(kept.motionless for kept in every)} motionless or duplicate{self._too_short(stride)}."
         )
+        if any(map(Path.is_file, chosen)):
+            self.told += f" {store}."
         if not self.pairs:
             raise ValueError(f"no pair is left. {self.told}")
         print(self.told, flush=True)  # noqa: T201, what a data set leaves out is said once
 
+    def _chosen(self, root: Path, cache: Path, split: Split, share: float) -> list[Path]:
+        """The clips to use; those within the cache are no footage."""
+        found = [*find_videos(root), *find_frame_folders(root)]
+        found = [path for path in found if cache.resolve() not in path.resolve().parents]
+        chosen = [path for path in drawn(found, root, split, share) if self.takes(path)]
+        if not chosen:
+            raise FileNotFoundError(
+                f"none of the clips in {root.absolute()} for split {split!r} is one that {type(self).__name__} uses; "
+                "videos and folders of frames are drawn together: take Footage, which uses both, or another "
+                "validation_share in both splits."
+            )
+        return chosen
+
+    def _too_short(self, stride: int) -> str:
+        """How many clips have no pair, and which is the first, or nothing."""
+        short = [clip for clip in self.clips if len(clip.frames) <= stride]
+        if not short:
+            return ""
+        name, frames = short[0]
+        return (
+            f", {len(short)} clips that are too short ({name} holds {len(frames)} frame(s); a pair needs {stride + 1})"
+        )
+
     @staticmethod
-    def sources(root: Path) -> list[Path]:
-        """Videos and folders of frames at or below a path."""
-        return [*find_videos(root), *find_frame_folders(root)]
+    def takes(clip: Path) -> bool:
+        """Whether a video or a folder of frames is used."""
+        return True
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -120,25 +157,27 @@ class Video(Footage):
     """As :class:`Footage`, of videos alone."""
 
     @staticmethod
-    def sources(root: Path) -> list[Path]:
-        """The video that a path names, or those below a folder."""
-        return find_videos(root)
+    def takes(clip: Path) -> bool:
+        """Whether a clip is a video."""
+        return clip.is_file()
 
 
 class FrameFolder(Footage):
     """As :class:`Footage`, of folders of frames alone, in natural order (frame_2 before frame_10)."""
 
     @staticmethod
-    def sources(root: Path) -> list[Path]:
-        """Folders of at least two images at or below a path."""
-        return find_frame_folders(root)
+    def takes(clip: Path) -> bool:
+        """Whether a clip is a folder."""
+        return clip.is_dir()
 
 
 def find_videos(root: Path) -> list[Path]:
-    """The video that a path names, or those below a folder, by name."""
+    """The video that a path names, or those below a folder, by name; one that links lead to as well counts once."""
     if root.is_file():
         return [root]
-    return sorted(p for p in visible(root) if p.is_file() and p.suffix.lower() in VIDEO_SUFFIXES)
+    videos = sorted((p for p in visible(root) if p.suffix.lower() in VIDEO_SUFFIXES), key=Path.is_symlink)
+    own = {path.resolve(): path for path in reversed(videos)}
+    return sorted(own.values())
 
 
 def drawn(sources: Iterable[Path], root: Path, split: Split, share: float) -> list[Path]:
@@ -175,11 +214,12 @@ def lot(path: Path, root: Path) -> float:
     return int.from_bytes(digest) / 2**256
 
 
-def clip_of(path: Path, root: Path, store: ClipCache, shorter_side: int | None) -> Clip | None:
-    """The clip of a video or a folder of frames; None where it does not fit into the cache."""
+def clip_of(path: Path, root: Path, store: DecodedClips, shorter_side: int | None) -> tuple[Clip, Thumbnails]:
+    """The clip of a video or a folder of frames, and the thumbnails (N, 36, 64) of its frames."""
     name = path.relative_to(root).as_posix() if path != root else path.name
     if path.is_file():
-        return store.clip(path, name=name, shorter_side=shorter_side)
+        frames, thumbnails = store.frames(path, shorter_side=shorter_side)
+        return Clip(name, frames), thumbnails
     frames = list_frames(path)
     bar = tqdm(frames, desc=f"looking through {name}", unit=" frames", leave=False)
-    return Clip(name, frames, np.stack([thumbnail(read_image(frame)) for frame in bar]))
+    return Clip(name, frames), np.stack([thumbnail(read_image(frame)) for frame in bar])
