@@ -4,19 +4,23 @@ import inspect
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
+from functools import wraps
 from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+import pytorch_lightning as pl
 import torch
 import yaml
 from torch.optim.lr_scheduler import LRScheduler
+from torch.utils.data import DataLoader
 
 from experiments.common.assembly import CONFIGS, build, build_model
 from tests.helpers import trees
 from tests.helpers.assembly import frames, step
 from tests.helpers.command import BRIEF, csv_logger, run_one_step, words
+from unrollflow.checkpoints import read_checkpoint
 from unrollflow.cli.main import main
 from unrollflow.data import FlowDataModule
 from unrollflow.losses import Objective, Smoothness
@@ -362,3 +366,78 @@ def test_every_trainer_warns_of_a_collapse(path: Path) -> None:
 @steps_of(sorted((CONFIGS / "debug").glob("*.yaml")))
 def test_overlay_wins_over_the_experiment(path: Path, tmp_path: Path) -> None:
     run_one_step(tmp_path, QUICKSTART, "--config", str(path))
+
+
+class Told(pl.LightningModule):
+    """A network of one weight, which logs a worse score in each validation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight, self.validations = torch.nn.Parameter(torch.ones(())), 0
+
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        return self.weight.square()
+
+    def validation_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
+        frames = torch.zeros(1, 3, 8, 8)
+        return {"flow": frames[:, :2], "visible": frames[:, :1]}
+
+    def on_validation_epoch_end(self) -> None:
+        self.validations += 1
+        self.log("val/score", float(self.validations))
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=1e-6)
+
+
+def fit_in_its_place(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Told:
+    """Run the command line with its own trainer, a network of one weight and three batches an epoch."""
+    module, fit = Told(), pl.Trainer.fit
+    pair = {"image1": torch.zeros(3, 8, 8), "image2": torch.zeros(3, 8, 8), "name": "a"}
+    train, validation = (DataLoader([pair] * length) for length in (3, 2))  # type: ignore[arg-type]  # data sets
+    other = wraps(fit)(lambda trainer, *_, **__: fit(trainer, module, train, validation))  # jsonargparse looks at it
+    with monkeypatch.context() as patch:
+        patch.setattr(pl.Trainer, "fit", other)
+        main(["fit", *arguments, *ON_A_CPU, "--trainer.precision", "32-true"])
+    return module
+
+
+def data_options(path: Path, folder: Path) -> list[str]:
+    """Trees for an experiment's data, where it has files."""
+    data = Path(yaml.safe_load(path.read_text())["data"]).stem
+    return tree_options(data, folder) if data in TRAINING else []
+
+
+SHORT = ("--trainer.max_steps", "7", "--trainer.val_check_interval", "3", "--trainer.check_val_every_n_epoch", "null")
+OVERLAYS = [None, *sorted((CONFIGS / "debug").glob("*.yaml"))]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda path: path.stem if path else "none")
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=identify)
+def test_each_experiment_validates_with_each_overlay_and_keeps_its_newest_state(
+    path: Path, overlay: Path | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    more = ["--config", str(overlay)] if overlay else [*SHORT]
+    more += ["--trainer.max_epochs", "50"] if overlay and overlay.stem == "overfit" else []  # its first validation
+    logger = ["--trainer.logger", csv_logger(tmp_path)]
+    options = data_options(path, tmp_path / "data")
+    module = fit_in_its_place(monkeypatch, "--config", str(path), *more, *options, *logger)
+    folder = tmp_path / "flow" / "version_0" / "checkpoints"
+    last, best = (read_checkpoint(folder / name) for name in ("last.ckpt", "best.ckpt"))
+    assert module.validations >= 1
+    assert last["global_step"] == module.trainer.global_step
+    assert (best["global_step"] < last["global_step"]) == (module.validations > 1)  # later scores are worse
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_a_fast_dev_run_writes_nothing(resumed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fit_in_its_place(monkeypatch, "--config", str(QUICKSTART), *SHORT, "--trainer.logger", csv_logger(tmp_path))
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    last = ["--ckpt_path", str(tmp_path / "flow" / "version_0" / "checkpoints" / "last.ckpt")] if resumed else []
+    options = ["--trainer.fast_dev_run", "true", "--trainer.logger", csv_logger(tmp_path), *last]
+    fit_in_its_place(monkeypatch, "--config", str(QUICKSTART), *options)
+    assert not [*(tmp_path / "elsewhere").iterdir()]
+    assert {path: path.stat().st_mtime_ns for path in before} == before

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 
 from tests.training.test_module import data, parts, trainer
 from unrollflow.callbacks.collapse_guard import CollapseGuard
+from unrollflow.callbacks.last_checkpoint import LastCheckpoint
 from unrollflow.training.module import UnsupervisedFlow
 
 
@@ -98,3 +99,27 @@ def test_a_network_that_predicts_nothing_is_found_out(tmp_path: Path) -> None:
 def test_limits_out_of_range_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="a share from 0 to under 1"):
         CollapseGuard(**options)
+
+
+def test_a_training_that_is_resumed_after_each_validation_is_warned(tmp_path: Path) -> None:
+    last, found = tmp_path / "checkpoints" / "last.ckpt", []
+    for step in (1, 2, 3, 4):
+        options: dict[str, Any] = {"max_steps": step, "val_check_interval": 1, "num_sanity_val_steps": 0}
+        callbacks = [CollapseGuard(patience=3), LastCheckpoint()]
+        runner = trainer(tmp_path, callbacks=callbacks, enable_checkpointing=True, **options)
+        loaders = DataLoader([torch.zeros(1)] * 8), DataLoader([torch.zeros(1)])
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            runner.fit(Tells(STILL), *loaders, ckpt_path=last if step > 1 else None, weights_only=True)
+        found += [text for w in caught if (text := str(w.message)).startswith("After ")]
+    (text,) = found
+    assert text.startswith("After 3 steps")
+
+
+def test_a_validation_of_a_checkpoint_is_told_at_once_whatever_its_training_saw(tmp_path: Path) -> None:
+    _, runner = fit(tmp_path, CollapseGuard(patience=5), STILL, STILL)
+    runner.save_checkpoint(tmp_path / "x.ckpt")
+    later = trainer(tmp_path, callbacks=[CollapseGuard(patience=5)])
+    loader = DataLoader([torch.zeros(1)])
+    with pytest.warns(UserWarning, match="collapsed to zero"):
+        later.validate(Tells(STILL), loader, ckpt_path=tmp_path / "x.ckpt", weights_only=True, verbose=False)

@@ -50,9 +50,10 @@ class Still(pl.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
-def validate(directory: Path, *callbacks: pl.Callback, **options: Any) -> pl.Trainer:
+def validate(directory: Path, *callbacks: pl.Callback, path: Path | None = None, **options: Any) -> pl.Trainer:
     runner = trainer(directory, callbacks=list(callbacks), **options)
-    runner.validate(Still(), DataLoader(layers(3, "validation"), batch_size=2), verbose=False)
+    loader = DataLoader(layers(3, "validation"), batch_size=2)
+    runner.validate(Still(), loader, verbose=False, ckpt_path=path, weights_only=True)
     return runner
 
 
@@ -75,6 +76,44 @@ def test_panels_of_a_fit_skip_the_sanity_check_and_further_loaders(tmp_path: Pat
     runner.fit(Still(), DataLoader(layers(6), batch_size=2), loaders)
     names = [path.name for path in sorted((tmp_path / "panels").iterdir())]
     assert names == [f"step-00000{step}_00-validation-000000.png" for step in (1, 3)]
+
+
+def test_panels_of_a_resumed_fit_keep_their_rhythm(tmp_path: Path) -> None:
+    path = None
+    for step in (1, 2, 3):
+        options = {"max_steps": step, "val_check_interval": 1, "num_sanity_val_steps": 0}
+        runner = trainer(tmp_path, callbacks=[FlowPanels(samples=1, every_n_validations=2)], **options)
+        loaders = DataLoader(layers(6), batch_size=2), DataLoader(layers(1, "validation"))
+        runner.fit(Still(), *loaders, ckpt_path=path, weights_only=True)
+        path = tmp_path / f"{step}.ckpt"
+        runner.save_checkpoint(path)
+    names = [path.name for path in sorted((tmp_path / "panels").iterdir())]
+    assert names == [f"step-00000{step}_00-validation-000000.png" for step in (1, 3)]
+
+
+def test_a_resumed_fit_reports_the_seconds_and_the_figures_of_both_parts(tmp_path: Path) -> None:
+    """The second part has no step left, so that it does not validate."""
+    for path in (None, tmp_path / "x.ckpt"):
+        report = RunReport()
+        runner = trainer(tmp_path, callbacks=[report], max_steps=1, val_check_interval=1)
+        loaders = DataLoader(layers(1)), DataLoader(layers(1, "validation"))
+        runner.fit(Still(), *loaders, ckpt_path=path, weights_only=True)
+        report.started -= 1000
+        runner.save_checkpoint(tmp_path / "x.ckpt")
+    figures = json.loads((tmp_path / "metrics.json").read_text())
+    assert figures["photometric"] == 0.5
+    assert figures["epe"] > 0
+    assert 1000 < figures["seconds"] < 2000
+
+
+def test_the_seconds_of_a_validation_are_its_own(tmp_path: Path) -> None:
+    report = RunReport()
+    runner = trainer(tmp_path, callbacks=[report])
+    runner.fit(Still(), DataLoader(layers(1)), DataLoader(layers(1, "validation")))
+    report.started -= 1000
+    runner.save_checkpoint(tmp_path / "x.ckpt")
+    validate(tmp_path, RunReport(), path=tmp_path / "x.ckpt")
+    assert json.loads((tmp_path / "metrics.json").read_text())["seconds"] < 1000
 
 
 class Unlabelled(torch.utils.data.Dataset[dict[str, Any]]):

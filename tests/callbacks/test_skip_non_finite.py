@@ -8,7 +8,18 @@ import pytorch_lightning as pl
 import torch
 
 from tests.callbacks.test_checkpoint_on_signal import STEPS
-from tests.reliability.numerics import broken_gradient, fit, half_of_a_step, one_pixel, poisoned, too_many, untouched
+from tests.reliability.numerics import (
+    broken_gradient,
+    fit,
+    half_of_a_step,
+    one_pixel,
+    overflowing_norm,
+    poisoned,
+    poisoned_step,
+    too_many,
+    untouched,
+    untouched_average,
+)
 from tests.training.test_module import parts, trainer
 from unrollflow.callbacks.skip_non_finite import SkipsFaults
 from unrollflow.data import FlowDataModule
@@ -47,7 +58,14 @@ def test_a_training_without_faults_is_the_one_without_the_callback(tmp_path: Pat
     assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
 
 
-@pytest.mark.parametrize("promise", [untouched, too_many, broken_gradient, half_of_a_step])
+PROMISES = [
+    *(untouched, too_many, broken_gradient, half_of_a_step, untouched_average, overflowing_norm),
+    *(partial(untouched, batch_norm=True, accumulate=steps) for steps in (1, 2)),
+    partial(poisoned_step, value=NAN, backbone="raft"),
+]
+
+
+@pytest.mark.parametrize("promise", PROMISES)
 def test_promises_of_the_reliability_suite(promise: Any, tmp_path: Path) -> None:
     assert promise(tmp_path)
 

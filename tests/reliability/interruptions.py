@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor
@@ -22,6 +23,9 @@ from torch import Tensor
 from tests.callbacks.test_checkpoint_on_signal import STEPS, At, fit
 from tests.reliability.fault import Fault, refusal
 from unrollflow.callbacks.checkpoint_on_signal import STOPPED, SavesWhenStopped, WholeCheckpoints
+from unrollflow.callbacks.last_checkpoint import LastCheckpoint
+from unrollflow.callbacks.pending_work import PendingWork
+from unrollflow.callbacks.skip_non_finite import SkipsFaults
 from unrollflow.checkpoints import read_checkpoint
 
 KILLS = 25
@@ -52,14 +56,30 @@ def ended(child: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def training(folder: Path, *, workers: int) -> None:
-    """A training with a checkpoint at each step, from the last one that there is; its weights go into a file."""
-    keep = ModelCheckpoint(
-        folder, every_n_train_steps=1, save_top_k=1, filename="one", enable_version_counter=False, save_last=True
+class Notes(pl.Callback):
+    """Writes down, before the first step of an epoch, the step that a kill must not undo."""
+
+    def __init__(self, folder: Path) -> None:
+        self.note = folder / "note"
+
+    def on_train_batch_start(self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, index: int) -> None:
+        if index == 0:
+            self.note.write_text(str(trainer.global_step))
+
+
+def training(folder: Path, *, workers: int, **limits: Any) -> None:
+    """A training with the callbacks of the command line, from its last.ckpt if there is one; writes its weights.
+
+    No validation after the first one counts as better: the step is what must be small.
+    """
+    best = ModelCheckpoint(
+        folder, monitor="step", filename="best", enable_version_counter=False, save_on_train_epoch_end=False
     )
-    last = folder / "last.ckpt"
+    folder.mkdir(exist_ok=True)
+    last = folder / "checkpoints" / "last.ckpt"
+    ours = [SkipsFaults(), PendingWork(), SavesWhenStopped(), Notes(folder)]
     resume = last if last.is_file() else None
-    weights = fit(folder, SavesWhenStopped(), keep, workers=workers, resume=resume)
+    weights = fit(folder, *ours, best, LastCheckpoint(), workers=workers, resume=resume, **limits)
     torch.save(weights, folder / "weights.pt")
 
 
@@ -68,28 +88,29 @@ def same(weights: Path, expected: dict[str, Tensor]) -> bool:
     return found.keys() == expected.keys() and all(torch.equal(found[name], expected[name]) for name in expected)
 
 
-def killed_at_random(folder: Path, *, workers: int, kills: int) -> str:
+def killed_at_random(folder: Path, *, workers: int, kills: int, **limits: Any) -> str:
     """Kills at random moments; each time the training is started again until it ends."""
     draw = random.Random(workers)
     lasts = float(DEADLINE)
     for _ in range(2):  # the first one warms up
         shutil.rmtree(folder / "straight", ignore_errors=True)
         started = time.monotonic()
-        assert ended(forked(partial(training, folder / "straight", workers=workers))) == 0
+        assert ended(forked(partial(training, folder / "straight", workers=workers, **limits))) == 0
         lasts = min(lasts, time.monotonic() - started)
     expected = torch.load(folder / "straight" / "weights.pt", weights_only=True)
     done, late, steps = 0, 0, list[int]()
     while done < kills:
         run = folder / f"{done}-{late}"
-        child = forked(partial(training, run, workers=workers))
+        child = forked(partial(training, run, workers=workers, **limits))
         time.sleep(draw.uniform(0.2, 0.9) * lasts)
         os.kill(child, signal.SIGKILL)
         if ended(child) != -signal.SIGKILL:  # it had ended by itself
             late += 1
             continue
-        last = run / "last.ckpt"
+        last, note = run / "checkpoints" / "last.ckpt", run / "note"
         steps.append(read_checkpoint(last)["global_step"] if last.is_file() else 0)
-        assert ended(forked(partial(training, run, workers=workers))) == 0
+        assert steps[-1] >= int((note.is_file() and note.read_text()) or 0)
+        assert ended(forked(partial(training, run, workers=workers, **limits))) == 0
         assert same(run / "weights.pt", expected), f"after a kill at step {steps[-1]}"
         done += 1
     return f"{done} of {done} identical bit for bit, resumed from steps {', '.join(map(str, sorted(steps)))} of {STEPS}"
@@ -165,20 +186,35 @@ def dying_process(folder: Path) -> str:
     return f"exit status {done.returncode}, {after:.0f} s after the kill"
 
 
+EVERY_TWO: dict[str, Any] = {"val_check_interval": 2, "check_val_every_n_epoch": None}
 SAVED = "saved after the step, says where, goes on bit for bit"
-FAULTS = [
-    Fault(
-        f"{kills} SIGKILLs at random moments, {workers} workers",
-        "resumed weights are those of an uninterrupted training",
-        partial(killed_at_random, workers=workers, kills=kills),
-    )
-    for workers, kills in ((0, KILLS - 10), (2, 10))
-] + [
-    Fault("SIGTERM in a step, no workers", SAVED, partial(stopped, number=signal.SIGTERM)),
-    Fault("SIGTERM in a step, 2 workers", SAVED, partial(stopped, number=signal.SIGTERM, workers=2)),
-    Fault("Ctrl-C in a step", SAVED, partial(stopped, number=signal.SIGINT)),
-    Fault("SIGTERM in a validation", SAVED, partial(stopped, number=signal.SIGTERM, validating=True)),
-    Fault("20 SIGKILLs while a checkpoint is written", "the file is whole, old or new", killed_while_writing),
-    Fault("no room for a checkpoint", "an error that names it; the one before stays valid", full_disk),
-    Fault("SIGKILL of one of two processes (gloo)", "the job ends with an error", dying_process),
-]
+FAULTS = (
+    [
+        Fault(
+            f"{kills} SIGKILLs at random moments, {workers} workers",
+            "resumed weights are those of an uninterrupted training",
+            partial(killed_at_random, workers=workers, kills=kills),
+        )
+        for workers, kills in ((0, KILLS - 10), (2, 10))
+    ]
+    + [
+        Fault(
+            f"10 SIGKILLs at random moments, {name}",
+            "resumed from the last epoch or later; weights of an uninterrupted training",
+            partial(killed_at_random, workers=0, kills=10, **limits),
+        )
+        for name, limits in (
+            ("no validation", {"limit_val_batches": 0}),
+            ("a validation within an accumulated step", {"accumulate_grad_batches": 2} | EVERY_TWO),
+        )
+    ]
+    + [
+        Fault("SIGTERM in a step, no workers", SAVED, partial(stopped, number=signal.SIGTERM)),
+        Fault("SIGTERM in a step, 2 workers", SAVED, partial(stopped, number=signal.SIGTERM, workers=2)),
+        Fault("Ctrl-C in a step", SAVED, partial(stopped, number=signal.SIGINT)),
+        Fault("SIGTERM in a validation", SAVED, partial(stopped, number=signal.SIGTERM, validating=True)),
+        Fault("20 SIGKILLs while a checkpoint is written", "the file is whole, old or new", killed_while_writing),
+        Fault("no room for a checkpoint", "an error that names it; the one before stays valid", full_disk),
+        Fault("SIGKILL of one of two processes (gloo)", "the job ends with an error", dying_process),
+    ]
+)

@@ -1,5 +1,6 @@
 """Frames, flows and gradients that are not what they should be."""
 
+import copy
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from tests.reliability.fault import Fault, refusal
 from tests.training.test_module import OBJECTIVE, layers, parts, trainer
+from unrollflow.callbacks.average_weights import AverageWeights
 from unrollflow.callbacks.skip_non_finite import SkipsFaults
 from unrollflow.checkpoints import read_checkpoint
 from unrollflow.contracts import FlowSample
@@ -79,7 +81,10 @@ def fit(folder: Path, train: Any, guard: SkipsFaults, *, steps: int = 4, **optio
 
 
 def finite(flow: UnsupervisedFlow) -> bool:
-    return all(bool(p.isfinite().all()) for p in flow.parameters())
+    """Whether weights and buffers are, and the flow of an evaluation is."""
+    with torch.no_grad():
+        predicted = flow.eval()(*torch.rand(2, 1, 3, 128, 128, generator=torch.Generator().manual_seed(0)))
+    return all(bool(value.isfinite().all()) for value in (*flow.state_dict().values(), predicted.flow))
 
 
 def poisoned_step(folder: Path, *, value: float, backbone: str = "pwclite") -> str:
@@ -87,18 +92,62 @@ def poisoned_step(folder: Path, *, value: float, backbone: str = "pwclite") -> s
     changes = {"parts": {"backbone": RAFT(**SMALL_RAFT)}} if backbone == "raft" else {}
     assert finite(fit(folder, train, guard, **changes))
     assert guard.skipped == 1, guard.skipped
-    return "1 of 4 steps skipped, all weights finite"
+    return "1 of 4 steps skipped; weights, buffers and an evaluation are finite"
 
 
-def untouched(folder: Path) -> str:
-    """A training whose every step is faulty ends with the weights and the moments that it began with."""
+def untouched(folder: Path, *, batch_norm: bool = False, accumulate: int = 1) -> str:
+    """A training whose every step is faulty ends with the weights, buffers and moments that it began with."""
     guard = SkipsFaults(most_in_a_row=9)
-    flow = fit(folder, poisoned(one_pixel(float("nan")), first=0, last=99), guard)
-    fresh = UnsupervisedFlow(**parts())
-    assert all(torch.equal(value, fresh.state_dict()[name]) for name, value in flow.state_dict().items())
+    torch.manual_seed(0)
+    changes = {"backbone": RAFT(**SMALL_RAFT)} if batch_norm else {}
+    before = UnsupervisedFlow(**copy.deepcopy(parts(**changes)))
+    train = poisoned(one_pixel(float("nan")), first=0, last=99, side=128 if batch_norm else 32)
+    flow = fit(folder, train, guard, parts=changes, accumulate_grad_batches=accumulate)
+    assert all(torch.equal(value, before.state_dict()[name]) for name, value in flow.state_dict().items())
     assert guard.skipped == 4
     assert not flow.optimizers().state  # type: ignore[union-attr]  # one optimizer
-    return "4 of 4 steps skipped; weights bit for bit as before, no moments"
+    return "4 of 4 steps skipped; weights and buffers bit for bit as before, no moments"
+
+
+class Trained(pl.Callback):
+    """Weights and buffers after each step."""
+
+    def __init__(self) -> None:
+        self.states: list[dict[str, Tensor]] = []
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        self.states.append({name: value.clone() for name, value in pl_module.state_dict().items()})
+
+
+def untouched_average(folder: Path) -> str:
+    """Of four steps the third is skipped: the average is that of the states after the other three."""
+    guard, trained, train = SkipsFaults(), Trained(), poisoned(one_pixel(float("nan")), side=128)
+    pl.seed_everything(0)
+    flow = UnsupervisedFlow(**parts(backbone=RAFT(**SMALL_RAFT)))
+    data = FlowDataModule(train=train, batch_size=2, workers=0)
+    runner = trainer(folder, callbacks=[AverageWeights(decay=0.5), guard, trained], max_steps=4, limit_val_batches=0)
+    runner.fit(flow, data)
+    assert guard.skipped == 1
+    first, second, skipped, last = trained.states
+    assert all(torch.equal(value, skipped[name]) for name, value in second.items())
+    assert finite(flow)
+    for name, value in flow.state_dict().items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, (first[name] + second[name] + 2 * last[name]) / 4, msg=name)
+    return "1 of 4 steps skipped; the average is that of the other three"
+
+
+def overflowing_norm(folder: Path) -> str:
+    """Gradients are finite, but the sum of their squares is not."""
+    guard = SkipsFaults(most_in_a_row=1)
+    pl.seed_everything(0)
+    flow = UnsupervisedFlow(**parts())
+    data = FlowDataModule(train=layers(8), batch_size=2, workers=0)
+    runner = trainer(folder, callbacks=[BreaksGradients(1e20), guard], max_steps=4, limit_val_batches=0)
+    words = refusal(lambda: runner.fit(flow, data), names="norm of the gradients (each is finite, the largest 1e+20)")
+    assert finite(flow)
+    assert "loss" not in words.split("Look at")[0]
+    return words
 
 
 def too_many(folder: Path) -> str:
@@ -222,11 +271,14 @@ def bad_frame_under_float16(folder: Path) -> str:
 
 
 class BreaksGradients(pl.Callback):
-    """Makes one weight's gradient infinite in the second step."""
+    """Sets one weight's gradient in the second step."""
+
+    def __init__(self, value: float = float("inf")) -> None:
+        self.value = value
 
     def on_after_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.global_step == 1:
-            next(p for p in pl_module.parameters() if p.grad is not None).grad[:] = float("inf")  # type: ignore[index]
+            next(p for p in pl_module.parameters() if p.grad is not None).grad[:] = self.value  # type: ignore[index]
 
 
 def broken_gradient(folder: Path) -> str:
@@ -248,12 +300,19 @@ def half_of_a_step(folder: Path) -> str:
     return "1 of 2 steps skipped, all weights finite"
 
 
-SKIPPED = "the step is skipped and counted; weights stay finite"
+SKIPPED = "the step is skipped and counted; weights, buffers and evaluations stay finite"
+UNTOUCHED = "neither weights, buffers nor the optimizer's state change"
 FAULTS = [
     Fault("a NaN pixel in a training frame", SKIPPED, partial(poisoned_step, value=float("nan"))),
     Fault("an infinite pixel in a training frame", SKIPPED, partial(poisoned_step, value=float("inf"))),
     Fault("a NaN pixel in a frame for RAFT", SKIPPED, partial(poisoned_step, value=float("nan"), backbone="raft")),
-    Fault("NaN pixels in every batch", "neither weights nor the optimizer's state change", untouched),
+    Fault("NaN pixels in every batch", UNTOUCHED, untouched),
+    Fault("NaN pixels in every batch for RAFT", UNTOUCHED, partial(untouched, batch_norm=True)),
+    Fault(
+        "NaN pixels in every accumulated batch for RAFT", UNTOUCHED, partial(untouched, batch_norm=True, accumulate=2)
+    ),
+    Fault("a NaN pixel in a frame under averaged weights", "the average is that of the other steps", untouched_average),
+    Fault("finite gradients whose norm overflows", "the step is skipped; the message says so", overflowing_norm),
     Fault("NaN pixels in every batch, 2 in a row allowed", "ends with a checkpoint, the term and names", too_many),
     Fault("an infinite gradient of one weight, finite loss", SKIPPED, broken_gradient),
     Fault("a NaN pixel in half of an accumulated step", SKIPPED, half_of_a_step),

@@ -5,6 +5,8 @@ from unrollflow.callbacks.checkpoint_on_signal import SavesWhenStopped
 from unrollflow.callbacks.collapse_guard import CollapseGuard
 from unrollflow.callbacks.evaluation_table import EvaluationTable
 from unrollflow.callbacks.flow_panels import FlowPanels
+from unrollflow.callbacks.last_checkpoint import LastCheckpoint
+from unrollflow.callbacks.pending_work import PendingWork
 from unrollflow.callbacks.run_report import RunReport
 from unrollflow.callbacks.skip_non_finite import SkipsFaults
 from unrollflow.callbacks.smoothness_telemetry import SmoothnessTelemetry
@@ -14,6 +16,8 @@ __all__ = [
     "CollapseGuard",
     "EvaluationTable",
     "FlowPanels",
+    "LastCheckpoint",
+    "PendingWork",
     "RunReport",
     "SavesWhenStopped",
     "SkipsFaults",

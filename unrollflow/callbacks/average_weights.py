@@ -5,6 +5,8 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import EMAWeightAveraging
 
+from unrollflow.callbacks.skip_non_finite import step_was_skipped
+
 
 class AverageWeights(EMAWeightAveraging):
     """Exponential moving average of the weights; checkpoints that are saved during a validation are correct, too.
@@ -29,6 +31,17 @@ class AverageWeights(EMAWeightAveraging):
         """Keep the average on the training's device, to which Lightning moves the module only after this."""
         self._device, self.swapped = trainer.strategy.root_device, False
         super().setup(trainer, pl_module, stage)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Average the weights after a step, unless it was skipped."""
+        if not step_was_skipped(trainer):
+            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Leave the average in the module; Lightning does not where a resumed training has no step left."""
+        self._copy_average_to_current(pl_module)
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]

@@ -12,7 +12,7 @@ import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning.callbacks import Callback
 
-from unrollflow.callbacks.run_directory import run_directory, say
+from unrollflow.callbacks.run_directory import run_directory, say, writes_nothing
 from unrollflow.data.io.files import whole_file
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -65,7 +65,8 @@ class SavesWhenStopped(Callback):
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Listen."""
         self.asked, self.process, self.over = None, os.getpid(), False
-        if threading.current_thread() is threading.main_thread():  # Python allows no other one to
+        in_main = threading.current_thread() is threading.main_thread()  # Python allows handlers in no other one
+        if in_main and not writes_nothing(trainer):
             self.before = {number: signal.signal(number, self._listen) for number in SIGNALS}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -123,8 +124,14 @@ class SavesWhenStopped(Callback):
         raise SystemExit(128 + (self.asked or signal.SIGTERM))
 
 
-def save_stopped(trainer: pl.Trainer) -> Path:
-    """Save the state of a training that ends before its time, in the run's directory; all processes call it."""
+def save_stopped(trainer: pl.Trainer) -> Path | None:
+    """Save the state of a training that ends before its time, in the run's directory; all processes call it.
+
+    Returns:
+        path of the checkpoint; None in a `fast_dev_run`, which writes nothing.
+    """
+    if writes_nothing(trainer):
+        return None
     path = run_directory(trainer) / "checkpoints" / STOPPED
     trainer.save_checkpoint(path)
     return path

@@ -1,6 +1,7 @@
 """A guard against trainings that have failed in silence: no motion any more, or nothing visible."""
 
 import math
+from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
@@ -47,6 +48,14 @@ class CollapseGuard(Callback):
         self.patience, self.stop = patience, stop
         self.seen = 0
 
+    def state_dict(self) -> dict[str, Any]:
+        """Collapsed validations in a row until now."""
+        return {"seen": self.seen}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue to count from a checkpoint's number."""
+        self.seen = state_dict["seen"]
+
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Judge what the validation has logged, once for each collapse."""
         measured = [trainer.callback_metrics.get(f"val/{name}") for name in ("motion", "visible_fraction")]
@@ -54,14 +63,16 @@ class CollapseGuard(Callback):
             return
         motion, visible = (float(value) for value in measured if value is not None)
         kind = self.judge(motion, visible)
-        self.seen = self.seen + 1 if kind else 0
-        if kind is None or self.seen != (self.patience if trainer.state.fn == "fit" else 1):
+        fitting = trainer.state.fn == "fit"
+        if fitting:
+            self.seen = self.seen + 1 if kind else 0
+        if kind is None or (fitting and self.seen != self.patience):
             return
         least = self.least_motion if kind == "still" else self.least_visible
         rate = f"{trainer.optimizers[0].param_groups[0]['lr']:.3g}" if trainer.optimizers else "the run's"
         weight = getattr(getattr(pl_module, "objective", None), "smoothness_weight", "none")
         text = ADVICE[kind].format(motion=motion, visible=visible, least=least, rate=rate, weight=weight)
-        ending = " The training ends here." if self.stop and trainer.state.fn == "fit" else ""
+        ending = " The training ends here." if self.stop and fitting else ""
         rank_zero_warn(f"After {trainer.global_step} steps {text}{ending}")
         trainer.should_stop = trainer.should_stop or self.stop
 

@@ -7,7 +7,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
-from unrollflow.callbacks.run_directory import CountsSteps, run_directory
+from unrollflow.callbacks.run_directory import CountsSteps, run_directory, writes_nothing
 from unrollflow.contracts import FlowSample
 from unrollflow.data.io.flow import write_image
 from unrollflow.visualization.flow import panel
@@ -18,7 +18,7 @@ class FlowPanels(CountsSteps):
 
     Args:
         samples: how many.
-        every_n_validations: 1 draws them in every validation.
+        every_n_validations: of a training; 1 draws them in every validation.
     """
 
     def __init__(self, *, samples: int = 4, every_n_validations: int = 1) -> None:
@@ -26,10 +26,21 @@ class FlowPanels(CountsSteps):
         self.validations = 0
         self.drawn: list[Path] = []
 
+    def state_dict(self) -> dict[str, Any]:
+        """Number of complete validations."""
+        return {"validations": self.validations}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue to count from a checkpoint's number."""
+        self.validations = state_dict["validations"]
+
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Count, and start with no panel."""
+        """Start with no panel."""
         self.drawn = []
-        self.validations += not trainer.sanity_checking
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Count the validations of a training."""
+        self.validations += trainer.state.fn == "fit" and not trainer.sanity_checking
 
     @rank_zero_only
     def on_validation_batch_end(
@@ -42,7 +53,8 @@ class FlowPanels(CountsSteps):
         dataloader_idx: int = 0,
     ) -> None:
         """Draw what is still missing of the first samples."""
-        due = not trainer.sanity_checking and (self.validations - 1) % self.every_n_validations == 0
+        shown = not trainer.sanity_checking and not writes_nothing(trainer)
+        due = shown and (trainer.state.fn != "fit" or self.validations % self.every_n_validations == 0)
         missing = self.samples - len(self.drawn) if due and dataloader_idx == 0 else 0
         for i in range(min(len(batch["name"]), missing)):
             maps = {"target": batch.get("flow"), "valid": batch.get("valid"), "occluded": batch.get("occluded")}

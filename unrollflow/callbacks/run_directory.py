@@ -17,6 +17,11 @@ def run_directory(trainer: pl.Trainer) -> Path:
     return Path(logger.save_dir or trainer.default_root_dir) / str(logger.name) / version
 
 
+def writes_nothing(trainer: pl.Trainer) -> bool:
+    """Whether this is a `fast_dev_run`, which must leave no file: it has no run directory of its own."""
+    return bool(trainer.fast_dev_run)  # type: ignore[attr-defined]  # which a part of the trainer sets
+
+
 class CountsSteps(Callback):
     """Knows how many steps the weights were trained for, also where validate or test loaded them from a checkpoint."""
 

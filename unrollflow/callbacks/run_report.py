@@ -3,13 +3,13 @@
 import json
 import math
 import time
+from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
-from unrollflow.callbacks.run_directory import CountsSteps, run_directory, say
+from unrollflow.callbacks.run_directory import CountsSteps, run_directory, say, writes_nothing
 from unrollflow.data.io.flow import write_whole
 from unrollflow.metrics.names import HEADLINE, MEASURES, UNLABELLED
 from unrollflow.visualization.report import write_report
@@ -18,14 +18,31 @@ REPORTED = (*MEASURES, *UNLABELLED, "photometric")
 
 
 class RunReport(CountsSteps):
-    """At the end of a fit, or of validate or test by themselves: metrics.json, report.html, and where things lie."""
+    """At the end of a fit, or of validate or test by themselves: metrics.json, report.html, and where things lie.
+
+    A resumed fit counts the seconds of the run before, and has its figures until it validates itself.
+    """
 
     def __init__(self) -> None:
-        self.started = 0.0
+        self.started, self.seconds_before = 0.0, 0.0
+        self.figures: dict[str, float | None] = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Seconds of the training until now, and the figures of its last validation."""
+        return {"seconds": self._seconds(), "figures": self.figures}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue from a checkpoint's."""
+        self.seconds_before, self.figures = state_dict["seconds"], state_dict["figures"]
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Start the clock."""
-        self.started = time.perf_counter()
+        self.started, self.seconds_before, self.figures = time.perf_counter(), 0.0, {}
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Keep the figures of a validation of a training."""
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self.figures = logged_figures(trainer, "val")
 
     @rank_zero_only
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -39,22 +56,36 @@ class RunReport(CountsSteps):
             self._report(trainer)
 
     def _report(self, trainer: pl.Trainer) -> None:
-        directory = run_directory(trainer)
-        prefix = "test" if trainer.state.fn == "test" else "val"
-        logged = {name: trainer.callback_metrics.get(f"{prefix}/{name}") for name in REPORTED}
-        found = {name: finite(value) for name, value in logged.items()}
+        if writes_nothing(trainer):
+            return
+        directory, fitted = run_directory(trainer), trainer.state.fn == "fit"
+        found = self.figures if fitted else logged_figures(trainer, "test" if trainer.state.fn == "test" else "val")
         # the headline stands in every file, also where it is undefined
-        figures = {name: value for name, value in found.items() if value is not None or name in HEADLINE}
-        figures |= {"steps": self.steps(trainer) or None, "seconds": time.perf_counter() - self.started}
+        figures = {name: found.get(name) for name in REPORTED if found.get(name) is not None or name in HEADLINE}
+        seconds = self._seconds() if fitted else time.perf_counter() - self.started
+        figures |= {"steps": self.steps(trainer) or None, "seconds": seconds}
         write_whole(directory / "metrics.json", (json.dumps(figures, indent=2) + "\n").encode())
         for logger in trainer.loggers:
             logger.save()
         say(f"figures      {directory / 'metrics.json'}")
         say(f"report       {write_report(directory, title=f'unrollflow: {directory.parent.name}, {directory.name}')}")
-        for checkpoint in trainer.checkpoint_callbacks:
-            if isinstance(checkpoint, ModelCheckpoint) and trainer.state.fn == "fit":
-                say(f"checkpoints  best {checkpoint.best_model_path or '(none)'}")
-                say(f"             last {checkpoint.last_model_path or '(none)'}")
+        if fitted and trainer.checkpoint_callbacks:
+            say(f"checkpoints  best {checkpoint_path(trainer, 'best_model_path')}")
+            say(f"             last {checkpoint_path(trainer, 'last_model_path')}")
+
+    def _seconds(self) -> float:
+        return self.seconds_before + time.perf_counter() - self.started
+
+
+def logged_figures(trainer: pl.Trainer, stage: str) -> dict[str, float | None]:
+    """Figures that an evaluation has logged, None for undefined ones."""
+    return {name: finite(trainer.callback_metrics.get(f"{stage}/{name}")) for name in REPORTED}
+
+
+def checkpoint_path(trainer: pl.Trainer, attribute: str) -> str:
+    """Path of a kind of checkpoint, from the first callback that has saved one."""
+    paths = (getattr(callback, attribute, "") for callback in trainer.checkpoint_callbacks)
+    return next((path for path in paths if path), "(none)")
 
 
 def finite(value: Tensor | None) -> float | None:

@@ -18,8 +18,9 @@ MOST_NAMES = 3
 class SkipsFaults(Callback):
     """Takes no optimizer step where the loss or the gradient is not finite, and ends a training that cannot go on.
 
-    Such a step counts as one (rates and stages go on), but changes neither weights nor the optimizer's state. Skipped
-    steps are logged as `faults/skipped_steps`. Whether all is finite is read from the device once a step. Under float16
+    Such a step counts as one (rates and stages go on), but changes neither weights, their average, buffers (such as the
+    running statistics of batch norms, which the forward pass has updated) nor the optimizer's state. Skipped steps are
+    logged as `faults/skipped_steps`. Whether all is finite is read from the device once a step. Under float16
     an infinite gradient of a finite loss is the scaler's, which skips and halves its scale by itself.
 
     Args:
@@ -35,31 +36,41 @@ class SkipsFaults(Callback):
         self.most_in_a_row, self.skipped, self.in_a_row = most_in_a_row, 0, 0
         self.names: list[str] = []
         self.losses: list[Tensor] = []
+        self.buffers: dict[str, Tensor] = {}
         self.faulty: str | None = None
 
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Forget a step that an earlier training has not completed."""
+        self.names, self.losses = [], []
+
     def state_dict(self) -> dict[str, Any]:
-        """Counts of a checkpoint."""
-        return {"skipped": self.skipped, "in_a_row": self.in_a_row}
+        """Counts, and what is known of a half-accumulated step."""
+        step = {"names": self.names, "losses": self.losses, "buffers": self.buffers}
+        return {"skipped": self.skipped, "in_a_row": self.in_a_row} | (step if self.losses else {})
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Counts go on."""
+        """Continue from a checkpoint's."""
         self.skipped, self.in_a_row = state_dict["skipped"], state_dict["in_a_row"]
+        self.names, self.losses = state_dict.get("names", []), state_dict.get("losses", [])
+        self.buffers = state_dict.get("buffers", {})
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Remember the names of the step's samples."""
+        """Remember the names of the step's samples, and the buffers before it."""
         self.faulty = None
+        if not self.losses:
+            self.buffers = {name: buffer.clone() for name, buffer in pl_module.named_buffers()}
         self.names += batch["name"]
 
     def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
         """Remember the step's losses."""
-        self.losses.append(loss.detach())
+        self.losses = [*(earlier.to(loss.device) for earlier in self.losses), loss.detach()]
 
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
     ) -> None:
-        """Take the gradients away where they, or the losses, are not finite: the optimizer then leaves all as it is."""
+        """Where gradients or losses are not finite, remove the gradients, so that the optimizer does nothing."""
         gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
         finite = torch.stack(self.losses).isfinite().all() & nn.utils.get_total_norm(gradients).isfinite()
         if trainer.strategy.reduce_boolean_decision(bool(finite), all=True):
@@ -67,15 +78,18 @@ class SkipsFaults(Callback):
         broken = [
             name for name, p in pl_module.named_parameters() if p.grad is not None and not p.grad.isfinite().all()
         ]
-        self.faulty = f"gradient of {', '.join(broken[:MOST_NAMES])}" if broken else "loss"
-        sound = bool(torch.stack(self.losses).isfinite().all())
         scaler = getattr(trainer.precision_plugin, "scaler", None)
         # all processes judge alike, or one would end the training and leave the others waiting
-        if trainer.strategy.reduce_boolean_decision(sound, all=True) and scaler is not None and scaler.get_scale() > 1:
-            self.faulty = None  # an overflow of its own scale, and it steps aside by itself
-            return
+        sound = trainer.strategy.reduce_boolean_decision(bool(torch.stack(self.losses).isfinite().all()), all=True)
+        if sound and broken and scaler is not None and scaler.get_scale() > 1:
+            return  # an overflow of the scaler's own scale, and it skips by itself
+        largest = max(float(gradient.abs().max()) for gradient in gradients)
+        overflow = f"norm of the gradients (each is finite, the largest {largest:.3g})"
+        self.faulty = (f"gradient of {', '.join(broken[:MOST_NAMES])}" if broken else overflow) if sound else "loss"
         for parameter in pl_module.parameters():
             parameter.grad = None
+        for name, buffer in pl_module.named_buffers():
+            buffer.copy_(self.buffers[name])
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -95,9 +109,10 @@ class SkipsFaults(Callback):
         say(f"skipped {what}")
         if self.in_a_row >= self.most_in_a_row:
             path = save_stopped(trainer)
+            saved = f"; the current state is in {path}" if path else ""
             raise ValueError(
                 f"{self.in_a_row} steps in a row were not finite. Last, {what}. Look at these frames, or lower the "
-                f"learning rate and start again from an earlier checkpoint; the state of now is in {path}."
+                f"learning rate and start again from an earlier checkpoint{saved}."
             )
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -115,3 +130,9 @@ class SkipsFaults(Callback):
         bad = data.bad_samples if isinstance(data, FlowDataModule) else None
         if bad is not None and bad.complaints:
             say(f"left out     {len(bad.complaints)} samples that could not be read: {bad.listed()}")
+
+
+def step_was_skipped(trainer: pl.Trainer) -> bool:
+    """Whether the optimizer step that was just due has been skipped."""
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # which a part of the trainer sets
+    return any(isinstance(callback, SkipsFaults) and callback.faulty is not None for callback in callbacks)

@@ -11,6 +11,8 @@ from pytorch_lightning.loggers import CSVLogger, WandbLogger
 
 from unrollflow.callbacks.checkpoint_on_signal import SavesWhenStopped
 from unrollflow.callbacks.evaluation_table import EvaluationTable
+from unrollflow.callbacks.last_checkpoint import LastCheckpoint
+from unrollflow.callbacks.pending_work import PendingWork
 from unrollflow.callbacks.skip_non_finite import SkipsFaults
 from unrollflow.checkpoints import (
     INSTANTIATOR,
@@ -66,10 +68,12 @@ class FlowCLI(LightningCLI):
         super().__init__(*args, **kwargs)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """What every run has, with arguments of its own: `--table.confidence 0.95`, `--faults.most_in_a_row 10`."""
+        """What every run has, with arguments of its own: `--table.confidence 0.95`, `--last.minutes 10`."""
         parser.add_lightning_class_args(EvaluationTable, "table")
         parser.add_lightning_class_args(SkipsFaults, "faults")
+        parser.add_lightning_class_args(PendingWork, "pending")
         parser.add_lightning_class_args(SavesWhenStopped, "stopping")
+        parser.add_lightning_class_args(LastCheckpoint, "last")
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
         """Leave Lightning's own list of figures out, unless `--verbose true` asks for it: the table has them all.
@@ -100,7 +104,7 @@ class FlowCLI(LightningCLI):
         check_same(asked, saved, path)
         # what the user's own configuration names, the user trusts
         check_trusted(saved, path, trusted=(*self.trusted, *names_to_import(asked)))
-        if subcommand == "fit":
+        if subcommand == "fit" and not self.config["fit"]["trainer"]["fast_dev_run"]:
             self._continue(Path(path), checkpoint["global_step"])
 
     def _continue(self, path: Path, step: int) -> None:

@@ -1,0 +1,106 @@
+"""A training that is stopped within a validation or an accumulated step loses nothing of either."""
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
+from torch import Tensor
+
+from tests.callbacks.test_checkpoint_on_signal import fit
+from unrollflow.callbacks.checkpoint_on_signal import STOPPED, SavesWhenStopped
+from unrollflow.callbacks.last_checkpoint import LastCheckpoint
+from unrollflow.callbacks.pending_work import PendingWork
+from unrollflow.callbacks.skip_non_finite import SkipsFaults
+from unrollflow.checkpoints import read_checkpoint
+
+
+class Validations(pl.Callback):
+    """Each complete validation: its step, its batches and what it measured."""
+
+    def __init__(self) -> None:
+        self.found: list[tuple[int, int, float]] = []
+        self.batches = 0
+
+    def on_validation_start(self, *_: Any) -> None:
+        self.batches = 0
+
+    def on_validation_batch_end(self, *_: Any) -> None:
+        self.batches += 1
+
+    def on_validation_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        self.found.append((trainer.global_step, self.batches, float(trainer.callback_metrics["val/score"])))
+
+
+class StopsAt(pl.Callback):
+    """Sends this process one signal, in the step that is followed by a validation or in the validation."""
+
+    def __init__(self, step: int, *, validating: bool) -> None:
+        self.at: int | None = step if validating else step - 1
+        self.validating = validating
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        self.stop(trainer, validating=False)
+
+    def on_validation_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        self.stop(trainer, validating=True)
+
+    def stop(self, trainer: pl.Trainer, *, validating: bool) -> None:
+        if trainer.global_step == self.at and self.validating == validating:
+            self.at = None
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def best(folder: Path) -> ModelCheckpoint:
+    return ModelCheckpoint(
+        folder, filename="best", monitor="val/score", save_on_train_epoch_end=False, enable_version_counter=False
+    )
+
+
+def train(folder: Path, *callbacks: pl.Callback, resume: Path | None = None, **limits: Any) -> tuple[Any, ...]:
+    """Weights at the end, all complete validations, and what keeps the best."""
+    seen, keep = Validations(), best(folder)
+    parts = [SkipsFaults(), PendingWork(), *callbacks, seen, keep, LastCheckpoint()]
+    try:
+        weights = fit(folder, *parts, resume=resume, **limits)
+    except SystemExit:
+        weights = {}
+    return weights, seen.found, keep
+
+
+def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+SCHEDULES: list[tuple[int, dict[str, Any]]] = [
+    (3, {}),  # at an epoch's end
+    (4, {"val_check_interval": 2, "check_val_every_n_epoch": None}),  # within an epoch
+    (6, {"max_steps": 6}),  # the last step of a training
+    (3, {"max_steps": -1, "max_epochs": 1}),  # the same of one that is counted in epochs
+    (3, {"max_steps": -1, "max_epochs": 2, "val_check_interval": 1}),
+    (1, {"accumulate_grad_batches": 2, "val_check_interval": 2, "check_val_every_n_epoch": None}),
+    (2, {"accumulate_grad_batches": 2, "val_check_interval": 2, "check_val_every_n_epoch": None}),  # half a step
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("validating", [True, False])
+@pytest.mark.parametrize(("step", "limits"), SCHEDULES, ids=str)
+def test_a_stop_at_a_validation_loses_neither_it_nor_the_best(
+    step: int, limits: dict[str, Any], validating: bool, tmp_path: Path
+) -> None:
+    weights, validations, keep = train(tmp_path / "straight", **limits)
+    stopper = StopsAt(step, validating=validating)
+    _, before, _ = train(tmp_path / "run", SavesWhenStopped(), stopper, **limits)
+    saved = next((tmp_path / "run").rglob(STOPPED))
+    assert read_checkpoint(saved)["global_step"] == step
+    resumed, after, kept = train(tmp_path / "run", resume=saved, **limits)
+    assert same(resumed, weights)
+    assert before + after == validations
+    assert [batches for _, batches, _ in validations] == [2] * len(validations)
+    assert kept.best_model_score == keep.best_model_score
+    assert read_checkpoint(kept.best_model_path)["global_step"] == read_checkpoint(keep.best_model_path)["global_step"]
