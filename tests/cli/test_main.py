@@ -1,8 +1,10 @@
 import csv
 import json
+import re
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ import torch
 import yaml
 
 from tests.helpers.command import run_one_step
-from unrollflow.cli.main import main, shipped_config
+from unrollflow.cli.main import COMMANDS, main, shipped_config
 from unrollflow.data import read_flo, write_image
 from unrollflow.metrics.names import HEADLINE, UNLABELLED
 from unrollflow.models import PWCLite
@@ -338,8 +340,39 @@ def test_shipped_files_are_found_by_name_in_any_folder(tmp_path: Path, monkeypat
     assert shipped_config("nowhere.yaml") == "nowhere.yaml"
 
 
+@pytest.mark.parametrize("flag", ["--help", "--version"])
+def test_help_and_version_import_nothing_heavy(flag: str) -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "unrollflow", flag]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True)
+    imported = {line.rpartition("|")[2].strip() for line in shown.stderr.splitlines()}
+    assert "unrollflow.cli.main" in imported
+    assert not {"torch", "numpy", "lightning_fabric", "pytorch_lightning", "jsonargparse", "yaml", "av"} & imported
+    if flag == "--version":
+        assert shown.stdout == f"unrollflow {version('unrollflow')}\n"
+    else:
+        for command_name in ("fit", "validate", "test", "predict", "label", "estimate", "import"):
+            (line,) = (line for line in shown.stdout.splitlines() if line.split()[:1] == [command_name])
+            assert len(line.split()) > 2, "a purpose follows the name"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wrong"),
+    [(["fitt", "--config", "a.yaml"], "'fitt' is not a command"), ([], "the command is missing")],
+)
+def test_an_unknown_command_is_named_with_those_that_there_are(
+    arguments: list[str], wrong: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as error:
+        main(arguments)
+    assert error.value.code == 2
+    commands = "fit, validate, test, predict, label, estimate and import"
+    assert capsys.readouterr().err == f"unrollflow: {wrong}; the commands are {commands}.\n"
+
+
 @pytest.mark.slow
-def test_the_module_is_the_command() -> None:
-    shown = subprocess.run([sys.executable, "-m", "unrollflow", "--help"], capture_output=True, text=True, check=True)
-    for subcommand in ("fit", "validate", "test", "predict"):
-        assert subcommand in shown.stdout
+@pytest.mark.parametrize("name", list(COMMANDS))
+def test_every_command_answers_for_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as error:
+        main([name, "--help"])
+    assert error.value.code == 0
+    assert re.match(rf"usage: unrollflow (\[options\] )?{name} ", capsys.readouterr().out)

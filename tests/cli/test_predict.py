@@ -13,7 +13,8 @@ from tests.helpers import trees
 from tests.helpers.clips import moving, write_video
 from tests.training.test_module import trainer
 from unrollflow.callbacks.flow_writers import FlowVideo, FlowWriter, SintelSubmission, bright_length
-from unrollflow.cli.predict import Submission, is_video, refuse_replacing, task
+from unrollflow.cli.predict import Submission, is_video, task
+from unrollflow.cli.targets import refuse_replacing
 from unrollflow.contracts import Prediction
 from unrollflow.data import read_flo, read_kitti_flow
 from unrollflow.data.datasets.benchmark import BenchmarkPairs

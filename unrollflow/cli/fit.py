@@ -1,5 +1,6 @@
-"""LightningCLI with the run's configuration kept where the checkpoint and the loggers need it."""
+"""`unrollflow fit`, `validate` and `test`: LightningCLI that keeps a run's configuration in checkpoints and loggers."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,9 @@ from unrollflow.cli.resume import (
     remove_unfinished,
     run_that_ended_at,
 )
+from unrollflow.cli.saved_config import with_saved_config
+from unrollflow.data import FlowDataModule
+from unrollflow.training.module import UnsupervisedFlow
 
 PER_STAGE = ("init_weights",)
 """Model settings that only start a training: not part of what a checkpoint holds."""
@@ -38,6 +42,22 @@ LIGHTNINGS_WORDS = ("best", "last", "hpc", "registry")
 """What --ckpt_path may say instead of a path; Lightning finds the file of the run itself."""
 
 MOST_DIFFERENCES = 3
+
+
+def run(arguments: list[str], trusted: list[str]) -> None:
+    """LightningCLI on arguments in which the configuration beside a checkpoint is filled in."""
+    # Lightning warns that `args` might be given by mistake; here they are the command line's own, with paths filled in
+    warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
+    FlowCLI(
+        UnsupervisedFlow,
+        FlowDataModule,
+        args=with_saved_config(arguments, trusted),
+        trusted=trusted,
+        auto_configure_optimizers=False,
+        save_config_callback=SaveRunConfig,
+        seed_everything_default=0,
+        parser_kwargs={"prog": "unrollflow", "description": __doc__},
+    )
 
 
 class SaveRunConfig(SaveConfigCallback):
@@ -106,10 +126,10 @@ class FlowCLI(LightningCLI):
     def _continue(self, path: Path, step: int) -> None:
         """Go on in the run's directory, where the checkpoint is the end of a run."""
         loggers = self.config["fit"]["trainer"]["logger"]
-        run = run_that_ended_at(path)
-        changed = continue_version(as_list(loggers), run) if run else []
-        if run and changed:
-            self.continued = run, step, changed
+        ended = run_that_ended_at(path)
+        changed = continue_version(as_list(loggers), ended) if ended else []
+        if ended and changed:
+            self.continued = ended, step, changed
             self.save_config_kwargs["overwrite"] = True
 
     def after_instantiate_classes(self) -> None:

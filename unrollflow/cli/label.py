@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from unrollflow.callbacks.flow_writers import FlowWriter
-from unrollflow.cli.predict import Precision, refuse_no_folder
+from unrollflow.cli.predict import Precision
+from unrollflow.cli.targets import refuse_no_folder
 from unrollflow.contracts import FlowSample, Prediction
 from unrollflow.data.datasets.frames import find_frame_folders, list_frames, read_pair
 from unrollflow.data.datasets.labelled_frames import label_path
@@ -29,7 +30,7 @@ UNKNOWN = 1e10
 """What both components of unknown flow are in a .flo file."""
 
 
-def label_from_arguments(arguments: list[str], trusted: list[str]) -> None:
+def run(arguments: list[str], trusted: list[str]) -> None:
     """Parse the arguments of `unrollflow label` and run it."""
     parser = ArgumentParser("unrollflow label", description=__doc__)
     parser.add_argument("root", type=Path, help="a folder of frames in natural order, or of such folders at any depth")
@@ -37,7 +38,7 @@ def label_from_arguments(arguments: list[str], trusted: list[str]) -> None:
     parser.add_argument("--output", required=True, type=Path, help="folder to write NAME.flo to, in the same tree")
     parser.add_argument("--accelerator", default="auto", help="as of Lightning's Trainer (%(default)s)")
     parser.add_argument("--precision", default="32-true", choices=get_args(Precision), help="(%(default)s)")
-    label(**vars(parser.parse_args(arguments)), trusted=trusted)
+    label(**vars(parser.parse_args(arguments[1:])), trusted=trusted)
 
 
 def label(

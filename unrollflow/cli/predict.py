@@ -1,7 +1,6 @@
 """`unrollflow predict`: flow of frames, videos and benchmarks' test sets, as files."""
 
 from argparse import ArgumentParser
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -9,6 +8,7 @@ import pytorch_lightning as pl
 from torch.utils.data import DataLoader, Dataset
 
 from unrollflow.callbacks.flow_writers import FlowVideo, FlowWriter, KittiSubmission, SintelSubmission
+from unrollflow.cli.targets import refuse_clashes, refuse_no_folder, refuse_overwriting, refuse_replacing
 from unrollflow.contracts import FlowSample
 from unrollflow.data.datasets.benchmark import BenchmarkPairs
 from unrollflow.data.datasets.frames import FramePairs
@@ -25,7 +25,7 @@ KITTI_2012: tuple[Frames, ...] = ("colored_0", "image_0")
 """Folders of KITTI 2012's frames; those in colour are taken where both are there."""
 
 
-def predict_from_arguments(arguments: list[str], trusted: list[str]) -> None:
+def run(arguments: list[str], trusted: list[str]) -> None:
     """Parse the arguments of `unrollflow predict` and run it."""
     parser = ArgumentParser("unrollflow predict", description=__doc__)
     parser.add_argument(
@@ -43,7 +43,7 @@ def predict_from_arguments(arguments: list[str], trusted: list[str]) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace results that are there already")
     parser.add_argument("--accelerator", default="auto", help="as of Lightning's Trainer (%(default)s)")
     parser.add_argument("--precision", default="32-true", choices=get_args(Precision), help="(%(default)s)")
-    predict(**vars(parser.parse_args(arguments)), trusted=trusted)
+    predict(**vars(parser.parse_args(arguments[1:])), trusted=trusted)
 
 
 def predict(
@@ -131,44 +131,6 @@ def submission_task(root: Path, output: Path, submission: Submission) -> tuple[B
         return Kitti(root=root, frames="image_2", split="test"), KittiSubmission(output, folder="flow")
     there = [frames for frames in KITTI_2012 if (root / FOLDERS["test"] / frames).is_dir()]
     return Kitti(root=root, frames=(*there, *KITTI_2012)[0], split="test"), KittiSubmission(output, folder=".")
-
-
-def refuse_replacing(results: Sequence[Path]) -> None:
-    """Raise FileExistsError if a result is there already."""
-    there = [result for result in results if result.exists()]
-    if there:
-        raise FileExistsError(
-            f"{there[0]} is there already, as {len(there)} of {len(results)} results are; name another --output, or "
-            "add --overwrite to replace them."
-        )
-
-
-def refuse_clashes(written: Iterable[tuple[Path, Path]]) -> None:
-    """Raise ValueError if two frames have a result in one file; `written` are files and their frames."""
-    frames: dict[Path, Path] = {}
-    for file, frame in written:
-        if file in frames:
-            raise ValueError(f"{frames[file]} and {frame} would both have a result in {file}; rename one of them.")
-        frames[file] = frame
-
-
-def refuse_no_folder(output: Path) -> None:
-    """Raise NotADirectoryError if a folder to write to, or one that it is in, is a file."""
-    there = next(path for path in (output, *output.absolute().parents) if path.exists())
-    if not there.is_dir():
-        raise NotADirectoryError(f"--output {output}: {there} is a file, not a folder; name another --output.")
-
-
-def refuse_overwriting(inputs: Iterable[Path], results: Sequence[Path]) -> None:
-    """Raise ValueError if a file to write is one of the files to read, by whatever name.
-
-    Args: inputs: those that are not there are left to their reader.   results: there or not.
-    """
-    # identities, not names: links, and file systems that do not tell A.png from a.png
-    read = {(status.st_dev, status.st_ino): path for path in inputs if path.exists() and (status := path.stat())}
-    for result in results:
-        if result.exists() and (path := read.get(((status := result.stat()).st_dev, status.st_ino))):
-            raise ValueError(f"the result {result} would overwrite {path}, which is read; choose another --output.")
 
 
 def is_video(path: Path) -> bool:
