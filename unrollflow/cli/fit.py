@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from pytorch_lightning.loggers import CSVLogger, WandbLogger
 
@@ -29,6 +30,7 @@ from unrollflow.cli.resume import (
     run_that_ended_at,
 )
 from unrollflow.cli.saved_config import with_saved_config
+from unrollflow.cli.targets import refuse_unwritable
 from unrollflow.data import FlowDataModule
 from unrollflow.training.module import UnsupervisedFlow
 
@@ -134,6 +136,8 @@ class FlowCLI(LightningCLI):
 
     def after_instantiate_classes(self) -> None:
         """Keep the model's configuration, primitives only, for the checkpoints, and what a continued run has left."""
+        folders = [*run_folders(self.trainer), *([self.continued[0]] if self.continued else [])]
+        refuse_unwritable(folder / "config.yaml" for folder in folders)
         if self.subcommand is not None:
             config = model_config(self, self.subcommand) | dict.fromkeys(PER_STAGE)
             config = {name: value for name, value in config.items() if name not in PER_RUN}
@@ -149,6 +153,14 @@ class FlowCLI(LightningCLI):
             for logger in self.trainer.loggers:
                 if isinstance(logger, CSVLogger):
                     keep_figures(logger, step)
+
+
+def run_folders(trainer: Trainer) -> list[Path]:
+    """Folders that a run writes to or makes its own folder in."""
+    root = Path(trainer.default_root_dir)
+    folders = [Path(logger.save_dir or root) / str(logger.name) for logger in trainer.loggers] or [root]
+    callbacks = [c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint)]
+    return folders + [Path(callback.dirpath) for callback in callbacks if callback.dirpath]
 
 
 def as_list(loggers: Any) -> list[Any]:

@@ -8,6 +8,7 @@ from jsonargparse import ArgumentParser
 from torch import nn
 
 from unrollflow.checkpoints import WEIGHTS_ALONE
+from unrollflow.cli.targets import refuse_unwritable
 from unrollflow.data.io.files import write_whole
 from unrollflow.models import RAFT, PWCLite
 from unrollflow.models.released.layouts import Source
@@ -30,6 +31,7 @@ def run(arguments: list[str], trusted: list[str]) -> None:
     parsed = parser.parse_args(arguments[1:])
     if parsed.output.exists():
         raise FileExistsError(f"{parsed.output} is there already; name another --output.")
+    refuse_unwritable([parsed.output])
     backbone: nn.Module = parser.instantiate(parsed).backbone
     report = import_weights(parsed.file, backbone, source=parsed.source)
     contents = io.BytesIO()

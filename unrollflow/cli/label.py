@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from unrollflow.callbacks.flow_writers import FlowWriter
 from unrollflow.cli.predict import Precision
-from unrollflow.cli.targets import refuse_no_folder
+from unrollflow.cli.targets import refuse_unwritable
 from unrollflow.contracts import FlowSample, Prediction
 from unrollflow.data.datasets.frames import find_frame_folders, list_frames, read_pair
 from unrollflow.data.datasets.labelled_frames import label_path
@@ -56,10 +56,11 @@ def label(
     Raises:
         FileNotFoundError, ValueError: if the checkpoint or a frame cannot be read, naming it, or the labels that are
             there already are of another checkpoint, or of an unknown one.
-        NotADirectoryError: if a file is in the output's place.
+        OSError: if a label cannot be written.
     """
-    refuse_no_folder(output)
     frames = Triplets(root, output)
+    if len(frames):
+        refuse_unwritable([output / RECORD, *(label_path(frame, root, output) for _, frame, _ in frames.triplets)])
     module = Labeller(UnsupervisedFlow.load_from_checkpoint(ckpt_path, trusted=trusted))
     refuse_other_checkpoint(ckpt_path, output, there=frames.there)
     writer = LabelWriter(output)

@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 from torch.utils.data import DataLoader, Dataset
 
 from unrollflow.callbacks.flow_writers import FlowVideo, FlowWriter, KittiSubmission, SintelSubmission
-from unrollflow.cli.targets import refuse_clashes, refuse_no_folder, refuse_overwriting, refuse_replacing
+from unrollflow.cli.targets import refuse_clashes, refuse_overwriting, refuse_replacing, refuse_unwritable
 from unrollflow.contracts import FlowSample
 from unrollflow.data.datasets.benchmark import BenchmarkPairs
 from unrollflow.data.datasets.frames import FramePairs
@@ -74,12 +74,12 @@ def predict(
     Raises:
         FileNotFoundError, ValueError: if the checkpoint or a frame cannot be read, or a result would overwrite a frame
             or another result, naming it.
-        FileExistsError, NotADirectoryError: if a result is there already, or a file is in the output's place.
+        OSError: if a result is there already, or cannot be written.
     """
-    refuse_no_folder(output)
     pairs, writer, results = task(frames, output, submission=submission, arrows=arrows)
     if not overwrite:
         refuse_replacing(results)
+    refuse_unwritable(results)
     module = UnsupervisedFlow.load_from_checkpoint(ckpt_path, trusted=trusted)
     trainer = pl.Trainer(
         accelerator=accelerator,

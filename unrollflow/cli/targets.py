@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 
 
 def refuse_replacing(results: Sequence[Path]) -> None:
@@ -23,11 +24,30 @@ def refuse_clashes(written: Iterable[tuple[Path, Path]]) -> None:
         frames[file] = frame
 
 
-def refuse_no_folder(output: Path) -> None:
-    """Raise NotADirectoryError if a folder to write to, or one that it is in, is a file."""
-    there = next(path for path in (output, *output.absolute().parents) if path.exists())
-    if not there.is_dir():
-        raise NotADirectoryError(f"--output {output}: {there} is a file, not a folder; name another --output.")
+def refuse_unwritable(results: Iterable[Path]) -> None:
+    """Raise OSError, naming the result, if one could not be created; nothing is created, folders neither.
+
+    Args: results: files to write, there or not, in folders that are there or not.
+    """
+    tried: set[Path] = set()
+    for result in results:
+        if result.is_dir():
+            raise IsADirectoryError(f"{result} cannot be written: it is a folder; name another --output.")
+        folder = next(path for path in result.absolute().parents if path.exists())
+        if folder in tried:
+            continue
+        tried.add(folder)
+        if not folder.is_dir():
+            raise NotADirectoryError(
+                f"{result} cannot be written: {folder} is a file, not a folder; name another --output."
+            )
+        try:
+            TemporaryFile(dir=folder).close()  # permissions alone tell neither a read-only disk nor a full one
+        except OSError as error:
+            raise type(error)(
+                f"{result} cannot be written: no file can be created in {folder} ({error.strerror}); "
+                "name another --output."
+            ) from error
 
 
 def refuse_overwriting(inputs: Iterable[Path], results: Sequence[Path]) -> None:
