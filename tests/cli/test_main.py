@@ -11,6 +11,7 @@ import pytest
 import torch
 import yaml
 
+from tests.helpers.clips import moving, write_video
 from tests.helpers.command import run_one_step
 from unrollflow.cli.main import COMMANDS, main, shipped_config
 from unrollflow.data import read_flo, write_image
@@ -145,6 +146,41 @@ def test_predict_leaves_its_own_frames_alone(checkpoint: str, tmp_path: Path) ->
     message = refusal("predict", str(tmp_path), "--ckpt_path", checkpoint, "--output", str(tmp_path))
     assert "a.png, which is read; choose another --output" in message
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_results_that_are_there_are_skipped_where_that_is_asked(
+    checkpoint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for i in range(4):
+        write_image(tmp_path / "in" / f"{i}.png", torch.rand(3, 32, 32))
+    command = ["predict", str(tmp_path / "in"), "--ckpt_path", checkpoint, "--output", str(tmp_path / "out")]
+    main(command)
+    before = {path: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    (tmp_path / "out" / "0.flo").write_bytes(b"complete, of another time")
+    (tmp_path / "out" / "1.png").unlink()  # its two other files are there
+    (tmp_path / "out" / "2.flo").unlink()
+    assert "add --overwrite to replace them, or --skip_existing to keep them" in refusal(*command)
+    capsys.readouterr()
+    main([*command, "--skip_existing"])
+    assert "Flow of 2 pair(s) of frames written" in (line := said(capsys))
+    assert "1 result(s) there already" in line
+    kept = before | {tmp_path / "out" / "0.flo": b"complete, of another time"}
+    assert {path: path.read_bytes() for path in (tmp_path / "out").iterdir()} == kept
+    main([*command, "--skip_existing"])
+    assert "Flow of 0 pair(s) of frames written" in said(capsys)
+    with pytest.raises(SystemExit):
+        main([*command, "--skip_existing", "--overwrite"])
+
+
+def test_a_video_that_is_there_is_skipped_where_that_is_asked(
+    checkpoint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_video(tmp_path / "clip.mp4", moving(3))
+    command = ["predict", str(tmp_path / "clip.mp4"), "--ckpt_path", checkpoint, "--output", str(tmp_path / "out")]
+    main([*command, "--skip_existing"])
+    assert "Flow of 2 pair(s) of frames written" in said(capsys)
+    main([*command, "--skip_existing"])
+    assert "Flow of 0 pair(s) of frames written" in said(capsys)
 
 
 def test_resume_goes_on_where_it_stopped(run: Path, tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ from tests.helpers import trees
 from tests.helpers.clips import moving, write_video
 from tests.training.test_module import trainer
 from unrollflow.callbacks.flow_writers import FlowVideo, FlowWriter, SintelSubmission, bright_length
+from unrollflow.cli.checks import refuse_replacing
 from unrollflow.cli.predict import Submission, is_video, task
-from unrollflow.cli.targets import refuse_replacing
 from unrollflow.contracts import Prediction
 from unrollflow.data import read_flo, read_kitti_flow
 from unrollflow.data.datasets.benchmark import BenchmarkPairs
@@ -64,7 +64,7 @@ def test_kittis_servers_get_sixteen_bit_pictures_valid_everywhere(
 ) -> None:
     for folder in frames:
         trees.kitti(tmp_path / "data", folder)
-    pairs, writer, _ = task([tmp_path / "data"], tmp_path / "out", submission=submission, arrows=False)
+    pairs, writer, *_ = task([tmp_path / "data"], tmp_path / "out", submission=submission, arrows=False)
     assert isinstance(pairs, BenchmarkPairs)
     assert [(pair.name, pair.image1.parent.name) for pair in pairs.pairs] == [("000000_10", frames[0])]
     flow = torch.tensor([1.5, -300.25]).view(1, 2, 1, 1).repeat(1, 1, 4, 6)

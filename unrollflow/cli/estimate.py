@@ -5,7 +5,7 @@ from argparse import ArgumentParser
 from pathlib import Path
 from typing import get_args
 
-from unrollflow.cli.targets import refuse_overwriting, refuse_replacing, refuse_unwritable
+from unrollflow.cli.checks import refuse_overwriting, refuse_replacing, refuse_unwritable
 from unrollflow.data.datasets.frames import read_pair
 from unrollflow.data.io.flow import read_flo, write_flo
 from unrollflow.variational import Preset, preset_flow, refine_flow

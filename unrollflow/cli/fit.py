@@ -22,6 +22,7 @@ from unrollflow.checkpoints import (
     read_checkpoint,
     refuse_weights_alone,
 )
+from unrollflow.cli.checks import refuse_unwritable
 from unrollflow.cli.resume import (
     continue_version,
     keep_configuration,
@@ -30,7 +31,6 @@ from unrollflow.cli.resume import (
     run_that_ended_at,
 )
 from unrollflow.cli.saved_config import with_saved_config
-from unrollflow.cli.targets import refuse_unwritable
 from unrollflow.data import FlowDataModule
 from unrollflow.training.module import UnsupervisedFlow
 

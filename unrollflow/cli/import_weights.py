@@ -8,7 +8,7 @@ from jsonargparse import ArgumentParser
 from torch import nn
 
 from unrollflow.checkpoints import WEIGHTS_ALONE
-from unrollflow.cli.targets import refuse_unwritable
+from unrollflow.cli.checks import refuse_unwritable
 from unrollflow.data.io.files import write_whole
 from unrollflow.models import RAFT, PWCLite
 from unrollflow.models.released.layouts import Source

@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from unrollflow.callbacks.flow_writers import FlowWriter
+from unrollflow.cli.checks import refuse_other_sizes, refuse_unwritable
 from unrollflow.cli.predict import Precision
-from unrollflow.cli.targets import refuse_unwritable
 from unrollflow.contracts import FlowSample, Prediction
 from unrollflow.data.datasets.frames import find_frame_folders, list_frames, read_pair
 from unrollflow.data.datasets.labelled_frames import label_path
@@ -61,6 +61,9 @@ def label(
     frames = Triplets(root, output)
     if len(frames):
         refuse_unwritable([output / RECORD, *(label_path(frame, root, output) for _, frame, _ in frames.triplets)])
+    refuse_other_sizes(
+        pair for before, first, second in frames.triplets for pair in ((before or first, first), (first, second))
+    )
     module = Labeller(UnsupervisedFlow.load_from_checkpoint(ckpt_path, trusted=trusted))
     refuse_other_checkpoint(ckpt_path, output, there=frames.there)
     writer = LabelWriter(output)

@@ -1,14 +1,21 @@
 """`unrollflow predict`: flow of frames, videos and benchmarks' test sets, as files."""
 
 from argparse import ArgumentParser
+from itertools import chain, pairwise
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import pytorch_lightning as pl
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from unrollflow.callbacks.flow_writers import FlowVideo, FlowWriter, KittiSubmission, SintelSubmission
-from unrollflow.cli.targets import refuse_clashes, refuse_overwriting, refuse_replacing, refuse_unwritable
+from unrollflow.cli.checks import (
+    refuse_clashes,
+    refuse_other_sizes,
+    refuse_overwriting,
+    refuse_replacing,
+    refuse_unwritable,
+)
 from unrollflow.contracts import FlowSample
 from unrollflow.data.datasets.benchmark import BenchmarkPairs
 from unrollflow.data.datasets.frames import FramePairs
@@ -40,7 +47,13 @@ def run(arguments: list[str], trusted: list[str]) -> None:
         "--submission", choices=get_args(Submission), help="write what this benchmark's server takes of its test set"
     )
     parser.add_argument("--arrows", action="store_true", help="of a video: draw the flow as arrows over the frames too")
-    parser.add_argument("--overwrite", action="store_true", help="replace results that are there already")
+    there = parser.add_mutually_exclusive_group()
+    there.add_argument("--overwrite", action="store_true", help="replace results that are there already")
+    there.add_argument(
+        "--skip_existing",
+        action="store_true",
+        help="keep results that are there already, whatever checkpoint they are of, and compute the others",
+    )
     parser.add_argument("--accelerator", default="auto", help="as of Lightning's Trainer (%(default)s)")
     parser.add_argument("--precision", default="32-true", choices=get_args(Precision), help="(%(default)s)")
     predict(**vars(parser.parse_args(arguments[1:])), trusted=trusted)
@@ -54,6 +67,7 @@ def predict(
     submission: Submission | None,
     arrows: bool,
     overwrite: bool,
+    skip_existing: bool,
     accelerator: str,
     precision: Precision,
     trusted: list[str],
@@ -68,6 +82,7 @@ def predict(
         submission: the benchmark, or None.
         arrows: draw arrows into the video, too.
         overwrite: replace results that are there already.
+        skip_existing: keep results that are there already, and compute the others.
         accelerator, precision: as of Lightning's Trainer.
         trusted: beginnings of names that the checkpoint may ask for, besides ours.
 
@@ -76,27 +91,51 @@ def predict(
             or another result, naming it.
         OSError: if a result is there already, or cannot be written.
     """
-    pairs, writer, results = task(frames, output, submission=submission, arrows=arrows)
-    if not overwrite:
-        refuse_replacing(results)
-    refuse_unwritable(results)
-    module = UnsupervisedFlow.load_from_checkpoint(ckpt_path, trusted=trusted)
-    trainer = pl.Trainer(
-        accelerator=accelerator,
-        devices=1,
-        precision=precision,
-        callbacks=[writer],
-        logger=False,
-        enable_model_summary=False,
-        enable_checkpointing=False,
-    )
-    trainer.predict(module, DataLoader(pairs), return_predictions=False)
-    print(f"Flow of {writer.written} pair(s) of frames written to {output}")  # noqa: T201, the command's answer
+    job = task(frames, output, submission=submission, arrows=arrows)
+    left = job.without_result() if skip_existing else list(range(len(job.results)))
+    if not (overwrite or skip_existing):
+        remedy = "add --overwrite to replace them, or --skip_existing to keep them"
+        refuse_replacing(list(chain(*job.results)), remedy=remedy)
+    refuse_unwritable(file for i in left for file in job.results[i])
+    refuse_other_sizes(job.images[i] for i in left if job.images)
+    if left:
+        module = UnsupervisedFlow.load_from_checkpoint(ckpt_path, trusted=trusted)
+        trainer = pl.Trainer(
+            accelerator=accelerator,
+            devices=1,
+            precision=precision,
+            callbacks=[job.writer],
+            logger=False,
+            enable_model_summary=False,
+            enable_checkpointing=False,
+        )
+        pairs = job.pairs if len(left) == len(job.results) else Subset(job.pairs, left)
+        trainer.predict(module, DataLoader(pairs), return_predictions=False)
+    kept = f", {len(job.results) - len(left)} result(s) there already" if skip_existing else ""
+    print(f"Flow of {job.writer.written} pair(s) of frames written to {output}{kept}")  # noqa: T201, the answer
 
 
-def task(
-    frames: list[Path], output: Path, *, submission: Submission | None, arrows: bool
-) -> tuple[Dataset[FlowSample], FlowWriter | FlowVideo, list[Path]]:
+class Task(NamedTuple):
+    """What a prediction reads and writes.
+
+    Attributes:
+        pairs: the pairs of frames.
+        writer: writes their flow.
+        images: files of each pair; none of a video.
+        results: files that each pair becomes; of a video, those of all pairs.
+    """
+
+    pairs: Dataset[FlowSample]
+    writer: FlowWriter | FlowVideo
+    images: list[tuple[Path, Path]]
+    results: list[list[Path]]
+
+    def without_result(self) -> list[int]:
+        """Places of the results that are not complete."""
+        return [i for i, files in enumerate(self.results) if not all(file.is_file() for file in files)]
+
+
+def task(frames: list[Path], output: Path, *, submission: Submission | None, arrows: bool) -> Task:
     """The pairs to predict, what writes their flow, and the files that it will write.
 
     Raises:
@@ -106,21 +145,18 @@ def task(
         if len(frames) != 1:
             raise ValueError(f"{len(frames)} paths given; --submission {submission} needs one, the benchmark's root.")
         benchmark, packed = submission_task(frames[0], output, submission)
-        inputs = [image for pair in benchmark.pairs for image in (pair.image1, pair.image2)]
-        results = [file for pair in benchmark.pairs for file in packed.files(pair.name)]
-        refuse_overwriting(inputs, results)
-        return benchmark, packed, results
-    if len(frames) == 1 and is_video(frames[0]):
-        path = output / f"{frames[0].stem}.mp4"
-        refuse_overwriting(frames, [path])
-        video = VideoPairs(frames[0])
-        return video, FlowVideo(path, rate=video.rate, arrows=arrows), [path]
-    pairs, writer = FramePairs(frames[0] if len(frames) == 1 else tuple(frames)), FlowWriter(output)
-    written = [(file, frame) for frame in pairs.frames[:-1] for file in writer.files(frame.stem)]
-    refuse_clashes(written)
-    results = [file for file, _ in written]
-    refuse_overwriting(pairs.frames, results)
-    return pairs, writer, results
+        images = [(pair.image1, pair.image2) for pair in benchmark.pairs]
+        found = Task(benchmark, packed, images, [packed.files(pair.name) for pair in benchmark.pairs])
+    elif len(frames) == 1 and is_video(frames[0]):
+        path, video = output / f"{frames[0].stem}.mp4", VideoPairs(frames[0])
+        found = Task(video, FlowVideo(path, rate=video.rate, arrows=arrows), [], [[path]])
+    else:
+        pairs, writer = FramePairs(frames[0] if len(frames) == 1 else tuple(frames)), FlowWriter(output)
+        results = [writer.files(frame.stem) for frame in pairs.frames[:-1]]
+        refuse_clashes((file, frame) for files, frame in zip(results, pairs.frames, strict=False) for file in files)
+        found = Task(pairs, writer, list(pairwise(pairs.frames)), results)
+    refuse_overwriting(chain(*found.images) if found.images else frames, list(chain(*found.results)))
+    return found
 
 
 def submission_task(root: Path, output: Path, submission: Submission) -> tuple[BenchmarkPairs, FlowWriter]:

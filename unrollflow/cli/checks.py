@@ -1,17 +1,24 @@
-"""What a command will write is checked before it computes anything."""
+"""What a command reads and writes is checked before it computes anything."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
 
+from PIL import Image
 
-def refuse_replacing(results: Sequence[Path]) -> None:
+from unrollflow.data.datasets.frames import read_pair
+
+ORIENTATION = 0x0112
+"""EXIF tag: a JPEG may be stored on its side."""
+
+
+def refuse_replacing(results: Sequence[Path], *, remedy: str = "add --overwrite to replace them") -> None:
     """Raise FileExistsError if a result is there already."""
     there = [result for result in results if result.exists()]
     if there:
         raise FileExistsError(
             f"{there[0]} is there already, as {len(there)} of {len(results)} results are; name another --output, or "
-            "add --overwrite to replace them."
+            f"{remedy}."
         )
 
 
@@ -60,3 +67,27 @@ def refuse_overwriting(inputs: Iterable[Path], results: Sequence[Path]) -> None:
     for result in results:
         if result.exists() and (path := read.get(((status := result.stat()).st_dev, status.st_ino))):
             raise ValueError(f"the result {result} would overwrite {path}, which is read; choose another --output.")
+
+
+def refuse_other_sizes(pairs: Iterable[tuple[Path, Path]]) -> None:
+    """Raise ValueError, naming both files, if the images of a pair have different sizes, or FileNotFoundError.
+
+    Headers are compared; only pairs whose headers differ are decoded, so damaged pixels are left to their reader.
+    """
+    shapes: dict[Path, tuple[int, int, int] | None] = {}
+    for pair in pairs:
+        shapes |= {path: stored_shape(path) for path in pair if path not in shapes}
+        first, second = (shapes[path] for path in pair)
+        if first is None or first != second:
+            read_pair(*pair)
+
+
+def stored_shape(path: Path) -> tuple[int, int, int] | None:
+    """Width, height and EXIF orientation in an image's header, None where it cannot be read."""
+    try:
+        with Image.open(path) as image:
+            # of a PNG, Pillow would decode all pixels to find its EXIF data
+            turned = image.getexif().get(ORIENTATION, 1) if image.format == "JPEG" else 1
+            return *image.size, turned
+    except Exception:  # Pillow raises nearly anything of damaged headers; our own reader says what is wrong
+        return None
