@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import get_args
 
 import pytorch_lightning as pl
-import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -172,6 +171,6 @@ class LabelWriter(FlowWriter):
 
     endings = (".flo",)
 
-    def write(self, files: list[Path], flow: Tensor, visible: Tensor) -> None:
+    def write(self, files: list[Path], flow: Tensor, visible: Tensor | None) -> None:
         """Write one label."""
-        write_flo(files[0], torch.where(visible > 0, flow, torch.full_like(flow, UNKNOWN)))
+        write_flo(files[0], flow if visible is None else flow.where(visible > 0, UNKNOWN))

@@ -3,7 +3,7 @@
 from argparse import ArgumentParser
 from itertools import chain, pairwise
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader, Dataset, Subset
@@ -23,6 +23,7 @@ from unrollflow.data.datasets.kitti import FOLDERS, Frames, Kitti
 from unrollflow.data.datasets.sintel import Sintel
 from unrollflow.data.io.flow import IMAGE_SUFFIXES
 from unrollflow.data.video.codec import VideoPairs
+from unrollflow.ops import crop_centre, pad_to_multiple
 from unrollflow.training.module import UnsupervisedFlow
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
@@ -99,7 +100,8 @@ def predict(
     refuse_unwritable(file for i in left for file in job.results[i])
     refuse_other_sizes(job.images[i] for i in left if job.images)
     if left:
-        module = UnsupervisedFlow.load_from_checkpoint(ckpt_path, trusted=trusted)
+        kind = UnsupervisedFlow if job.writer.both_ways else OneWay
+        module = kind.load_from_checkpoint(ckpt_path, trusted=trusted)
         trainer = pl.Trainer(
             accelerator=accelerator,
             devices=1,
@@ -113,6 +115,17 @@ def predict(
         trainer.predict(module, DataLoader(pairs), return_predictions=False)
     kept = f", {len(job.results) - len(left)} result(s) there already" if skip_existing else ""
     print(f"Flow of {job.writer.written} pair(s) of frames written to {output}{kept}")  # noqa: T201, the answer
+
+
+class OneWay(UnsupervisedFlow):
+    """Predicts the flow from the first image to the second alone, the same as both ways for half of the work."""
+
+    def predict_step(self, batch: FlowSample, batch_idx: int) -> Any:
+        """Flow (B, 2, H, W), pixels, at the size of the images."""
+        image1 = batch["image1"]
+        self._check_size(image1)
+        padded1, padded2 = (pad_to_multiple(image, self.backbone.stride) for image in (image1, batch["image2"]))
+        return crop_centre(self.backbone(padded1, padded2)[-1].flow, (image1.shape[-2], image1.shape[-1]))
 
 
 class Task(NamedTuple):
