@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
@@ -13,10 +14,11 @@ import yaml
 
 from tests.helpers.clips import moving, write_video
 from tests.helpers.command import run_one_step
+from unrollflow.cli.fit import FlowCLI
 from unrollflow.cli.main import COMMANDS, main, shipped_config
 from unrollflow.data import read_flo, write_image
 from unrollflow.metrics.names import HEADLINE, UNLABELLED
-from unrollflow.models import PWCLite
+from unrollflow.models import PWCLite, PyramidMatcher
 from unrollflow.models.released.layouts import LAYOUTS
 from unrollflow.training.module import UnsupervisedFlow
 
@@ -172,9 +174,10 @@ def test_results_that_are_there_are_skipped_where_that_is_asked(
         main([*command, "--skip_existing", "--overwrite"])
 
 
-def test_a_video_that_is_there_is_skipped_where_that_is_asked(
-    checkpoint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_video_needs_one_direction_and_is_skipped_where_that_is_asked(
+    checkpoint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(PyramidMatcher, "both", lambda *_: pytest.fail("both directions were computed"))
     write_video(tmp_path / "clip.mp4", moving(3))
     command = ["predict", str(tmp_path / "clip.mp4"), "--ckpt_path", checkpoint, "--output", str(tmp_path / "out")]
     main([*command, "--skip_existing"])
@@ -412,3 +415,23 @@ def test_every_command_answers_for_help(name: str, capsys: pytest.CaptureFixture
         main([name, "--help"])
     assert error.value.code == 0
     assert re.match(rf"usage: unrollflow (\[options\] )?{name} ", capsys.readouterr().out)
+
+
+def test_no_private_name_of_lightning_is_redefined() -> None:
+    modules = [import_module(f"unrollflow.cli.{name}") for name in ("fit", "label", "predict")]
+    classes = {kind for module in modules for kind in vars(module).values() if isinstance(kind, type)}
+    ours = [kind for kind in classes if kind.__module__.startswith("unrollflow.cli.")]
+    assert FlowCLI in ours
+    for kind in ours:
+        bases = [base for base in kind.__mro__ if base.__module__.startswith(("pytorch_lightning", "jsonargparse"))]
+        private = {name for base in bases for name in vars(base) if re.match("_[a-z]", name)}
+        assert not vars(kind).keys() & private - {"_abc_impl"}, kind
+
+
+@pytest.mark.parametrize(("options", "shown"), [([], False), (["--verbose", "true"], True)])
+def test_lightnings_list_of_figures_is_shown_on_demand(
+    checkpoint: str, tmp_path: Path, options: list[str], shown: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["validate", "--ckpt_path", checkpoint, "--trainer.logger", "false", "--trainer.default_root_dir",
+          str(tmp_path), *options])  # fmt: skip
+    assert ("val/epe" in said(capsys)) == shown

@@ -30,7 +30,7 @@ from unrollflow.cli.resume import (
     remove_unfinished,
     run_that_ended_at,
 )
-from unrollflow.cli.saved_config import with_saved_config
+from unrollflow.cli.saved_config import leave_out_objects, with_saved_config
 from unrollflow.data import FlowDataModule
 from unrollflow.training.module import UnsupervisedFlow
 
@@ -55,6 +55,7 @@ def run(arguments: list[str], trusted: list[str]) -> None:
         FlowDataModule,
         args=with_saved_config(arguments, trusted),
         trusted=trusted,
+        parser_class=QuietParser,
         auto_configure_optimizers=False,
         save_config_callback=SaveRunConfig,
         seed_everything_default=0,
@@ -71,6 +72,16 @@ class SaveRunConfig(SaveConfigCallback):
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 logger.log_hyperparams(config)
+
+
+class QuietParser(LightningArgumentParser):
+    """Leaves Lightning's own list of figures out, unless `--verbose true` asks for it: our table has them all."""
+
+    def add_method_arguments(self, *args: Any, **kwargs: Any) -> list[str]:
+        """Add the arguments of `Trainer.validate` and the like."""
+        added: list[str] = super().add_method_arguments(*args, **kwargs)
+        self.set_defaults({name: False for name in added if name == "verbose"})
+        return added
 
 
 class FlowCLI(LightningCLI):
@@ -92,16 +103,6 @@ class FlowCLI(LightningCLI):
         parser.add_lightning_class_args(EvaluationTable, "table")
         parser.add_lightning_class_args(SkipsFaults, "faults")
         parser.add_lightning_class_args(SavesWhenStopped, "stopping")
-
-    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
-        """Leave Lightning's own list of figures out, unless `--verbose true` asks for it: the table has them all.
-
-        Lightning offers no public place at which a subcommand's own arguments have defaults to change.
-        """
-        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
-        if subcommand in ("validate", "test"):
-            parser.set_defaults(verbose=False)
-        return parser
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse, then hold what the user asks for against what the checkpoint was built of.
@@ -133,6 +134,10 @@ class FlowCLI(LightningCLI):
         if ended and changed:
             self.continued = ended, step, changed
             self.save_config_kwargs["overwrite"] = True
+
+    def before_instantiate_classes(self) -> None:
+        """Make sure that what will be saved can be read."""
+        leave_out_objects(self.parser, self.config)
 
     def after_instantiate_classes(self) -> None:
         """Keep the model's configuration, primitives only, for the checkpoints, and what a continued run has left."""

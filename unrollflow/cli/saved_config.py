@@ -1,13 +1,20 @@
-"""The configuration beside a checkpoint, used where a command names a checkpoint and no configuration."""
+"""A run's config.yaml: what it cannot hold, and its use where a command names a checkpoint and no configuration."""
 
 import re
+import warnings
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from types import NoneType
+from typing import Any
 
 import yaml
-from jsonargparse import set_parsing_settings
+from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
 from unrollflow.checkpoints import TRUSTED, check_trusted, read_checkpoint, refuse_weights_alone, with_current_names
+
+UNWRITTEN = "Unable to serialize instance"
+"""What jsonargparse writes, with a warning, in the place of an object that it cannot write."""
 
 FILE_SCHEME = re.compile("^file:///?")
 
@@ -86,3 +93,61 @@ def may_name_a_class(value: str) -> bool:
         return find_spec(first) is not None
     except ValueError:  # a module of this process without a specification, such as __main__
         return True
+
+
+def leave_out_objects(parser: ArgumentParser, config: Namespace) -> None:
+    """Delete defaults that config.yaml cannot hold, such as a torch.device: their classes fill them in again.
+
+    Raises:
+        ValueError: naming the key, if a value cannot be written and is not what its class would fill in.
+    """
+    if UNWRITTEN not in written(parser, config):
+        return
+    left_out = {}
+    found = [(key, holder, name, holder.pop(name)) for key, holder, name in objects(config)]
+    for key, holder, name, value in found:
+        holder[name] = value
+        if UNWRITTEN in written(parser, config):
+            left_out[key] = holder.pop(name)
+    text = written(parser, config)
+    lost = [key for key, holder, name in leaves(yaml.safe_load(text)) if UNWRITTEN in str(holder[name])]
+    if not lost:
+        filled_in = {key: holder[name] for key, holder, name in objects(parser.parse_string(text))}
+        lost = [key for key, value in left_out.items() if filled_in.get(key) != value]
+    if lost:
+        raise ValueError(
+            f"--{lost[0].partition('.')[2]} has a value that a run's config.yaml cannot hold, so that the run could "
+            "not be continued; leave it out, or choose another one."
+        )
+
+
+def leaves(config: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """The dotted key, the holder and the name or place in it of every value of a nested configuration.
+
+    >>> list(leaves({"a": [Namespace(b=1)]}))
+    [('a.0.b', Namespace(b=1), 'b')]
+    """
+    nested = vars(config) if isinstance(config, Namespace) else config
+    for name, value in list(nested.items() if isinstance(nested, dict) else enumerate(nested)):
+        place = f"{key}.{name}" if key else str(name)
+        if isinstance(value, Namespace | dict | list):
+            yield from leaves(value, place)
+        elif not str(name).startswith("__"):  # jsonargparse's notes of the files that were read
+            yield place, config, name
+
+
+def objects(config: Namespace) -> list[tuple[str, Any, Any]]:
+    """Those :func:`leaves` that YAML has no type for, but for the items of lists, which cannot be left out."""
+    found = [(key, holder, name) for key, holder, name in leaves(config) if not isinstance(holder, list)]
+    return [leaf for leaf in found if type(leaf[1][leaf[2]]) not in (str, int, float, bool, NoneType)]
+
+
+def written(parser: ArgumentParser, config: Namespace) -> str:
+    """A configuration as YAML; :data:`UNWRITTEN` stands in the place of what cannot be written, or is all there is."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=rf"\s*{UNWRITTEN}")
+        try:
+            # unchecked, because in the search for what cannot be written, what is required may be left out
+            return str(parser.dump(config, skip_unset=False, skip_validation=True))
+        except (TypeError, ValueError, yaml.YAMLError):
+            return UNWRITTEN
