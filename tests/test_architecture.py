@@ -90,7 +90,7 @@ def test_the_paper_fits_one_short_file() -> None:
 
 
 def test_plain_import_takes_nothing_heavy_along() -> None:
-    heavy = ["wandb", "matplotlib", "pytorch_lightning", "torchmetrics", "jsonargparse", "skimage"]
+    heavy = ["torch", "wandb", "matplotlib", "pytorch_lightning", "torchmetrics", "jsonargparse", "skimage"]
     code = f"import sys, unrollflow; print([name for name in {heavy} if name in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert found.strip() == "[]"

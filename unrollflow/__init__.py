@@ -1,49 +1,48 @@
 """Unsupervised optical flow with Cost Unrolling.
 
-Names that need Lightning or torchmetrics (UnsupervisedFlow, FlowMetrics, FlowDataModule) load on first access.
+Every name loads on first access, because the command line needs none of them to print its help.
 """
 
 from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from unrollflow.contracts import FlowEstimate, FlowNetwork, FlowSample
-from unrollflow.losses import (
-    L1,
-    SSIM,
-    AllVisible,
-    Census,
-    Charbonnier,
-    ForwardBackward,
-    LossTerms,
-    NoSmoothness,
-    Photometric,
-    RangeMap,
-    Smoothness,
-    Staged,
-    TotalVariation,
-    UnrolledTotalVariation,
-    UnsupervisedObjective,
-    Visibility,
-    WeightedSum,
-)
-from unrollflow.models import RAFT, PWCLite
-from unrollflow.ops import (
-    edge_weights,
-    forward_backward_visibility,
-    image_gradient,
-    range_map_visibility,
-    resize_flow,
-    soft_threshold,
-    unroll,
-    unrolled_cost,
-    warp,
-)
-
 if TYPE_CHECKING:
+    from unrollflow.contracts import FlowEstimate, FlowNetwork, FlowSample
     from unrollflow.data.datamodule import FlowDataModule
     from unrollflow.data.moving_layers.dataset import MovingLayers
+    from unrollflow.losses import (
+        L1,
+        SSIM,
+        AllVisible,
+        Census,
+        Charbonnier,
+        ForwardBackward,
+        LossTerms,
+        NoSmoothness,
+        Photometric,
+        RangeMap,
+        Smoothness,
+        Staged,
+        TotalVariation,
+        UnrolledTotalVariation,
+        UnsupervisedObjective,
+        Visibility,
+        WeightedSum,
+    )
     from unrollflow.metrics import FlowMetrics
+    from unrollflow.models import RAFT, PWCLite
+    from unrollflow.ops import (
+        edge_weights,
+        forward_backward_visibility,
+        image_gradient,
+        range_map_visibility,
+        resize_flow,
+        soft_threshold,
+        unroll,
+        unrolled_cost,
+        warp,
+    )
     from unrollflow.training.module import UnsupervisedFlow
 
 __version__ = version("unrollflow")
@@ -85,7 +84,10 @@ __all__ = [
     "warp",
 ]
 
-_ON_FIRST_ACCESS = {
+_PARTS = ("contracts", "losses", "models", "ops")
+"""Modules that are attributes too, and whose names are exported; :data:`_ELSEWHERE` holds the other names."""
+
+_ELSEWHERE = {
     "FlowDataModule": "unrollflow.data.datamodule",
     "FlowMetrics": "unrollflow.metrics",
     "MovingLayers": "unrollflow.data.moving_layers.dataset",
@@ -94,6 +96,13 @@ _ON_FIRST_ACCESS = {
 
 
 def __getattr__(name: str) -> object:
-    if name in _ON_FIRST_ACCESS:
-        return getattr(import_module(_ON_FIRST_ACCESS[name]), name)
-    raise AttributeError(f"module 'unrollflow' has no attribute {name!r}")
+    if name in _PARTS:
+        return import_module(f"unrollflow.{name}")
+    if name not in __all__:
+        raise AttributeError(f"module 'unrollflow' has no attribute {name!r}")
+    modules = [_ELSEWHERE[name]] if name in _ELSEWHERE else [f"unrollflow.{part}" for part in _PARTS]
+    return next(getattr(module, name) for module in map(import_module, modules) if hasattr(module, name))
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_PARTS})

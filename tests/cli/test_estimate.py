@@ -1,5 +1,7 @@
 """`unrollflow estimate` in this process."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -58,3 +60,15 @@ def test_a_preset_and_a_flow_to_refine_exclude_each_other(
     with pytest.raises(SystemExit):
         main(["estimate", *frames, "-o", str(tmp_path / "new.flo"), "--preset", "fast", "--initial", "rough.flo"])
     assert "not allowed with argument --preset" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_neither_lightning_nor_pyav_is_imported(frames: list[str], tmp_path: Path) -> None:
+    arguments = ["estimate", *frames, "-o", str(tmp_path / "flow.flo"), "--preset", "fast"]
+    unwanted = ["pytorch_lightning", "lightning_fabric", "av"]
+    code = (
+        "import sys; from unrollflow.cli.main import main; "
+        f"main({arguments}); print([name for name in {unwanted} if name in sys.modules])"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert shown.splitlines()[-1] == "[]"

@@ -1,19 +1,24 @@
 import csv
 import json
+import re
 import shutil
 import subprocess
 import sys
+from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
 
+from tests.helpers.clips import moving, write_video
 from tests.helpers.command import run_one_step
-from unrollflow.cli.main import main, shipped_config
+from unrollflow.cli.fit import FlowCLI
+from unrollflow.cli.main import COMMANDS, main, shipped_config
 from unrollflow.data import read_flo, write_image
 from unrollflow.metrics.names import HEADLINE, UNLABELLED
-from unrollflow.models import PWCLite
+from unrollflow.models import PWCLite, PyramidMatcher
 from unrollflow.models.released.layouts import LAYOUTS
 from unrollflow.training.module import UnsupervisedFlow
 
@@ -143,6 +148,42 @@ def test_predict_leaves_its_own_frames_alone(checkpoint: str, tmp_path: Path) ->
     message = refusal("predict", str(tmp_path), "--ckpt_path", checkpoint, "--output", str(tmp_path))
     assert "a.png, which is read; choose another --output" in message
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_results_that_are_there_are_skipped_where_that_is_asked(
+    checkpoint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for i in range(4):
+        write_image(tmp_path / "in" / f"{i}.png", torch.rand(3, 32, 32))
+    command = ["predict", str(tmp_path / "in"), "--ckpt_path", checkpoint, "--output", str(tmp_path / "out")]
+    main(command)
+    before = {path: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    (tmp_path / "out" / "0.flo").write_bytes(b"complete, of another time")
+    (tmp_path / "out" / "1.png").unlink()  # its two other files are there
+    (tmp_path / "out" / "2.flo").unlink()
+    assert "add --overwrite to replace them, or --skip_existing to keep them" in refusal(*command)
+    capsys.readouterr()
+    main([*command, "--skip_existing"])
+    assert "Flow of 2 pair(s) of frames written" in (line := said(capsys))
+    assert "1 result(s) there already" in line
+    kept = before | {tmp_path / "out" / "0.flo": b"complete, of another time"}
+    assert {path: path.read_bytes() for path in (tmp_path / "out").iterdir()} == kept
+    main([*command, "--skip_existing"])
+    assert "Flow of 0 pair(s) of frames written" in said(capsys)
+    with pytest.raises(SystemExit):
+        main([*command, "--skip_existing", "--overwrite"])
+
+
+def test_a_video_needs_one_direction_and_is_skipped_where_that_is_asked(
+    checkpoint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PyramidMatcher, "both", lambda *_: pytest.fail("both directions were computed"))
+    write_video(tmp_path / "clip.mp4", moving(3))
+    command = ["predict", str(tmp_path / "clip.mp4"), "--ckpt_path", checkpoint, "--output", str(tmp_path / "out")]
+    main([*command, "--skip_existing"])
+    assert "Flow of 2 pair(s) of frames written" in said(capsys)
+    main([*command, "--skip_existing"])
+    assert "Flow of 0 pair(s) of frames written" in said(capsys)
 
 
 def test_resume_goes_on_where_it_stopped(run: Path, tmp_path: Path) -> None:
@@ -338,8 +379,59 @@ def test_shipped_files_are_found_by_name_in_any_folder(tmp_path: Path, monkeypat
     assert shipped_config("nowhere.yaml") == "nowhere.yaml"
 
 
+@pytest.mark.parametrize("flag", ["--help", "--version"])
+def test_help_and_version_import_nothing_heavy(flag: str) -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "unrollflow", flag]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True)
+    imported = {line.rpartition("|")[2].strip() for line in shown.stderr.splitlines()}
+    assert "unrollflow.cli.main" in imported
+    assert not {"torch", "numpy", "lightning_fabric", "pytorch_lightning", "jsonargparse", "yaml", "av"} & imported
+    if flag == "--version":
+        assert shown.stdout == f"unrollflow {version('unrollflow')}\n"
+    else:
+        for command_name in ("fit", "validate", "test", "predict", "label", "estimate", "import"):
+            (line,) = (line for line in shown.stdout.splitlines() if line.split()[:1] == [command_name])
+            assert len(line.split()) > 2, "a purpose follows the name"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wrong"),
+    [(["fitt", "--config", "a.yaml"], "'fitt' is not a command"), ([], "the command is missing")],
+)
+def test_an_unknown_command_is_named_with_those_that_there_are(
+    arguments: list[str], wrong: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as error:
+        main(arguments)
+    assert error.value.code == 2
+    commands = "fit, validate, test, predict, label, estimate and import"
+    assert capsys.readouterr().err == f"unrollflow: {wrong}; the commands are {commands}.\n"
+
+
 @pytest.mark.slow
-def test_the_module_is_the_command() -> None:
-    shown = subprocess.run([sys.executable, "-m", "unrollflow", "--help"], capture_output=True, text=True, check=True)
-    for subcommand in ("fit", "validate", "test", "predict"):
-        assert subcommand in shown.stdout
+@pytest.mark.parametrize("name", list(COMMANDS))
+def test_every_command_answers_for_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as error:
+        main([name, "--help"])
+    assert error.value.code == 0
+    assert re.match(rf"usage: unrollflow (\[options\] )?{name} ", capsys.readouterr().out)
+
+
+def test_no_private_name_of_lightning_is_redefined() -> None:
+    modules = [import_module(f"unrollflow.cli.{name}") for name in ("fit", "label", "predict")]
+    classes = {kind for module in modules for kind in vars(module).values() if isinstance(kind, type)}
+    ours = [kind for kind in classes if kind.__module__.startswith("unrollflow.cli.")]
+    assert FlowCLI in ours
+    for kind in ours:
+        bases = [base for base in kind.__mro__ if base.__module__.startswith(("pytorch_lightning", "jsonargparse"))]
+        private = {name for base in bases for name in vars(base) if re.match("_[a-z]", name)}
+        assert not vars(kind).keys() & private - {"_abc_impl"}, kind
+
+
+@pytest.mark.parametrize(("options", "shown"), [([], False), (["--verbose", "true"], True)])
+def test_lightnings_list_of_figures_is_shown_on_demand(
+    checkpoint: str, tmp_path: Path, options: list[str], shown: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["validate", "--ckpt_path", checkpoint, "--trainer.logger", "false", "--trainer.default_root_dir",
+          str(tmp_path), *options])  # fmt: skip
+    assert ("val/epe" in said(capsys)) == shown

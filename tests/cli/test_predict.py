@@ -11,13 +11,15 @@ import torch
 from tests.callbacks.test_run_report import Still
 from tests.helpers import trees
 from tests.helpers.clips import moving, write_video
-from tests.training.test_module import trainer
+from tests.training.test_module import parts, trainer
 from unrollflow.callbacks.flow_writers import FlowVideo, FlowWriter, SintelSubmission, bright_length
-from unrollflow.cli.predict import Submission, is_video, refuse_replacing, task
+from unrollflow.cli.checks import refuse_replacing
+from unrollflow.cli.predict import OneWay, Submission, is_video, task
 from unrollflow.contracts import Prediction
 from unrollflow.data import read_flo, read_kitti_flow
 from unrollflow.data.datasets.benchmark import BenchmarkPairs
 from unrollflow.data.video.codec import VideoPairs, read_video
+from unrollflow.training.module import UnsupervisedFlow
 
 
 def write(writer: FlowWriter | FlowVideo, name: str, flow: torch.Tensor) -> None:
@@ -63,7 +65,7 @@ def test_kittis_servers_get_sixteen_bit_pictures_valid_everywhere(
 ) -> None:
     for folder in frames:
         trees.kitti(tmp_path / "data", folder)
-    pairs, writer, _ = task([tmp_path / "data"], tmp_path / "out", submission=submission, arrows=False)
+    pairs, writer, *_ = task([tmp_path / "data"], tmp_path / "out", submission=submission, arrows=False)
     assert isinstance(pairs, BenchmarkPairs)
     assert [(pair.name, pair.image1.parent.name) for pair in pairs.pairs] == [("000000_10", frames[0])]
     flow = torch.tensor([1.5, -300.25]).view(1, 2, 1, 1).repeat(1, 1, 4, 6)
@@ -198,3 +200,41 @@ def test_what_is_a_video(tmp_path: Path) -> None:
     assert not is_video(tmp_path)
     with pytest.raises(ValueError, match=r"a\.mp4"):
         list(VideoPairs(tmp_path / "a.mp4"))
+
+
+def test_one_way_is_the_forward_flow_of_both_ways(monkeypatch: pytest.MonkeyPatch) -> None:
+    both_ways, one_way = UnsupervisedFlow(**parts()).eval(), OneWay(**parts()).eval()
+    image1, image2 = torch.rand(2, 2, 3, 37, 53, generator=torch.Generator().manual_seed(0))  # sizes that are padded
+    batch = {"image1": image1, "image2": image2, "name": ["a", "b"]}
+    expected = both_ways.predict_step(batch, 0).flow
+    monkeypatch.setattr(type(one_way.backbone), "both", None)  # it would be called
+    with torch.inference_mode():
+        found = one_way.predict_step(batch, 0)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    assert expected.abs().max() > 1e-3
+    with pytest.raises(ValueError, match="needs at least"):
+        one_way.predict_step({name: image[..., :8] for name, image in (("image1", image1), ("image2", image2))}, 0)
+
+
+def test_only_visibility_needs_both_ways(tmp_path: Path) -> None:
+    write_video(tmp_path / "clip.mp4", moving(3))
+    trees.kitti(tmp_path / "kitti", "image_2")
+    trees.sintel(tmp_path / "sintel")
+    trees.frames(tmp_path / "frames" / f"{name}.png" for name in "ab")
+    submissions: list[tuple[str, Submission | None, bool]] = [
+        ("clip.mp4", None, False), ("kitti", "kitti2015", False), ("sintel", "sintel", False), ("frames", None, True),
+    ]  # fmt: skip
+    for name, submission, both_ways in submissions:
+        job = task([tmp_path / name], tmp_path / "out", submission=submission, arrows=False)
+        assert job.writer.both_ways == both_ways, name
+
+
+def test_flow_alone_becomes_the_same_files_but_for_visibility(tmp_path: Path) -> None:
+    flow = torch.randn(1, 2, 5, 6)
+    batch = {"image1": torch.rand(1, 3, 5, 6), "image2": torch.rand(1, 3, 5, 6), "name": ["a"]}
+    for writer in (FlowWriter(tmp_path / "all"), SintelSubmission(tmp_path / "sintel")):
+        writer.write_on_batch_end(trainer(Path()), Still(), flow, None, batch, 0, 0)
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.*")) == [
+        "all/a.flo", "all/a.png", "sintel/a.flo",
+    ]  # fmt: skip
+    assert read_flo(tmp_path / "all" / "a.flo").equal(flow[0])

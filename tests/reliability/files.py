@@ -24,7 +24,8 @@ from tests.reliability.fault import Fault, refusal
 from tests.test_checkpoints import Evil
 from tests.training.test_module import parts
 from unrollflow.checkpoints import check_trusted, read_checkpoint
-from unrollflow.cli.main import class_paths, main
+from unrollflow.cli.main import main
+from unrollflow.cli.saved_config import class_paths
 from unrollflow.data import FramePairs, read_flo, read_image, write_flo, write_image
 from unrollflow.data.video.codec import VideoPairs
 from unrollflow.training.module import UnsupervisedFlow

@@ -26,12 +26,14 @@ class FlowWriter(BasePredictionWriter):
         output: folder to write to; names with folders are kept below it.
 
     Attributes:
+        both_ways: whether visibility is written, which needs the flow of both directions.
         written: how many predictions so far.
 
     Raises:
         ValueError: if a sample's name leads out of the folder.
     """
 
+    both_ways = True
     endings: tuple[str, ...] = (".flo", ".png", "_visible.png")
 
     def __init__(self, output: Path) -> None:
@@ -43,16 +45,16 @@ class FlowWriter(BasePredictionWriter):
         self,
         trainer: pl.Trainer,
         pl_module: pl.LightningModule,
-        prediction: Prediction,
+        prediction: Prediction | Tensor,
         batch_indices: Sequence[int] | None,
         batch: FlowSample,
         batch_idx: int,
         dataloader_idx: int,
     ) -> None:
         """Write the files of every sample of a batch."""
-        for i, name in enumerate(batch["name"]):
-            flow, visible = (field[i].float().cpu() for field in (prediction.flow, prediction.visible))
-            self.write(self.files(name), flow, visible)
+        seen = None if isinstance(prediction, Tensor) else prediction.visible.float().cpu()
+        for i, (name, flow) in enumerate(zip(batch["name"], flow_of(prediction), strict=True)):
+            self.write(self.files(name), flow, None if seen is None else seen[i])
             self.written += 1
 
     def files(self, name: str) -> list[Path]:
@@ -62,12 +64,13 @@ class FlowWriter(BasePredictionWriter):
             raise ValueError(f"sample {name!r} would be written outside {self.output}.")
         return [target.with_name(f"{target.name}{ending}") for ending in self.endings]
 
-    def write(self, files: list[Path], flow: Tensor, visible: Tensor) -> None:
-        """Write flow (2, H, W), pixels, and visibility (1, H, W) of a sample."""
+    def write(self, files: list[Path], flow: Tensor, visible: Tensor | None) -> None:
+        """Write flow (2, H, W), pixels, and visibility (1, H, W), where it was predicted, of a sample."""
         flo, colours, seen = files
         write_flo(flo, flow)
         write_image(colours, flow_to_rgb(flow))
-        write_image(seen, visible)
+        if visible is not None:
+            write_image(seen, visible)
 
 
 class SintelSubmission(FlowWriter):
@@ -76,9 +79,10 @@ class SintelSubmission(FlowWriter):
     Source: Butler et al., A Naturalistic Open Source Movie for Optical Flow Evaluation, ECCV 2012, and its website.
     """
 
+    both_ways = False
     endings = (".flo",)
 
-    def write(self, files: list[Path], flow: Tensor, visible: Tensor) -> None:
+    def write(self, files: list[Path], flow: Tensor, visible: Tensor | None) -> None:
         """Write one flow."""
         write_flo(files[0], flow)
 
@@ -93,12 +97,13 @@ class KittiSubmission(FlowWriter):
     Source: development kits of KITTI 2012 and 2015.
     """
 
+    both_ways = False
     endings = (".png",)
 
     def __init__(self, output: Path, *, folder: str) -> None:
         super().__init__(Path(output) / folder)
 
-    def write(self, files: list[Path], flow: Tensor, visible: Tensor) -> None:
+    def write(self, files: list[Path], flow: Tensor, visible: Tensor | None) -> None:
         """Write one flow."""
         write_kitti_flow(files[0], flow)
 
@@ -114,8 +119,11 @@ class FlowVideo(BasePredictionWriter):
         arrows: draw the flow as arrows over the frame, too.
 
     Attributes:
+        both_ways: as of :class:`FlowWriter`; a video shows no visibility.
         written: how many frames it holds so far.
     """
+
+    both_ways = False
 
     def __init__(self, path: Path, *, rate: float | Fraction, arrows: bool = False) -> None:
         super().__init__(write_interval="batch")
@@ -132,14 +140,14 @@ class FlowVideo(BasePredictionWriter):
         self,
         trainer: pl.Trainer,
         pl_module: pl.LightningModule,
-        prediction: Prediction,
+        prediction: Prediction | Tensor,
         batch_indices: Sequence[int] | None,
         batch: FlowSample,
         batch_idx: int,
         dataloader_idx: int,
     ) -> None:
         """Append the frames of a batch."""
-        for frame, flow in zip(batch["image1"].float().cpu(), prediction.flow.float().cpu(), strict=True):
+        for frame, flow in zip(batch["image1"].float().cpu(), flow_of(prediction), strict=True):
             self.longest = max(self.longest, bright_length(flow))
             colours = flow_to_rgb(flow, max_flow=self.longest or None)
             left = flow_arrows(frame, flow) if self.arrows else frame
@@ -153,6 +161,11 @@ class FlowVideo(BasePredictionWriter):
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Leave no half video behind."""
         self.opened.__exit__(type(exception), exception, exception.__traceback__)
+
+
+def flow_of(prediction: Prediction | Tensor) -> Tensor:
+    """Flow (B, 2, H, W) of a prediction of both directions, or of one, in main memory and full precision."""
+    return (prediction if isinstance(prediction, Tensor) else prediction.flow).float().cpu()
 
 
 def bright_length(flow: Tensor) -> float:

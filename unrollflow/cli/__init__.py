@@ -1,1 +1,1 @@
-"""The command line: `unrollflow fit | validate | test | predict | label | estimate | import`, one module a command."""
+"""The command line, `unrollflow COMMAND`: one module for each command, imported when the command runs."""

@@ -5,13 +5,13 @@ from argparse import ArgumentParser
 from pathlib import Path
 from typing import get_args
 
-from unrollflow.cli.predict import refuse_overwriting, refuse_replacing
+from unrollflow.cli.checks import refuse_overwriting, refuse_replacing, refuse_unwritable
 from unrollflow.data.datasets.frames import read_pair
 from unrollflow.data.io.flow import read_flo, write_flo
 from unrollflow.variational import Preset, preset_flow, refine_flow
 
 
-def estimate_from_arguments(arguments: list[str]) -> None:
+def run(arguments: list[str], trusted: list[str]) -> None:
     """Parse the arguments of `unrollflow estimate` and run it."""
     parser = ArgumentParser("unrollflow estimate", description=__doc__)
     parser.add_argument("image1", type=Path, help="the first image")
@@ -21,7 +21,7 @@ def estimate_from_arguments(arguments: list[str]) -> None:
     start.add_argument("--preset", choices=get_args(Preset), default="default", help="(%(default)s)")
     start.add_argument("--initial", type=Path, help="a .flo file, such as a network's flow: descend from it instead")
     parser.add_argument("--overwrite", action="store_true", help="replace a result that is there already")
-    estimate(**vars(parser.parse_args(arguments)))
+    estimate(**vars(parser.parse_args(arguments[1:])))
 
 
 def estimate(
@@ -39,13 +39,14 @@ def estimate(
     Raises:
         FileNotFoundError, ValueError: if an image cannot be read, naming it, or the images or the flow do not belong
             together, or the result would overwrite what is read, or is no .flo file.
-        FileExistsError: if the result is there already.
+        OSError: if the result is there already, or cannot be written.
     """
     if output.suffix.lower() != ".flo":
         raise ValueError(f"--output {output}: flow is written as a .flo file; name one, such as flow.flo.")
     refuse_overwriting([image1, image2, *([initial] if initial else [])], [output])
     if not overwrite:
         refuse_replacing([output])
+    refuse_unwritable([output])
     first, second = (image.unsqueeze(0) for image in read_pair(image1, image2))
     begun = time.perf_counter()
     if initial is None:

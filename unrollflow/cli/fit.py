@@ -1,11 +1,13 @@
-"""LightningCLI with the run's configuration kept where the checkpoint and the loggers need it."""
+"""`unrollflow fit`, `validate` and `test`: LightningCLI that keeps a run's configuration in checkpoints and loggers."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from pytorch_lightning.loggers import CSVLogger, WandbLogger
 
@@ -22,6 +24,7 @@ from unrollflow.checkpoints import (
     read_checkpoint,
     refuse_weights_alone,
 )
+from unrollflow.cli.checks import refuse_unwritable
 from unrollflow.cli.resume import (
     continue_version,
     keep_configuration,
@@ -29,6 +32,9 @@ from unrollflow.cli.resume import (
     remove_unfinished,
     run_that_ended_at,
 )
+from unrollflow.cli.saved_config import leave_out_objects, with_saved_config
+from unrollflow.data import FlowDataModule
+from unrollflow.training.module import UnsupervisedFlow
 
 PER_STAGE = ("init_weights",)
 """Model settings that only start a training: not part of what a checkpoint holds."""
@@ -42,6 +48,23 @@ LIGHTNINGS_WORDS = ("best", "last", "hpc", "registry")
 MOST_DIFFERENCES = 3
 
 
+def run(arguments: list[str], trusted: list[str]) -> None:
+    """LightningCLI on arguments in which the configuration beside a checkpoint is filled in."""
+    # Lightning warns that `args` might be given by mistake; here they are the command line's own, with paths filled in
+    warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
+    FlowCLI(
+        UnsupervisedFlow,
+        FlowDataModule,
+        args=with_saved_config(arguments, trusted),
+        trusted=trusted,
+        parser_class=QuietParser,
+        auto_configure_optimizers=False,
+        save_config_callback=SaveRunConfig,
+        seed_everything_default=0,
+        parser_kwargs={"prog": "unrollflow", "description": __doc__},
+    )
+
+
 class SaveRunConfig(SaveConfigCallback):
     """Saves config.yaml into the run's directory and, once, as the configuration of a W&B run."""
 
@@ -51,6 +74,16 @@ class SaveRunConfig(SaveConfigCallback):
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 logger.log_hyperparams(config)
+
+
+class QuietParser(LightningArgumentParser):
+    """Leaves Lightning's own list of figures out, unless `--verbose true` asks for it: our table has them all."""
+
+    def add_method_arguments(self, *args: Any, **kwargs: Any) -> list[str]:
+        """Add the arguments of `Trainer.validate` and the like."""
+        added: list[str] = super().add_method_arguments(*args, **kwargs)
+        self.set_defaults({name: False for name in added if name == "verbose"})
+        return added
 
 
 class FlowCLI(LightningCLI):
@@ -74,16 +107,6 @@ class FlowCLI(LightningCLI):
         parser.add_lightning_class_args(PendingWork, "pending")
         parser.add_lightning_class_args(SavesWhenStopped, "stopping")
         parser.add_lightning_class_args(LastCheckpoint, "last")
-
-    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
-        """Leave Lightning's own list of figures out, unless `--verbose true` asks for it: the table has them all.
-
-        Lightning offers no public place at which a subcommand's own arguments have defaults to change.
-        """
-        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
-        if subcommand in ("validate", "test"):
-            parser.set_defaults(verbose=False)
-        return parser
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse, then hold what the user asks for against what the checkpoint was built of.
@@ -110,14 +133,20 @@ class FlowCLI(LightningCLI):
     def _continue(self, path: Path, step: int) -> None:
         """Go on in the run's directory, where the checkpoint is the end of a run."""
         loggers = self.config["fit"]["trainer"]["logger"]
-        run = run_that_ended_at(path)
-        changed = continue_version(as_list(loggers), run) if run else []
-        if run and changed:
-            self.continued = run, step, changed
+        ended = run_that_ended_at(path)
+        changed = continue_version(as_list(loggers), ended) if ended else []
+        if ended and changed:
+            self.continued = ended, step, changed
             self.save_config_kwargs["overwrite"] = True
+
+    def before_instantiate_classes(self) -> None:
+        """Make sure that what will be saved can be read."""
+        leave_out_objects(self.parser, self.config)
 
     def after_instantiate_classes(self) -> None:
         """Keep the model's configuration, primitives only, for the checkpoints, and what a continued run has left."""
+        folders = [*run_folders(self.trainer), *([self.continued[0]] if self.continued else [])]
+        refuse_unwritable(folder / "config.yaml" for folder in folders)
         if self.subcommand is not None:
             config = model_config(self, self.subcommand) | dict.fromkeys(PER_STAGE)
             config = {name: value for name, value in config.items() if name not in PER_RUN}
@@ -133,6 +162,14 @@ class FlowCLI(LightningCLI):
             for logger in self.trainer.loggers:
                 if isinstance(logger, CSVLogger):
                     keep_figures(logger, step)
+
+
+def run_folders(trainer: Trainer) -> list[Path]:
+    """Folders that a run writes to or makes its own folder in."""
+    root = Path(trainer.default_root_dir)
+    folders = [Path(logger.save_dir or root) / str(logger.name) for logger in trainer.loggers] or [root]
+    callbacks = [c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint)]
+    return folders + [Path(callback.dirpath) for callback in callbacks if callback.dirpath]
 
 
 def as_list(loggers: Any) -> list[Any]:

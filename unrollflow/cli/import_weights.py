@@ -8,13 +8,14 @@ from jsonargparse import ArgumentParser
 from torch import nn
 
 from unrollflow.checkpoints import WEIGHTS_ALONE
+from unrollflow.cli.checks import refuse_unwritable
 from unrollflow.data.io.files import write_whole
 from unrollflow.models import RAFT, PWCLite
 from unrollflow.models.released.layouts import Source
 from unrollflow.models.released.weights import import_weights
 
 
-def import_from_arguments(arguments: list[str]) -> None:
+def run(arguments: list[str], trusted: list[str]) -> None:
     """Parse the arguments of `unrollflow import` and run it.
 
     Raises:
@@ -27,9 +28,10 @@ def import_from_arguments(arguments: list[str]) -> None:
         (PWCLite, RAFT), "backbone", required=True, help="the network, such as a file of configs/backbone"
     )
     parser.add_argument("--output", type=Path, required=True, help="file to write")
-    parsed = parser.parse_args(arguments)
+    parsed = parser.parse_args(arguments[1:])
     if parsed.output.exists():
         raise FileExistsError(f"{parsed.output} is there already; name another --output.")
+    refuse_unwritable([parsed.output])
     backbone: nn.Module = parser.instantiate(parsed).backbone
     report = import_weights(parsed.file, backbone, source=parsed.source)
     contents = io.BytesIO()

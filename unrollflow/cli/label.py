@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import get_args
 
 import pytorch_lightning as pl
-import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from unrollflow.callbacks.flow_writers import FlowWriter
-from unrollflow.cli.predict import Precision, refuse_no_folder
+from unrollflow.cli.checks import refuse_other_sizes, refuse_unwritable
+from unrollflow.cli.predict import Precision
 from unrollflow.contracts import FlowSample, Prediction
 from unrollflow.data.datasets.frames import consecutive_pairs, find_frame_folders, list_frames, read_pair
 from unrollflow.data.datasets.labelled_frames import label_path
@@ -28,7 +28,7 @@ UNKNOWN = 1e10
 """What both components of unknown flow are in a .flo file."""
 
 
-def label_from_arguments(arguments: list[str], trusted: list[str]) -> None:
+def run(arguments: list[str], trusted: list[str]) -> None:
     """Parse the arguments of `unrollflow label` and run it."""
     parser = ArgumentParser("unrollflow label", description=__doc__)
     parser.add_argument("root", type=Path, help="a folder of frames in natural order, or of such folders at any depth")
@@ -36,7 +36,7 @@ def label_from_arguments(arguments: list[str], trusted: list[str]) -> None:
     parser.add_argument("--output", required=True, type=Path, help="folder to write NAME.flo to, in the same tree")
     parser.add_argument("--accelerator", default="auto", help="as of Lightning's Trainer (%(default)s)")
     parser.add_argument("--precision", default="32-true", choices=get_args(Precision), help="(%(default)s)")
-    label(**vars(parser.parse_args(arguments)), trusted=trusted)
+    label(**vars(parser.parse_args(arguments[1:])), trusted=trusted)
 
 
 def label(
@@ -54,10 +54,14 @@ def label(
     Raises:
         FileNotFoundError, ValueError: if the checkpoint or a frame cannot be read, naming it, or the labels that are
             there already are of another checkpoint, or of an unknown one.
-        NotADirectoryError: if a file is in the output's place.
+        OSError: if a label cannot be written.
     """
-    refuse_no_folder(output)
     frames = Triplets(root, output)
+    if len(frames):
+        refuse_unwritable([output / RECORD, *(label_path(frame, root, output) for _, frame, _ in frames.triplets)])
+    refuse_other_sizes(
+        pair for before, first, second in frames.triplets for pair in ((before or first, first), (first, second))
+    )
     module = Labeller(UnsupervisedFlow.load_from_checkpoint(ckpt_path, trusted=trusted))
     refuse_other_checkpoint(ckpt_path, output, there=frames.there)
     writer = LabelWriter(output)
@@ -164,6 +168,6 @@ class LabelWriter(FlowWriter):
 
     endings = (".flo",)
 
-    def write(self, files: list[Path], flow: Tensor, visible: Tensor) -> None:
+    def write(self, files: list[Path], flow: Tensor, visible: Tensor | None) -> None:
         """Write one label."""
-        write_flo(files[0], torch.where(visible > 0, flow, torch.full_like(flow, UNKNOWN)))
+        write_flo(files[0], flow if visible is None else flow.where(visible > 0, UNKNOWN))

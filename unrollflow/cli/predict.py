@@ -1,14 +1,21 @@
 """`unrollflow predict`: flow of frames, videos and benchmarks' test sets, as files."""
 
 from argparse import ArgumentParser
-from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import pytorch_lightning as pl
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from unrollflow.callbacks.flow_writers import FlowVideo, FlowWriter, KittiSubmission, SintelSubmission
+from unrollflow.cli.checks import (
+    refuse_clashes,
+    refuse_other_sizes,
+    refuse_overwriting,
+    refuse_replacing,
+    refuse_unwritable,
+)
 from unrollflow.contracts import FlowSample
 from unrollflow.data.datasets.benchmark import BenchmarkPairs
 from unrollflow.data.datasets.frames import FramePairs
@@ -16,6 +23,7 @@ from unrollflow.data.datasets.kitti import FOLDERS, Frames, Kitti
 from unrollflow.data.datasets.sintel import Sintel
 from unrollflow.data.io.flow import IMAGE_SUFFIXES
 from unrollflow.data.video.codec import VideoPairs
+from unrollflow.ops import crop_centre, pad_to_multiple
 from unrollflow.training.module import UnsupervisedFlow
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
@@ -25,7 +33,7 @@ KITTI_2012: tuple[Frames, ...] = ("colored_0", "image_0")
 """Folders of KITTI 2012's frames; those in colour are taken where both are there."""
 
 
-def predict_from_arguments(arguments: list[str], trusted: list[str]) -> None:
+def run(arguments: list[str], trusted: list[str]) -> None:
     """Parse the arguments of `unrollflow predict` and run it."""
     parser = ArgumentParser("unrollflow predict", description=__doc__)
     parser.add_argument(
@@ -40,10 +48,16 @@ def predict_from_arguments(arguments: list[str], trusted: list[str]) -> None:
         "--submission", choices=get_args(Submission), help="write what this benchmark's server takes of its test set"
     )
     parser.add_argument("--arrows", action="store_true", help="of a video: draw the flow as arrows over the frames too")
-    parser.add_argument("--overwrite", action="store_true", help="replace results that are there already")
+    there = parser.add_mutually_exclusive_group()
+    there.add_argument("--overwrite", action="store_true", help="replace results that are there already")
+    there.add_argument(
+        "--skip_existing",
+        action="store_true",
+        help="keep results that are there already, whatever checkpoint they are of, and compute the others",
+    )
     parser.add_argument("--accelerator", default="auto", help="as of Lightning's Trainer (%(default)s)")
     parser.add_argument("--precision", default="32-true", choices=get_args(Precision), help="(%(default)s)")
-    predict(**vars(parser.parse_args(arguments)), trusted=trusted)
+    predict(**vars(parser.parse_args(arguments[1:])), trusted=trusted)
 
 
 def predict(
@@ -54,6 +68,7 @@ def predict(
     submission: Submission | None,
     arrows: bool,
     overwrite: bool,
+    skip_existing: bool,
     accelerator: str,
     precision: Precision,
     trusted: list[str],
@@ -68,35 +83,72 @@ def predict(
         submission: the benchmark, or None.
         arrows: draw arrows into the video, too.
         overwrite: replace results that are there already.
+        skip_existing: keep results that are there already, and compute the others.
         accelerator, precision: as of Lightning's Trainer.
         trusted: beginnings of names that the checkpoint may ask for, besides ours.
 
     Raises:
         FileNotFoundError, ValueError: if the checkpoint or a frame cannot be read, or a result would overwrite a frame
             or another result, naming it.
-        FileExistsError, NotADirectoryError: if a result is there already, or a file is in the output's place.
+        OSError: if a result is there already, or cannot be written.
     """
-    refuse_no_folder(output)
-    pairs, writer, results = task(frames, output, submission=submission, arrows=arrows)
-    if not overwrite:
-        refuse_replacing(results)
-    module = UnsupervisedFlow.load_from_checkpoint(ckpt_path, trusted=trusted)
-    trainer = pl.Trainer(
-        accelerator=accelerator,
-        devices=1,
-        precision=precision,
-        callbacks=[writer],
-        logger=False,
-        enable_model_summary=False,
-        enable_checkpointing=False,
-    )
-    trainer.predict(module, DataLoader(pairs), return_predictions=False)
-    print(f"Flow of {writer.written} pair(s) of frames written to {output}")  # noqa: T201, the command's answer
+    job = task(frames, output, submission=submission, arrows=arrows)
+    left = job.without_result() if skip_existing else list(range(len(job.results)))
+    if not (overwrite or skip_existing):
+        remedy = "add --overwrite to replace them, or --skip_existing to keep them"
+        refuse_replacing(list(chain(*job.results)), remedy=remedy)
+    refuse_unwritable(file for i in left for file in job.results[i])
+    refuse_other_sizes(job.images[i] for i in left if job.images)
+    if left:
+        kind = UnsupervisedFlow if job.writer.both_ways else OneWay
+        module = kind.load_from_checkpoint(ckpt_path, trusted=trusted)
+        trainer = pl.Trainer(
+            accelerator=accelerator,
+            devices=1,
+            precision=precision,
+            callbacks=[job.writer],
+            logger=False,
+            enable_model_summary=False,
+            enable_checkpointing=False,
+        )
+        pairs = job.pairs if len(left) == len(job.results) else Subset(job.pairs, left)
+        trainer.predict(module, DataLoader(pairs), return_predictions=False)
+    kept = f", {len(job.results) - len(left)} result(s) there already" if skip_existing else ""
+    print(f"Flow of {job.writer.written} pair(s) of frames written to {output}{kept}")  # noqa: T201, the answer
 
 
-def task(
-    frames: list[Path], output: Path, *, submission: Submission | None, arrows: bool
-) -> tuple[Dataset[FlowSample], FlowWriter | FlowVideo, list[Path]]:
+class OneWay(UnsupervisedFlow):
+    """Predicts the flow from the first image to the second alone, the same as both ways for half of the work."""
+
+    def predict_step(self, batch: FlowSample, batch_idx: int) -> Any:
+        """Flow (B, 2, H, W), pixels, at the size of the images."""
+        image1 = batch["image1"]
+        self._check_size(image1)
+        padded1, padded2 = (pad_to_multiple(image, self.backbone.stride) for image in (image1, batch["image2"]))
+        return crop_centre(self.backbone(padded1, padded2)[-1].flow, (image1.shape[-2], image1.shape[-1]))
+
+
+class Task(NamedTuple):
+    """What a prediction reads and writes.
+
+    Attributes:
+        pairs: the pairs of frames.
+        writer: writes their flow.
+        images: files of each pair; none of a video.
+        results: files that each pair becomes; of a video, those of all pairs.
+    """
+
+    pairs: Dataset[FlowSample]
+    writer: FlowWriter | FlowVideo
+    images: list[tuple[Path, Path]]
+    results: list[list[Path]]
+
+    def without_result(self) -> list[int]:
+        """Places of the results that are not complete."""
+        return [i for i, files in enumerate(self.results) if not all(file.is_file() for file in files)]
+
+
+def task(frames: list[Path], output: Path, *, submission: Submission | None, arrows: bool) -> Task:
     """The pairs to predict, what writes their flow, and the files that it will write.
 
     Raises:
@@ -106,21 +158,18 @@ def task(
         if len(frames) != 1:
             raise ValueError(f"{len(frames)} paths given; --submission {submission} needs one, the benchmark's root.")
         benchmark, packed = submission_task(frames[0], output, submission)
-        inputs = [image for pair in benchmark.pairs for image in (pair.image1, pair.image2)]
-        results = [file for pair in benchmark.pairs for file in packed.files(pair.name)]
-        refuse_overwriting(inputs, results)
-        return benchmark, packed, results
-    if len(frames) == 1 and is_video(frames[0]):
-        path = output / f"{frames[0].stem}.mp4"
-        refuse_overwriting(frames, [path])
-        video = VideoPairs(frames[0])
-        return video, FlowVideo(path, rate=video.rate, arrows=arrows), [path]
-    pairs, writer = FramePairs(frames[0] if len(frames) == 1 else tuple(frames)), FlowWriter(output)
-    written = [(file, frame) for frame, _ in pairs.pairs for file in writer.files(frame.stem)]
-    refuse_clashes(written)
-    results = [file for file, _ in written]
-    refuse_overwriting(pairs.frames, results)
-    return pairs, writer, results
+        images = [(pair.image1, pair.image2) for pair in benchmark.pairs]
+        found = Task(benchmark, packed, images, [packed.files(pair.name) for pair in benchmark.pairs])
+    elif len(frames) == 1 and is_video(frames[0]):
+        path, video = output / f"{frames[0].stem}.mp4", VideoPairs(frames[0])
+        found = Task(video, FlowVideo(path, rate=video.rate, arrows=arrows), [], [[path]])
+    else:
+        pairs, writer = FramePairs(frames[0] if len(frames) == 1 else tuple(frames)), FlowWriter(output)
+        results = [writer.files(first.stem) for first, _ in pairs.pairs]
+        refuse_clashes((file, first) for files, (first, _) in zip(results, pairs.pairs, strict=True) for file in files)
+        found = Task(pairs, writer, pairs.pairs, results)
+    refuse_overwriting(chain(*found.images) if found.images else frames, list(chain(*found.results)))
+    return found
 
 
 def submission_task(root: Path, output: Path, submission: Submission) -> tuple[BenchmarkPairs, FlowWriter]:
@@ -131,44 +180,6 @@ def submission_task(root: Path, output: Path, submission: Submission) -> tuple[B
         return Kitti(root=root, frames="image_2", split="test"), KittiSubmission(output, folder="flow")
     there = [frames for frames in KITTI_2012 if (root / FOLDERS["test"] / frames).is_dir()]
     return Kitti(root=root, frames=(*there, *KITTI_2012)[0], split="test"), KittiSubmission(output, folder=".")
-
-
-def refuse_replacing(results: Sequence[Path]) -> None:
-    """Raise FileExistsError if a result is there already."""
-    there = [result for result in results if result.exists()]
-    if there:
-        raise FileExistsError(
-            f"{there[0]} is there already, as {len(there)} of {len(results)} results are; name another --output, or "
-            "add --overwrite to replace them."
-        )
-
-
-def refuse_clashes(written: Iterable[tuple[Path, Path]]) -> None:
-    """Raise ValueError if two frames have a result in one file; `written` are files and their frames."""
-    frames: dict[Path, Path] = {}
-    for file, frame in written:
-        if file in frames:
-            raise ValueError(f"{frames[file]} and {frame} would both have a result in {file}; rename one of them.")
-        frames[file] = frame
-
-
-def refuse_no_folder(output: Path) -> None:
-    """Raise NotADirectoryError if a folder to write to, or one that it is in, is a file."""
-    there = next(path for path in (output, *output.absolute().parents) if path.exists())
-    if not there.is_dir():
-        raise NotADirectoryError(f"--output {output}: {there} is a file, not a folder; name another --output.")
-
-
-def refuse_overwriting(inputs: Iterable[Path], results: Sequence[Path]) -> None:
-    """Raise ValueError if a file to write is one of the files to read, by whatever name.
-
-    Args: inputs: those that are not there are left to their reader.   results: there or not.
-    """
-    # identities, not names: links, and file systems that do not tell A.png from a.png
-    read = {(status.st_dev, status.st_ino): path for path in inputs if path.exists() and (status := path.stat())}
-    for result in results:
-        if result.exists() and (path := read.get(((status := result.stat()).st_dev, status.st_ino))):
-            raise ValueError(f"the result {result} would overwrite {path}, which is read; choose another --output.")
 
 
 def is_video(path: Path) -> bool:
