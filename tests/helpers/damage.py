@@ -4,8 +4,7 @@ import struct
 
 from hypothesis import strategies as st
 
-from tests.helpers.pictures import chunk
-from unrollflow.data.io.png_check import PNG_MAGIC
+from tests.helpers.pictures import PNG_MAGIC, chunk
 
 HEADER_BYTES = 64
 NUMBERS = (0, 1, 2, 255, 256, 5000, 32_768, 40_000, 65_535, 2**27, 2**31 - 1, 2**31, 2**32 - 2, 2**32 - 1)

@@ -12,7 +12,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from unrollflow.data.io.png_check import ADAM7, PNG_MAGIC
+PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+"""First column and row, and steps between columns and rows, of the passes of an interlaced PNG."""
 
 
 def colours(height: int, width: int, dtype: type = np.uint8) -> np.ndarray:

@@ -120,7 +120,7 @@ def decode_content(path: Path, content: bytes, flags: int) -> Pixels:
     except cv2.error as error:
         raise ValueError(f"{path} cannot be read as an image: {error.err}") from error
     if picture is None:
-        raise ValueError(f"{path} cannot be read as an image: its {len(content)} bytes are damaged.")
+        raise ValueError(f"{path} cannot be read as an image: its {len(content)} bytes are damaged or truncated.")
     if content.startswith(JPEG_MAGIC) and has_grey_corner(picture):
         check_scan(path, content)
     return picture

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from unrollflow.data.io.files import check_size
 from unrollflow.data.io.jpeg_check import JPEG_MAGIC, check_jpeg
-from unrollflow.data.io.png_check import PNG_MAGIC, check_png
+
+PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+PNG_SIZE_END = 24
 
 PNM_HEADER = re.compile(rb"P([2356])" + 3 * rb"(?:\s|#[^\n]*\n)+(\d{1,10})" + rb"\s")
 PNM_SCALES = (2**8 - 1, 2**16 - 1)
@@ -32,6 +34,22 @@ def check_picture(path: Path, content: bytes) -> None:
         f"{path} is no picture that can be read: {len(content)} bytes that begin with {content[:8]!r}; PNG, JPEG, PPM, "
         "PGM, BMP, TIFF and WebP are expected."
     )
+
+
+def check_png(path: Path, content: bytes) -> None:
+    """PNG: of a size that is read, and of chunks that end with the file, because OpenCV allocates what a chunk claims.
+
+    OpenCV verifies checksums and data, and gives nothing where they are wrong.
+    """
+    end = len(PNG_MAGIC)
+    while end + 12 <= len(content):
+        end += 12 + int.from_bytes(content[end : end + 4])
+    if end != len(content) or end <= PNG_SIZE_END:
+        raise ValueError(
+            f"{path} is a truncated or damaged PNG: its chunks end at byte {end}, the file has {len(content)} bytes; "
+            "a header, data and an end that fill the file are expected."
+        )
+    check_size(path, *struct.unpack_from(">II", content, PNG_SIZE_END - 8))
 
 
 def check_pnm(path: Path, content: bytes) -> None:
