@@ -6,6 +6,7 @@ from einops import rearrange
 from torch import Tensor
 
 from unrollflow.ops.precision import float32_island
+from unrollflow.ops.shifts import window_shifts
 
 BLOCK = 16
 """Pixels of a row that one matrix product serves: it also multiplies pairs out of range, more the longer the row."""
@@ -35,6 +36,9 @@ def cost_volume(features1: Tensor, features2: Tensor, *, search_range: int) -> T
     >>> cost_volume(features, features, search_range=1)[0, 3:6, 0, 0].tolist()  # dy = 0; dx = -1, 0, 1
     [0.0, 1.0, 2.0]
     """
+    if torch.compiler.is_exporting():  # blocks of a row would tie the program to one width
+        views = window_shifts(features2, search_range, padding="zeros")
+        return torch.stack([(features1 * view).mean(dim=1) for view in views], dim=1)
     batch, channels, height, width = features1.shape
     side = 2 * search_range + 1
     block = min(width, BLOCK)

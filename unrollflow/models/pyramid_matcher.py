@@ -36,6 +36,7 @@ class PyramidMatcher(nn.Module):
 
     In training the pyramid has `levels` levels. At test time levels are added while the shorter side of the coarsest
     features is at least `coarsest_side`. The search range thus grows with the frame. Odd sides are rounded up.
+    A program of torch.export has `levels` levels at every size: build the network with as many as its frames need.
 
     With the defaults: 57,390 parameters, and 32,000 multiply-adds a pixel in convolutions and cost volumes.
 
@@ -118,8 +119,11 @@ class PyramidMatcher(nn.Module):
         return halves(self._decode(pyramid, swapped))
 
     def levels_for(self, height: int, width: int) -> int:
-        """Levels of the pyramid of images of a size: `levels` in training, more at test time for large ones."""
-        if self.training:
+        """Levels of the pyramid of images of a size: `levels` in training, more at test time for large ones.
+
+        A program of torch.export has `levels`, whatever the size.
+        """
+        if self.training or torch.compiler.is_exporting():
             return self.levels
         return max(self.levels, int(math.log2(min(height, width) / self.coarsest_side)))
 
