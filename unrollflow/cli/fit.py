@@ -7,7 +7,13 @@ from typing import Any
 
 import yaml
 from pytorch_lightning import LightningModule, Trainer
-from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.callbacks import (
+    Checkpoint,
+    DeviceStatsMonitor,
+    LearningRateMonitor,
+    ModelCheckpoint,
+    ProgressBar,
+)
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from pytorch_lightning.loggers import CSVLogger, WandbLogger
 
@@ -47,6 +53,13 @@ LIGHTNINGS_WORDS = ("best", "last", "hpc", "registry")
 
 MOST_DIFFERENCES = 3
 
+SWITCHES = {
+    "logger": (LearningRateMonitor, DeviceStatsMonitor),
+    "enable_checkpointing": (Checkpoint,),
+    "enable_progress_bar": (ProgressBar,),
+}
+"""Callbacks that Lightning refuses where the trainer's setting is false."""
+
 
 def run(arguments: list[str], trusted: list[str]) -> None:
     """LightningCLI on arguments in which the configuration beside a checkpoint is filled in."""
@@ -67,6 +80,15 @@ def run(arguments: list[str], trusted: list[str]) -> None:
 
 class SaveRunConfig(SaveConfigCallback):
     """Saves config.yaml into the run's directory and, once, as the configuration of a W&B run."""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Save; without a logger, runs share a directory: there a fit replaces what an earlier one has saved."""
+        file = Path(trainer.default_root_dir) / self.config_filename
+        if not trainer.loggers:
+            self.save_to_log_dir, self.overwrite = stage == "fit", True
+            if stage == "fit" and file.exists() and not file.read_text().startswith("# pytorch_lightning=="):
+                raise FileExistsError(f"{file} is not of a run; name another --trainer.default_root_dir.")
+        super().setup(trainer, pl_module, stage)
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Hand the configuration to the W&B loggers; Lightning has saved the file."""
@@ -142,6 +164,13 @@ class FlowCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Make sure that what will be saved can be read."""
         leave_out_objects(self.parser, self.config)
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """A trainer without those callbacks that `--trainer.logger false` and other switches leave without work."""
+        config = self.config_init[self.subcommand]["trainer"]
+        idle = tuple(kind for switch, kinds in SWITCHES.items() if config[switch] in (False, []) for kind in kinds)
+        config["callbacks"] = [c for c in as_list(config["callbacks"] or []) if not isinstance(c, idle)]
+        return super().instantiate_trainer(**kwargs)
 
     def after_instantiate_classes(self) -> None:
         """Keep the model's configuration, primitives only, for the checkpoints, and what a continued run has left."""
