@@ -1,5 +1,7 @@
+import gc
 from pathlib import Path
 
+import av
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -60,3 +62,19 @@ def test_the_end_of_a_damaged_video_is_told(tmp_path: Path) -> None:
     path = write_truncated(tmp_path / "a.avi", moving(30), share=0.9)
     with pytest.warns(DamagedVideoWarning, match=r"a\.avi: used up to frame \d+ of the 30"):
         assert 0 < len(list(read_video(path))) < 30
+
+
+def test_decoded_frames_are_freed_without_the_collector(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", moving(8))
+    gc.collect()
+    before = frames_alive()
+    gc.disable()
+    try:
+        assert sum(1 for _ in read_video(path)) == 8
+        assert frames_alive() <= before + 1  # the first one, whose side data were read
+    finally:
+        gc.enable()
+
+
+def frames_alive() -> int:
+    return sum(type(thing) is av.VideoFrame for thing in gc.get_objects())

@@ -16,7 +16,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from unrollflow.contracts import FlowSample
 from unrollflow.data.io.files import existing
-from unrollflow.data.video.orientation import Picture, upright
+from unrollflow.data.video.orientation import Picture, Upright
 
 LARGEST_PICTURE = 2**26
 """Pixels; twice 8K. A header that claims more is refused before anything is allocated for it."""
@@ -92,7 +92,7 @@ def pictures(path: Path) -> Iterator[Picture]:
     Raises:
         ValueError: naming the file, if there is not one.
     """
-    count, damage, first = 0, "it holds no frame", (0, 0)
+    count, damage, first, upright = 0, "it holds no frame", (0, 0), Upright()
     with opened(path) as container:
         stream = container.streams.video[0]
         claimed = stream.frames

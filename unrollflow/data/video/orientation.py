@@ -6,16 +6,32 @@ from typing import cast
 import av
 import numpy as np
 from av.sidedata.sidedata import Type
+from av.video.reformatter import VideoReformatter
 
 Picture = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
 Matrix = np.ndarray[tuple[int, ...], np.dtype[np.int32]]
+IDENTITY: Matrix = np.eye(3, dtype=np.int32)
 
 
-def upright(frame: av.VideoFrame) -> Picture:
-    """Pixels (H, W, 3) of a frame, RGB, turned and mirrored as its display matrix says."""
-    pixels = cast(Picture, frame.to_ndarray(format="rgb24"))
-    matrix = cast(Mapping[Type, bytes], frame.side_data).get(Type.DISPLAYMATRIX)
-    return pixels if matrix is None else displayed(pixels, np.frombuffer(matrix, np.int32).reshape(3, 3))
+class Upright:
+    """Converts the frames of one video to pixels, turned and mirrored as the display matrix of the first frame says.
+
+    PyAV's frames and their side data refer to each other, so that only the garbage collector frees a frame whose side
+    data were read: that is done for the first frame alone. A frame's own converter holds threads, and a forked process
+    that freed it would wait for them without end: all frames share this one.
+    """
+
+    def __init__(self) -> None:
+        self.converter = VideoReformatter()
+        self.matrix: Matrix | None = None
+
+    def __call__(self, frame: av.VideoFrame) -> Picture:
+        """Pixels (H, W, 3), RGB."""
+        if self.matrix is None:
+            found = cast(Mapping[Type, bytes], frame.side_data).get(Type.DISPLAYMATRIX)
+            self.matrix = IDENTITY if found is None else np.frombuffer(found, np.int32).reshape(3, 3).copy()
+        pixels = cast(Picture, self.converter.reformat(frame, format="rgb24").to_ndarray())
+        return displayed(pixels, self.matrix)
 
 
 def displayed(pixels: Picture, matrix: Matrix) -> Picture:
