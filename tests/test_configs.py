@@ -153,7 +153,7 @@ def beside(path: Path) -> dict[str, Path]:
         return {"backbone": CONFIGS / "backbone" / f"{path.stem.replace('supervised_flownet', 'flownets')}.yaml"}
     if path.parent.name == "objective" and path.stem.startswith(five_levels):
         return {"backbone": FIVE_LEVELS}
-    if path.stem == "pyramid_matcher" and path.parent.name == "objective":
+    if path.stem.startswith("pyramid_matcher") and path.parent.name == "objective":
         return {"backbone": CONFIGS / "backbone" / "pyramid_matcher.yaml"}
     if path.stem == "likelihood":
         return {"backbone": CONFIGS / "backbone" / "likenet_small.yaml"}

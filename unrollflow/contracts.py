@@ -53,7 +53,8 @@ def check_images(*images: Tensor, user: str) -> None:
             )
         if image.dtype != images[0].dtype:
             raise ValueError(f"{user} got images of {images[0].dtype} and {image.dtype}; they need one type.")
-        if image.device.type == "cpu" and image.numel() and not torch.compiler.is_compiling():
+        holds_values = type(image) is Tensor and image.device.type == "cpu"  # a fake tensor has none
+        if holds_values and image.numel() and not torch.compiler.is_compiling():
             low, high = (float(value) for value in torch.aminmax(image.detach()))
             if -math.inf < low < -FARTHEST_OVERSHOOT or 1 + FARTHEST_OVERSHOOT < high < math.inf:
                 raise ValueError(

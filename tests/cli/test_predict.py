@@ -122,10 +122,10 @@ def test_frames_are_not_overwritten_by_their_results(tmp_path: Path, monkeypatch
 @pytest.mark.filterwarnings("ignore:.*pairs of neighbouring frames left out")
 def test_results_are_those_of_the_pairs(tmp_path: Path) -> None:
     trees.frames(tmp_path / f"{name}.png" for name in ("a_1", "a_2", "b_1", "b_2"))
-    pairs, writer, results = task([tmp_path], tmp_path / "out", submission=None, arrows=False)
-    assert isinstance(writer, FlowWriter)
-    assert results == [file for name in ("a_1", "b_1") for file in writer.files(name)]
-    assert len(pairs) == 2  # type: ignore[arg-type]
+    found = task([tmp_path], tmp_path / "out", submission=None, arrows=False)
+    assert isinstance(found.writer, FlowWriter)
+    assert found.results == [found.writer.files(name) for name in ("a_1", "b_1")]
+    assert len(found.pairs) == 2  # type: ignore[arg-type]
 
 
 def test_results_do_not_overwrite_each_other(tmp_path: Path) -> None:

@@ -6,16 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import (
+    Callback,
     Checkpoint,
     DeviceStatsMonitor,
     LearningRateMonitor,
     ModelCheckpoint,
     ProgressBar,
 )
-from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
-from pytorch_lightning.loggers import CSVLogger, WandbLogger
+from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
+from pytorch_lightning.loggers import CSVLogger
 
 from unrollflow.callbacks.checkpoint_on_signal import SavesWhenStopped
 from unrollflow.callbacks.evaluation_table import EvaluationTable
@@ -38,7 +39,7 @@ from unrollflow.cli.resume import (
     remove_unfinished,
     run_that_ended_at,
 )
-from unrollflow.cli.saved_config import leave_out_objects, with_saved_config
+from unrollflow.cli.saved_config import SaveRunConfig, leave_out_objects, with_saved_config
 from unrollflow.data import FlowDataModule
 from unrollflow.training.module import UnsupervisedFlow
 
@@ -76,26 +77,6 @@ def run(arguments: list[str], trusted: list[str]) -> None:
         seed_everything_default=0,
         parser_kwargs={"prog": "unrollflow", "description": __doc__},
     )
-
-
-class SaveRunConfig(SaveConfigCallback):
-    """Saves config.yaml into the run's directory and, once, as the configuration of a W&B run."""
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Save; without a logger, runs share a directory: there a fit replaces what an earlier one has saved."""
-        file = Path(trainer.default_root_dir) / self.config_filename
-        if not trainer.loggers:
-            self.save_to_log_dir, self.overwrite = stage == "fit", True
-            if stage == "fit" and file.exists() and not file.read_text().startswith("# pytorch_lightning=="):
-                raise FileExistsError(f"{file} is not of a run; name another --trainer.default_root_dir.")
-        super().setup(trainer, pl_module, stage)
-
-    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Hand the configuration to the W&B loggers; Lightning has saved the file."""
-        config = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
-        for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                logger.log_hyperparams(config)
 
 
 class QuietParser(LightningArgumentParser):
@@ -170,6 +151,8 @@ class FlowCLI(LightningCLI):
         config = self.config_init[self.subcommand]["trainer"]
         idle = tuple(kind for switch, kinds in SWITCHES.items() if config[switch] in (False, []) for kind in kinds)
         config["callbacks"] = [c for c in as_list(config["callbacks"] or []) if not isinstance(c, idle)]
+        if Checkpoint in idle:
+            self.config_init[self.subcommand]["last"] = Callback()  # which does nothing
         return super().instantiate_trainer(**kwargs)
 
     def after_instantiate_classes(self) -> None:

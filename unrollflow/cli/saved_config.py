@@ -10,6 +10,9 @@ from typing import Any
 
 import yaml
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.cli import SaveConfigCallback
+from pytorch_lightning.loggers import WandbLogger
 
 from unrollflow.checkpoints import TRUSTED, check_trusted, read_checkpoint, refuse_weights_alone, with_current_names
 
@@ -17,6 +20,26 @@ UNWRITTEN = "Unable to serialize instance"
 """What jsonargparse writes, with a warning, in the place of an object that it cannot write."""
 
 FILE_SCHEME = re.compile("^file:///?")
+
+
+class SaveRunConfig(SaveConfigCallback):
+    """Saves config.yaml into the run's directory and, once, as the configuration of a W&B run."""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Save; without a logger, runs share a directory: there a fit replaces what an earlier one has saved."""
+        file = Path(trainer.default_root_dir) / self.config_filename
+        if not trainer.loggers:
+            self.save_to_log_dir, self.overwrite = stage == "fit", True
+            if stage == "fit" and file.exists() and not file.read_text().startswith("# pytorch_lightning=="):
+                raise FileExistsError(f"{file} is not of a run; name another --trainer.default_root_dir.")
+        super().setup(trainer, pl_module, stage)
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Hand the configuration to the W&B loggers; Lightning has saved the file."""
+        config = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.log_hyperparams(config)
 
 
 def with_saved_config(arguments: list[str], trusted: list[str]) -> list[str]:
