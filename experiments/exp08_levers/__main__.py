@@ -1,6 +1,6 @@
 """Which parts of the quickstart's recipe matter, and what would improve it?
 
-Command: make reproduce EXP=08. Minutes on two CPU cores: 20.
+Command: make reproduce EXP=08. Minutes on two CPU cores: 60.
 
 Each lever changes one setting of configs/experiment/quickstart.yaml; everything else is equal. Every run is a `fit` of
 the command line with 200 steps, whose visibility test starts at the same share of the run as the quickstart's. L1 +
