@@ -9,7 +9,7 @@ from torch.utils.data import Dataset
 
 from unrollflow.contracts import FlowEstimate, FlowSample
 from unrollflow.data import MovingLayers
-from unrollflow.losses import LossTerms, UnsupervisedObjective
+from unrollflow.losses import LossTerms, Photometric, Smoothness, UnsupervisedObjective
 from unrollflow.models import PyramidMatcher
 from unrollflow.models.matching_stages import MatchingStage
 from unrollflow.ops.precision import float32_island
@@ -90,11 +90,13 @@ class OcclusionAwareObjective(UnsupervisedObjective):
     Args:
         occluded_weight: factor of a second smoothness term whose gradient reaches occluded pixels alone: they follow
             their visible neighbours, which are not affected.
-        kwargs: UnsupervisedObjective's.
+        photometric, smoothness, kwargs: UnsupervisedObjective's.
     """
 
-    def __init__(self, *args: Any, occluded_weight: float, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(
+        self, photometric: Photometric, smoothness: Smoothness, *, occluded_weight: float = 1.0, **kwargs: Any
+    ) -> None:
+        super().__init__(photometric, smoothness, **kwargs)
         self.occluded_weight = occluded_weight
 
     def forward(
