@@ -12,14 +12,14 @@ from unrollflow.data import MovingLayers
 from unrollflow.losses import LossTerms, Photometric, Smoothness, UnsupervisedObjective
 from unrollflow.models import PyramidMatcher
 from unrollflow.models.matching_stages import MatchingStage
-from unrollflow.ops.precision import float32_island
+from unrollflow.ops.precision import full_precision
 
 STEP = 0.35  # primal and dual step: their product times the norm 8 of the difference operator is less than 1
 LARGEST_WEIGHT = 0.1  # initial weight of the total variation, pixels
 RIGHT, BELOW = 5, 7  # neighbours among the 3x3 scores
 
 
-@float32_island
+@full_precision
 def propagate_by_total_variation(flow: Tensor, confidence: Tensor, shares: Tensor, *, steps: int) -> Tensor:
     """A few primal-dual steps of min_F sum_p w |F - flow|^2 / 2 + sum_p (l_x |F_x| + l_y |F_y|).
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tests.callbacks.test_checkpoint_on_signal import At, fit
 from unrollflow.callbacks.average_weights import AverageWeights
-from unrollflow.callbacks.checkpoint_on_signal import STOPPED, SavesWhenStopped
+from unrollflow.callbacks.checkpoint_on_signal import STOPPED, CheckpointOnSignal
 from unrollflow.checkpoints import read_checkpoint
 
 DECAY = 0.5
@@ -61,7 +61,7 @@ def test_a_stopped_training_goes_on_bit_for_bit(validating: bool, tmp_path: Path
         fit(
             tmp_path / "stopped",
             AverageWeights(decay=DECAY),
-            SavesWhenStopped(),
+            CheckpointOnSignal(),
             At(3, signal.SIGTERM, validating=validating),
         )
     path = next((tmp_path / "stopped").rglob(STOPPED))

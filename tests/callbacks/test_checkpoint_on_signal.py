@@ -14,7 +14,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor
 
 from tests.training.test_module import data, layers, parts, trainer
-from unrollflow.callbacks.checkpoint_on_signal import STOPPED, SavesWhenStopped, WholeCheckpoints
+from unrollflow.callbacks.checkpoint_on_signal import STOPPED, CheckpointOnSignal, WholeCheckpoints
 from unrollflow.checkpoints import read_checkpoint
 from unrollflow.data import AppearanceJitter, FlowDataModule
 from unrollflow.losses import AllVisible, Distillation, RandomAffine
@@ -72,7 +72,7 @@ def test_a_stopped_training_goes_on_bit_for_bit(workers: int, limits: dict[str, 
     for step in (1, 2, 4):
         folder = tmp_path / f"{step}"
         with pytest.raises(SystemExit) as ended:
-            fit(folder, SavesWhenStopped(), At(step, signal.SIGTERM), workers=workers, **limits)
+            fit(folder, CheckpointOnSignal(), At(step, signal.SIGTERM), workers=workers, **limits)
         assert ended.value.code == 143
         saved = next(folder.rglob(STOPPED))
         assert read_checkpoint(saved)["global_step"] == step + 1
@@ -97,7 +97,7 @@ def test_a_training_goes_on_bit_for_bit_from_every_checkpoint(every: int, worker
 def test_a_stop_in_a_validation_saves_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     straight = fit(tmp_path / "straight")
     with pytest.raises(SystemExit):
-        fit(tmp_path / "stopped", SavesWhenStopped(), At(3, signal.SIGINT, validating=True))
+        fit(tmp_path / "stopped", CheckpointOnSignal(), At(3, signal.SIGINT, validating=True))
     path = next((tmp_path / "stopped").rglob(STOPPED))
     assert f"go on with: unrollflow fit --ckpt_path {path}" in capsys.readouterr().out
     resumed = fit(tmp_path / "stopped", resume=path)
@@ -107,7 +107,7 @@ def test_a_stop_in_a_validation_saves_too(tmp_path: Path, capsys: pytest.Capture
 
 def test_handlers_are_given_back(tmp_path: Path) -> None:
     before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
-    fit(tmp_path, SavesWhenStopped(), max_steps=1)
+    fit(tmp_path, CheckpointOnSignal(), max_steps=1)
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
 
 
@@ -122,7 +122,7 @@ def test_after_an_error_a_signal_is_again_what_it_was(tmp_path: Path) -> None:
     signal.signal(signal.SIGTERM, lambda number, _: received.append(number))
     try:
         with pytest.raises(ZeroDivisionError):
-            fit(tmp_path, SavesWhenStopped(), Fails())
+            fit(tmp_path, CheckpointOnSignal(), Fails())
         signal.raise_signal(signal.SIGTERM)
         signal.raise_signal(signal.SIGTERM)
         assert received == [signal.SIGTERM] * 2
@@ -139,14 +139,14 @@ class AtBatch(pl.Callback):
 
 def test_an_accumulated_step_is_completed_before_the_end(tmp_path: Path) -> None:
     with pytest.raises(SystemExit):
-        fit(tmp_path, SavesWhenStopped(), AtBatch(), accumulate_grad_batches=2)
+        fit(tmp_path, CheckpointOnSignal(), AtBatch(), accumulate_grad_batches=2)
     assert read_checkpoint(next(tmp_path.rglob(STOPPED)))["global_step"] == 1
 
 
 def test_what_loads_data_does_not_speak_of_a_signal(capsys: pytest.CaptureFixture[str]) -> None:
     before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
     for process, said in ((os.getpid(), True), (os.getpid() + 1, False)):
-        listens = SavesWhenStopped()
+        listens = CheckpointOnSignal()
         listens.process = process
         listens._listen(signal.SIGINT, None)
         assert ("SIGINT: ending after this step" in capsys.readouterr().out) == said
@@ -169,7 +169,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(tmp_path: Pat
 
 
 def test_a_trainer_writes_checkpoints_whole_unless_the_user_chose(tmp_path: Path) -> None:
-    runner = trainer(tmp_path, callbacks=[SavesWhenStopped()])
+    runner = trainer(tmp_path, callbacks=[CheckpointOnSignal()])
     runner.fit(UnsupervisedFlow(**parts()), data())
     assert isinstance(runner.strategy.checkpoint_io, WholeCheckpoints)
 

@@ -17,7 +17,7 @@ from tests.training.test_module import trainer
 from unrollflow.callbacks.average_weights import AverageWeights
 from unrollflow.callbacks.last_checkpoint import LastCheckpoint
 from unrollflow.callbacks.pending_work import PendingWork
-from unrollflow.callbacks.skip_non_finite import SkipsFaults
+from unrollflow.callbacks.skip_non_finite import SkipNonFiniteSteps
 from unrollflow.checkpoints import read_checkpoint
 
 NEVER = 1e9
@@ -114,7 +114,7 @@ def test_a_validation_that_is_not_the_best_is_saved_with_the_state_of_the_best(t
 @pytest.mark.parametrize("averaged", [False, True])
 def test_a_training_goes_on_bit_for_bit_from_each(limits: dict[str, Any], averaged: bool, tmp_path: Path) -> None:
     def others() -> list[pl.Callback]:
-        return [SkipsFaults(), PendingWork(), *([AverageWeights(decay=0.5)] if averaged else [])]
+        return [SkipNonFiniteSteps(), PendingWork(), *([AverageWeights(decay=0.5)] if averaged else [])]
 
     copies = Copies(tmp_path, minutes=limits.pop("minutes", NEVER))
     straight = fit(tmp_path / "straight", *others(), copies, **limits)

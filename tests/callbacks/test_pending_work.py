@@ -12,10 +12,10 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor
 
 from tests.callbacks.test_checkpoint_on_signal import fit
-from unrollflow.callbacks.checkpoint_on_signal import STOPPED, SavesWhenStopped
+from unrollflow.callbacks.checkpoint_on_signal import STOPPED, CheckpointOnSignal
 from unrollflow.callbacks.last_checkpoint import LastCheckpoint
 from unrollflow.callbacks.pending_work import PendingWork
-from unrollflow.callbacks.skip_non_finite import SkipsFaults
+from unrollflow.callbacks.skip_non_finite import SkipNonFiniteSteps
 from unrollflow.checkpoints import read_checkpoint
 
 
@@ -64,7 +64,7 @@ def best(folder: Path) -> ModelCheckpoint:
 def train(folder: Path, *callbacks: pl.Callback, resume: Path | None = None, **limits: Any) -> tuple[Any, ...]:
     """Weights at the end, all complete validations, and what keeps the best."""
     seen, keep = Validations(), best(folder)
-    parts = [SkipsFaults(), PendingWork(), *callbacks, seen, keep, LastCheckpoint()]
+    parts = [SkipNonFiniteSteps(), PendingWork(), *callbacks, seen, keep, LastCheckpoint()]
     try:
         weights = fit(folder, *parts, resume=resume, **limits)
     except SystemExit:
@@ -95,7 +95,7 @@ def test_a_stop_at_a_validation_loses_neither_it_nor_the_best(
 ) -> None:
     weights, validations, keep = train(tmp_path / "straight", **limits)
     stopper = StopsAt(step, validating=validating)
-    _, before, _ = train(tmp_path / "run", SavesWhenStopped(), stopper, **limits)
+    _, before, _ = train(tmp_path / "run", CheckpointOnSignal(), stopper, **limits)
     saved = next((tmp_path / "run").rglob(STOPPED))
     assert read_checkpoint(saved)["global_step"] == step
     resumed, after, kept = train(tmp_path / "run", resume=saved, **limits)

@@ -21,7 +21,7 @@ from tests.reliability.numerics import (
     untouched_average,
 )
 from tests.training.test_module import parts, trainer
-from unrollflow.callbacks.skip_non_finite import SkipsFaults
+from unrollflow.callbacks.skip_non_finite import SkipNonFiniteSteps
 from unrollflow.data import FlowDataModule
 from unrollflow.data.datamodule import EpochSampler
 from unrollflow.training.module import UnsupervisedFlow
@@ -38,7 +38,7 @@ def batches() -> list[list[int]]:
 def test_a_step_that_is_not_finite_is_told_with_its_terms_and_names(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fit(tmp_path, poisoned(one_pixel(NAN)), SkipsFaults())  # sample 2
+    fit(tmp_path, poisoned(one_pixel(NAN)), SkipNonFiniteSteps())  # sample 2
     step = next(i for i, batch in enumerate(batches(), start=1) if 2 in batch)
     names = ", ".join(f"train-{index:06d}" for index in batches()[step - 1])
     told = capsys.readouterr().out
@@ -49,7 +49,7 @@ def test_a_step_that_is_not_finite_is_told_with_its_terms_and_names(
 
 def test_a_training_without_faults_is_the_one_without_the_callback(tmp_path: Path) -> None:
     weights = []
-    for callbacks in ([], [SkipsFaults()]):
+    for callbacks in ([], [SkipNonFiniteSteps()]):
         pl.seed_everything(0)
         flow = UnsupervisedFlow(**parts())
         data = FlowDataModule(train=poisoned(one_pixel(0.5), first=99, last=99), batch_size=2, workers=0)
@@ -71,7 +71,7 @@ def test_promises_of_the_reliability_suite(promise: Any, tmp_path: Path) -> None
 
 
 def test_counts_go_into_the_checkpoint_and_come_back() -> None:
-    guard, other = SkipsFaults(), SkipsFaults()
+    guard, other = SkipNonFiniteSteps(), SkipNonFiniteSteps()
     guard.skipped, guard.in_a_row = 3, 2
     other.load_state_dict(guard.state_dict())
     assert (other.skipped, other.in_a_row) == (3, 2)
@@ -80,7 +80,7 @@ def test_counts_go_into_the_checkpoint_and_come_back() -> None:
 def test_faults_in_a_row_are_counted_from_the_last_sound_step(tmp_path: Path) -> None:
     last_but_one, last = batches()[2:]
     for index, in_a_row in ((last_but_one[0], 0), (last[0], 1)):
-        guard = SkipsFaults(most_in_a_row=STEPS)
+        guard = SkipNonFiniteSteps(most_in_a_row=STEPS)
         fit(tmp_path, poisoned(one_pixel(NAN), first=index, last=index), guard)
         assert (guard.skipped, guard.in_a_row) == (1, in_a_row)
 
@@ -89,7 +89,7 @@ def test_samples_left_out_are_told_at_the_end(tmp_path: Path, capsys: pytest.Cap
     flow = UnsupervisedFlow(**parts())
     data = FlowDataModule(train=poisoned(one_pixel(0.5)), batch_size=2, workers=0)
     data.bad_samples.add(["a.png is cut off"])
-    trainer(tmp_path, callbacks=[SkipsFaults()]).fit(flow, data)
+    trainer(tmp_path, callbacks=[SkipNonFiniteSteps()]).fit(flow, data)
     assert "left out     1 samples that could not be read: a.png is cut off (x1)" in capsys.readouterr().out
 
 
@@ -97,7 +97,7 @@ def test_samples_left_out_are_told_at_the_end(tmp_path: Path, capsys: pytest.Cap
 def test_an_infinite_loss_of_another_process_is_no_overflow_of_the_scaler(others_are_sound: bool) -> None:
     network = torch.nn.Linear(1, 1)
     network.weight.grad = torch.full((1, 1), float("inf"))
-    guard, strategy = SkipsFaults(), mock.Mock()
+    guard, strategy = SkipNonFiniteSteps(), mock.Mock()
     guard.losses = [torch.tensor(1.0)]
     strategy.reduce_boolean_decision.side_effect = lambda own, **_: own and others_are_sound
     scaler = torch.amp.GradScaler("cpu")
@@ -109,4 +109,4 @@ def test_an_infinite_loss_of_another_process_is_no_overflow_of_the_scaler(others
 
 def test_bad_arguments_are_named() -> None:
     with pytest.raises(ValueError, match="most_in_a_row is 0"):
-        partial(SkipsFaults, most_in_a_row=0)()
+        partial(SkipNonFiniteSteps, most_in_a_row=0)()

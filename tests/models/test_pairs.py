@@ -59,7 +59,7 @@ def test_weights_of_half_precision_are_refused_with_the_way_out(name: str, dtype
 
 @every_network
 def test_images_may_overshoot_and_hold_what_is_not_finite(name: str) -> None:
-    """Interpolation overshoots; what is not finite is a fault of the data, which `SkipsFaults` skips."""
+    """Interpolation overshoots; what is not finite is a fault of the data, which `SkipNonFiniteSteps` skips."""
     image1, image2 = pair()
     image1[0, 0, 0, :3] = torch.tensor([1.2, -0.2, float("inf")])
     NETWORKS[name]()(image1, image2)

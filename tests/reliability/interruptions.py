@@ -22,10 +22,10 @@ from torch import Tensor
 
 from tests.callbacks.test_checkpoint_on_signal import STEPS, At, fit
 from tests.reliability.fault import Fault, refusal
-from unrollflow.callbacks.checkpoint_on_signal import STOPPED, SavesWhenStopped, WholeCheckpoints
+from unrollflow.callbacks.checkpoint_on_signal import STOPPED, CheckpointOnSignal, WholeCheckpoints
 from unrollflow.callbacks.last_checkpoint import LastCheckpoint
 from unrollflow.callbacks.pending_work import PendingWork
-from unrollflow.callbacks.skip_non_finite import SkipsFaults
+from unrollflow.callbacks.skip_non_finite import SkipNonFiniteSteps
 from unrollflow.checkpoints import read_checkpoint
 
 KILLS = 25
@@ -77,7 +77,7 @@ def training(folder: Path, *, workers: int, **limits: Any) -> None:
     )
     folder.mkdir(exist_ok=True)
     last = folder / "checkpoints" / "last.ckpt"
-    ours = [SkipsFaults(), PendingWork(), SavesWhenStopped(), Notes(folder)]
+    ours = [SkipNonFiniteSteps(), PendingWork(), CheckpointOnSignal(), Notes(folder)]
     resume = last if last.is_file() else None
     weights = fit(folder, *ours, best, LastCheckpoint(), workers=workers, resume=resume, **limits)
     torch.save(weights, folder / "weights.pt")
@@ -121,7 +121,7 @@ def stopped(folder: Path, *, number: int, workers: int = 0, validating: bool = F
     straight = fit(folder / "straight", workers=workers)
     step = 3 if validating else 4
     at = At(step, number, validating=validating)
-    child = forked(lambda: fit(folder / "run", SavesWhenStopped(), at, workers=workers) and None)
+    child = forked(lambda: fit(folder / "run", CheckpointOnSignal(), at, workers=workers) and None)
     code = ended(child)
     saved = next((folder / "run").rglob(STOPPED))
     resumed = fit(folder / "run", workers=workers, resume=saved)

@@ -14,7 +14,7 @@ from torch import Tensor
 from tests.reliability.fault import Fault, refusal
 from tests.training.test_module import OBJECTIVE, layers, parts, trainer
 from unrollflow.callbacks.average_weights import AverageWeights
-from unrollflow.callbacks.skip_non_finite import SkipsFaults
+from unrollflow.callbacks.skip_non_finite import SkipNonFiniteSteps
 from unrollflow.checkpoints import read_checkpoint
 from unrollflow.contracts import FlowSample
 from unrollflow.data import FlowDataModule, MovingLayers
@@ -72,7 +72,7 @@ def one_pixel(value: float) -> Callable[[Tensor], Tensor]:
     return change
 
 
-def fit(folder: Path, train: Any, guard: SkipsFaults, *, steps: int = 4, **options: Any) -> UnsupervisedFlow:
+def fit(folder: Path, train: Any, guard: SkipNonFiniteSteps, *, steps: int = 4, **options: Any) -> UnsupervisedFlow:
     """A training of four steps, and its module."""
     pl.seed_everything(0)
     flow = UnsupervisedFlow(**parts(**options.pop("parts", {})))
@@ -89,7 +89,7 @@ def finite(flow: UnsupervisedFlow) -> bool:
 
 
 def poisoned_step(folder: Path, *, value: float, backbone: str = "pwclite") -> str:
-    guard, train = SkipsFaults(), poisoned(one_pixel(value), side=128 if backbone == "raft" else 32)
+    guard, train = SkipNonFiniteSteps(), poisoned(one_pixel(value), side=128 if backbone == "raft" else 32)
     changes = {"parts": {"backbone": RAFT(**SMALL_RAFT)}} if backbone == "raft" else {}
     assert finite(fit(folder, train, guard, **changes))
     assert guard.skipped == 1, guard.skipped
@@ -98,7 +98,7 @@ def poisoned_step(folder: Path, *, value: float, backbone: str = "pwclite") -> s
 
 def untouched(folder: Path, *, batch_norm: bool = False, accumulate: int = 1) -> str:
     """A training whose every step is faulty ends with the weights, buffers and moments that it began with."""
-    guard = SkipsFaults(most_in_a_row=9)
+    guard = SkipNonFiniteSteps(most_in_a_row=9)
     torch.manual_seed(0)
     changes = {"backbone": RAFT(**SMALL_RAFT)} if batch_norm else {}
     before = UnsupervisedFlow(**copy.deepcopy(parts(**changes)))
@@ -122,7 +122,7 @@ class Trained(pl.Callback):
 
 def untouched_average(folder: Path) -> str:
     """Of four steps the third is skipped: the average is that of the states after the other three."""
-    guard, trained, broken = SkipsFaults(), Trained(), one_pixel(float("nan"))
+    guard, trained, broken = SkipNonFiniteSteps(), Trained(), one_pixel(float("nan"))
     third_batch = list(EpochSampler(poisoned(broken), seed=0))[4]
     train = poisoned(broken, first=third_batch, last=third_batch, side=128)
     pl.seed_everything(0)
@@ -142,7 +142,7 @@ def untouched_average(folder: Path) -> str:
 
 def overflowing_norm(folder: Path) -> str:
     """Gradients are finite, but the sum of their squares is not."""
-    guard = SkipsFaults(most_in_a_row=1)
+    guard = SkipNonFiniteSteps(most_in_a_row=1)
     pl.seed_everything(0)
     flow = UnsupervisedFlow(**parts())
     data = FlowDataModule(train=layers(8), batch_size=2, workers=0)
@@ -154,7 +154,7 @@ def overflowing_norm(folder: Path) -> str:
 
 
 def too_many(folder: Path) -> str:
-    guard = SkipsFaults(most_in_a_row=2)
+    guard = SkipNonFiniteSteps(most_in_a_row=2)
     train = poisoned(one_pixel(float("nan")), first=0, last=99)
     words = refusal(lambda: fit(folder, train, guard), names="2 steps in a row were not finite")
     assert "loss/photometric" in words, words
@@ -167,7 +167,7 @@ def too_many(folder: Path) -> str:
 def dull(folder: Path, *, change: Callable[[Tensor], Tensor]) -> str:
     """Whole batches of dull frames, through every photometric term."""
     for term in PHOTOMETRIC:
-        guard = SkipsFaults()
+        guard = SkipNonFiniteSteps()
         changes = {"photometric": term, "objective": partial(OBJECTIVE, visibility=ForwardBackward())}
         assert finite(fit(folder, poisoned(change, first=0, last=99), guard, steps=2, parts=changes))
         assert guard.skipped == 0, type(term).__name__
@@ -255,7 +255,7 @@ def shrunk(folder: Path) -> str:
 
 def overflow(folder: Path) -> str:
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40)
-    guard, plugin = SkipsFaults(), MixedPrecision("16-mixed", "cpu", scaler)
+    guard, plugin = SkipNonFiniteSteps(), MixedPrecision("16-mixed", "cpu", scaler)
     flow = fit(folder, layers(8), guard, steps=24, plugins=[plugin])
     fresh = UnsupervisedFlow(**parts())
     moved = any(not value.equal(fresh.state_dict()[name]) for name, value in flow.state_dict().items())
@@ -267,7 +267,7 @@ def overflow(folder: Path) -> str:
 
 
 def bad_frame_under_float16(folder: Path) -> str:
-    guard, plugin = SkipsFaults(), MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=1.0))
+    guard, plugin = SkipNonFiniteSteps(), MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=1.0))
     assert finite(fit(folder, poisoned(one_pixel(float("nan"))), guard, plugins=[plugin]))
     assert guard.skipped == 1
     return "1 of 4 steps skipped, all weights finite"
@@ -285,7 +285,7 @@ class BreaksGradients(pl.Callback):
 
 
 def broken_gradient(folder: Path) -> str:
-    guard = SkipsFaults()
+    guard = SkipNonFiniteSteps()
     pl.seed_everything(0)
     flow = UnsupervisedFlow(**parts())
     data = FlowDataModule(train=layers(8), batch_size=2, workers=0)
@@ -297,7 +297,7 @@ def broken_gradient(folder: Path) -> str:
 
 
 def half_of_a_step(folder: Path) -> str:
-    guard = SkipsFaults()
+    guard = SkipNonFiniteSteps()
     assert finite(fit(folder, poisoned(one_pixel(float("nan"))), guard, steps=2, accumulate_grad_batches=2))
     assert guard.skipped == 1
     return "1 of 2 steps skipped, all weights finite"

@@ -12,7 +12,7 @@ class AverageWeights(EMAWeightAveraging):
     """Exponential moving average of the weights; checkpoints that are saved during a validation are correct, too.
 
     During a validation Lightning swaps the average with the trained weights, but saves as if it had not. In Python,
-    list this callback before `SavesWhenStopped`, which otherwise saves before a step is averaged.
+    list this callback before `CheckpointOnSignal`, which otherwise saves before a step is averaged.
 
     Args:
         decay: of the average, in [0, 1); it spans about 1 / (1 - decay) steps.

@@ -45,7 +45,7 @@ class WholeCheckpoints(TorchCheckpointIO):
             raise OSError(number or 0, f"this checkpoint cannot be written: {reason}{kept}", str(path)) from error
 
 
-class SavesWhenStopped(Callback):
+class CheckpointOnSignal(Callback):
     """On SIGTERM or Ctrl-C ends the training after the step at work, with a checkpoint, and says where it lies.
 
     A second signal ends it at once. Several processes stop at the same step.

@@ -15,7 +15,7 @@ from unrollflow.data import FlowDataModule
 MOST_NAMES = 3
 
 
-class SkipsFaults(Callback):
+class SkipNonFiniteSteps(Callback):
     """Takes no optimizer step where the loss or the gradient is not finite, and ends a training that cannot go on.
 
     Such a step counts as one (rates and stages go on), but changes neither weights, their average, buffers (such as the
@@ -135,4 +135,4 @@ class SkipsFaults(Callback):
 def step_was_skipped(trainer: pl.Trainer) -> bool:
     """Whether the optimizer step that was just due has been skipped."""
     callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # which a part of the trainer sets
-    return any(isinstance(callback, SkipsFaults) and callback.faulty is not None for callback in callbacks)
+    return any(isinstance(callback, SkipNonFiniteSteps) and callback.faulty is not None for callback in callbacks)

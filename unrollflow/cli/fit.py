@@ -18,11 +18,11 @@ from pytorch_lightning.callbacks import (
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import CSVLogger
 
-from unrollflow.callbacks.checkpoint_on_signal import SavesWhenStopped
+from unrollflow.callbacks.checkpoint_on_signal import CheckpointOnSignal
 from unrollflow.callbacks.evaluation_table import EvaluationTable
 from unrollflow.callbacks.last_checkpoint import LastCheckpoint
 from unrollflow.callbacks.pending_work import PendingWork
-from unrollflow.callbacks.skip_non_finite import SkipsFaults
+from unrollflow.callbacks.skip_non_finite import SkipNonFiniteSteps
 from unrollflow.checkpoints import (
     INSTANTIATOR,
     MODEL_KEY,
@@ -106,9 +106,9 @@ class FlowCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """What every run has, with arguments of its own: `--table.confidence 0.95`, `--last.minutes 10`."""
         parser.add_lightning_class_args(EvaluationTable, "table")
-        parser.add_lightning_class_args(SkipsFaults, "faults")
+        parser.add_lightning_class_args(SkipNonFiniteSteps, "faults")
         parser.add_lightning_class_args(PendingWork, "pending")
-        parser.add_lightning_class_args(SavesWhenStopped, "stopping")
+        parser.add_lightning_class_args(CheckpointOnSignal, "stopping")
         parser.add_lightning_class_args(LastCheckpoint, "last")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:

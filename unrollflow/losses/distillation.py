@@ -14,7 +14,7 @@ from unrollflow.losses.views import Lesson, View
 from unrollflow.losses.visibility import Visibility
 from unrollflow.ops.choice import check_choice
 from unrollflow.ops.occlusion import forward_backward_visibility
-from unrollflow.ops.precision import float32_island
+from unrollflow.ops.precision import full_precision
 from unrollflow.ops.seeds import derived_seed
 
 Pixels = Literal["visible", "newly_occluded"]
@@ -22,7 +22,7 @@ SMALLEST_SHARE = 1e-7
 """Added to the trusted share of a batch before the released mean divides by it."""
 
 
-@float32_island
+@full_precision
 def consistency_map(flow: Tensor, target: Tensor, *, epsilon: float, exponent: float) -> Tensor:
     """(|flow - target| + epsilon)^exponent, elementwise.
 

@@ -6,7 +6,7 @@ from torch import Tensor
 from unrollflow.contracts import Prediction, check_images
 from unrollflow.losses.photometric import census
 from unrollflow.ops.occlusion import out_of_frame
-from unrollflow.ops.precision import float32_island
+from unrollflow.ops.precision import full_precision
 from unrollflow.ops.resize import crop_centre
 from unrollflow.ops.warp import warp
 
@@ -21,7 +21,7 @@ LEAST_DIFFERENCE = 1e-3
 
 
 @torch.no_grad()
-@float32_island
+@full_precision
 def unlabelled_measures(image1: Tensor, image2: Tensor, prediction: Prediction) -> dict[str, Tensor]:
     """Every measure of :data:`~unrollflow.metrics.names.UNLABELLED` but the training's own loss, of every image.
 

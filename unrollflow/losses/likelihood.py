@@ -13,7 +13,7 @@ from unrollflow.losses.masking import Levels, level_weights
 from unrollflow.losses.objective import Objective
 from unrollflow.losses.photometric import Photometric
 from unrollflow.losses.smoothness import Smoothness
-from unrollflow.ops.precision import float32_island
+from unrollflow.ops.precision import full_precision
 from unrollflow.ops.resize import resize_image
 from unrollflow.ops.shifts import window_shifts
 from unrollflow.ops.warp import warp
@@ -130,7 +130,7 @@ def window_divergence(image: Tensor, other: Tensor, estimate: LikelihoodEstimate
     return jensen_shannon(p, q, search_range=search_range)
 
 
-@float32_island
+@full_precision
 def patch_distribution(image: Tensor, *, temperature: float) -> Tensor:
     """The 3x3 patch around each pixel of (B, C, H, W) as a distribution (B, 9 C, H, W); the border is repeated."""
     padded = F.pad(image, [1] * 4, mode="replicate")
@@ -138,7 +138,7 @@ def patch_distribution(image: Tensor, *, temperature: float) -> Tensor:
     return F.softmax(patches / temperature, dim=1)
 
 
-@float32_island
+@full_precision
 def jensen_shannon(p: Tensor, q: Tensor, *, search_range: int = 0) -> Tensor:
     """Jensen-Shannon divergence of p(x) and q(x + d), H((p + q) / 2) - (H(p) + H(q)) / 2, for every d of a window.
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from unrollflow.contracts import check_images
 from unrollflow.losses.photometric import Photometric
-from unrollflow.ops.precision import float32_island
+from unrollflow.ops.precision import full_precision
 from unrollflow.ops.resize import crop_centre
 
 Masking = Literal["image", "released"]
@@ -16,7 +16,7 @@ LEAST_VISIBLE_PIXELS = 1.0
 """A masked mean divides by at least this many pixels, so a fully occluded image costs 0 instead of NaN."""
 
 
-@float32_island
+@full_precision
 def visible_mean(difference: Tensor, visible: Tensor) -> Tensor:
     """Mean of a map over an image's visible pixels, then over the images: independent of how a batch is split.
 

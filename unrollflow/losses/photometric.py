@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from unrollflow.contracts import check_images
 from unrollflow.ops.census import CensusDistance
 from unrollflow.ops.choice import check_choice
-from unrollflow.ops.precision import float32_island
+from unrollflow.ops.precision import full_precision
 from unrollflow.ops.resize import crop_centre
 from unrollflow.ops.transfer import constant
 
@@ -44,7 +44,7 @@ def grey_levels(image: Tensor) -> Tensor:
     return CENSUS_GREY_LEVELS * kornia.color.rgb_to_grayscale(image, rgb_weights=constant(LUMA, like=image))
 
 
-@float32_island
+@full_precision
 def census(image: Tensor, reconstruction: Tensor, *, patch_size: int = 7, border: Border = "crop") -> Tensor:
     """Soft Hamming distance of the ternary census transforms: robust to changes of brightness.
 
@@ -82,7 +82,7 @@ def _box_similarity(image: Tensor, reconstruction: Tensor, window_size: int) -> 
     return numerator / ((mean_x.square() + mean_y.square() + SSIM_C1) * (variance_x + variance_y + SSIM_C2))
 
 
-@float32_island
+@full_precision
 def ssim(image: Tensor, reconstruction: Tensor, *, window: Window = "box", window_size: int = 3) -> Tensor:
     """Structural dissimilarity clamp((1 - SSIM) / 2, 0, 1) of each pixel with a full window.
 
@@ -110,7 +110,7 @@ def ssim(image: Tensor, reconstruction: Tensor, *, window: Window = "box", windo
     return ((1 - similarity) / 2).clamp(0, 1)
 
 
-@float32_island
+@full_precision
 def charbonnier(image: Tensor, reconstruction: Tensor, *, epsilon: float = 0.01) -> Tensor:
     """Rounded absolute difference sqrt(d^2 + epsilon^2), (B, C, H, W) (kornia's has epsilon fixed at 1).
 
@@ -168,7 +168,7 @@ class SSIM(Photometric):
 class L1(Photometric):
     """Absolute difference of the colours."""
 
-    @float32_island
+    @full_precision
     def forward(self, image: Tensor, reconstruction: Tensor) -> Tensor:
         """|image - reconstruction|, (B, 3, H, W)."""
         return (image - reconstruction).abs()

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from unrollflow.contracts import check_images
 from unrollflow.ops.choice import check_choice
 from unrollflow.ops.gradient import Operator, Order, edge_weights, image_gradient
-from unrollflow.ops.precision import float32_island
+from unrollflow.ops.precision import full_precision
 from unrollflow.ops.resize import resize_image
 from unrollflow.ops.unroll import check, unrolled_cost
 
@@ -20,7 +20,7 @@ GuideRange = Literal["unit", "symmetric"]
 Penalty = Literal["l1", "charbonnier", "huber"]
 
 
-@float32_island
+@full_precision
 def hard_penalty(gradient: Tensor, *, penalty: Penalty = "l1", epsilon: float = 0.01, delta: float = 1.0) -> Tensor:
     """Elementwise penalty of a gradient: |d|, sqrt(d^2 + epsilon^2), or Huber's d^2/2 below delta.
 
@@ -45,7 +45,7 @@ def hard_penalty(gradient: Tensor, *, penalty: Penalty = "l1", epsilon: float = 
     raise ValueError(f"penalty={penalty!r}; choose one of 'l1', 'charbonnier', 'huber'.")
 
 
-@float32_island
+@full_precision
 def edge_aware_mean(
     field: Tensor,
     image: Tensor,

@@ -11,7 +11,7 @@ from unrollflow.losses.photometric import Photometric
 from unrollflow.losses.smoothness import Smoothness
 from unrollflow.losses.unsupervised import Field
 from unrollflow.ops.choice import check_choice
-from unrollflow.ops.precision import float32_island
+from unrollflow.ops.precision import full_precision
 from unrollflow.ops.resize import resize_image
 from unrollflow.ops.transfer import constant
 
@@ -92,7 +92,7 @@ class SupervisedEndpointError(Objective):
         return EndpointTerms(total, errors[-1] if weights[-1] else total.new_full((), float("nan")))
 
 
-@float32_island
+@full_precision
 def endpoint_loss(flow: Tensor, target: Tensor, valid: Tensor, *, epsilon: float) -> Tensor:
     """Mean end-point error of each image's known pixels, then of the images, a scalar in the estimate's pixels.
 

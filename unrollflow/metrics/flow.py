@@ -10,7 +10,7 @@ from torchmetrics.utilities import dim_zero_cat
 
 from unrollflow.contracts import known_flow
 from unrollflow.metrics.names import MEASURES
-from unrollflow.ops import float32_island
+from unrollflow.ops import full_precision
 
 OUTLIER_PIXELS = 3.0
 OUTLIER_SHARE = 0.05
@@ -105,7 +105,7 @@ class ImageMeasures(NamedTuple):
     pixels: dict[str, Tensor]
 
 
-@float32_island
+@full_precision
 def image_measures(
     flow: Tensor,
     target: Tensor,

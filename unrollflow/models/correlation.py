@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from unrollflow.ops.precision import float32_island
+from unrollflow.ops.precision import full_precision
 from unrollflow.ops.shifts import window_shifts
 
 BLOCK = 16
@@ -15,7 +15,7 @@ SMALLEST_SQUARE = 1e-12
 """Added to a pixel's mean square of features, so that a zero vector stays zero."""
 
 
-@float32_island
+@full_precision
 def cost_volume(features1: Tensor, features2: Tensor, *, search_range: int) -> Tensor:
     """Mean over the channels of f1(x, y) f2(x + dx, y + dy), zero outside the frame.
 
@@ -97,7 +97,7 @@ def band(products: Tensor, side: int) -> Tensor:
     return products.as_strided((count, rows, side), (rows * columns, columns + 1, 1))
 
 
-@float32_island
+@full_precision
 def unit_features(features: Tensor) -> Tensor:
     """Features (B, C, H, W) less each channel's mean over the image, then of length sqrt(C) at every pixel.
 

@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor, nn
 
-from unrollflow.ops.precision import float32_island
+from unrollflow.ops.precision import full_precision
 
 
-@float32_island
+@full_precision
 def precise(layer: nn.Module, x: Tensor) -> Tensor:
     """A layer's output outside autocast: from 64 pixels on, bfloat16 would hold a flow in steps of a half."""
     output: Tensor = layer(x)
@@ -28,7 +28,7 @@ class FlowHead(nn.Conv2d):
             for parameter in self.parameters():
                 parameter.mul_(scale)
 
-    @float32_island
+    @full_precision
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  # the parent's name for it
         """(B, inputs, h, w) to (B, 2, h, w), of float32 where the input is of half precision."""
         return super().forward(input)

@@ -12,7 +12,7 @@ from unrollflow.contracts import FlowEstimate
 from unrollflow.models.correlation import cost_volume, unit_features
 from unrollflow.models.heads import FlowHead
 from unrollflow.models.pairs import check_pair, halves
-from unrollflow.ops.precision import float32_island
+from unrollflow.ops.precision import full_precision
 from unrollflow.ops.resize import resize_flow
 from unrollflow.ops.warp import warp
 
@@ -39,7 +39,7 @@ def joined(convolution: nn.Conv2d, one: Tensor, other: Tensor) -> Tensor:
     return F.conv2d(one, first, convolution.bias, padding=1) + F.conv2d(other, second, padding=1)
 
 
-joined_precisely = float32_island(joined)
+joined_precisely = full_precision(joined)
 """For the flow head: outside autocast, as it is by itself."""
 
 

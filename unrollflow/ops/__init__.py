@@ -10,7 +10,7 @@ from unrollflow.ops.occlusion import (
     range_map,
     range_map_visibility,
 )
-from unrollflow.ops.precision import float32_island
+from unrollflow.ops.precision import full_precision
 from unrollflow.ops.resize import crop_centre, pad_to_multiple, resize_flow, resize_image, shrink_image
 from unrollflow.ops.unroll import soft_threshold, unroll, unrolled_cost
 from unrollflow.ops.warp import coords_grid, target_coords, warp
@@ -24,8 +24,8 @@ __all__ = [
     "coords_grid",
     "crop_centre",
     "edge_weights",
-    "float32_island",
     "forward_backward_visibility",
+    "full_precision",
     "fuse_flow",
     "image_gradient",
     "leaves_frame",

@@ -8,7 +8,7 @@ the zeros outside. Positions are float64: which pixels a map takes out of the fr
 import torch
 from torch import Tensor
 
-from unrollflow.ops.precision import float32_island
+from unrollflow.ops.precision import full_precision
 from unrollflow.ops.transfer import constant
 from unrollflow.ops.warp import coords_grid, sample_at
 
@@ -81,7 +81,7 @@ def leaves_frame(theta: Tensor, size: Size) -> Tensor:
     return ~inside(affine_points(invert_affine(theta), corners, size), size).flatten(1).all(dim=1)
 
 
-@float32_island
+@full_precision
 def affine_warp(field: Tensor, theta: Tensor) -> Tensor:
     """A map as an affine change of its positions shows it: field(A^-1(p)), bilinear, 0 where that lies outside.
 
@@ -101,7 +101,7 @@ def affine_warp(field: Tensor, theta: Tensor) -> Tensor:
     return sample_at(field, x, y, padding="border") * inside(sources, size)
 
 
-@float32_island
+@full_precision
 def affine_flow(flow: Tensor, theta1: Tensor, theta2: Tensor) -> Tensor:
     """The flow between two frames after affine changes of both: A2(p + F(p)) - A1(p), as the first change shows it.
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from unrollflow.ops.precision import float32_island
+from unrollflow.ops.precision import full_precision
 from unrollflow.ops.transfer import constant
 from unrollflow.ops.warp import coords_grid
 
@@ -40,7 +40,7 @@ class FusedFlow(NamedTuple):
 
 
 @torch.no_grad()
-@float32_island
+@full_precision
 def fuse_flow(forward: Tensor, visible: Tensor, backward: Tensor, visible_before: Tensor) -> FusedFlow:
     """Fill flow in where the next frame does not show a pixel, but the frame before does.
 

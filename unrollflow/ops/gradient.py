@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from unrollflow.ops.precision import float32_island
+from unrollflow.ops.precision import full_precision
 
 Operator = Literal["forward", "sobel", "sobel_unnormalised"]
 Order = Literal[1, 2]
@@ -42,7 +42,7 @@ def _correlate_sobel(field: Tensor, *, padding: int) -> tuple[Tensor, Tensor]:
 OPERATORS = {"forward": _forward, "sobel": _sobel, "sobel_unnormalised": _sobel_unnormalised}
 
 
-@float32_island
+@full_precision
 def image_gradient(field: Tensor, *, operator: Operator = "forward", order: Order = 1) -> tuple[Tensor, Tensor]:
     """Derivatives of every channel along x and along y; order 2 applies the operator twice, without mixed terms.
 
@@ -82,7 +82,7 @@ def image_gradient(field: Tensor, *, operator: Operator = "forward", order: Orde
     return OPERATORS[operator](gx)[0], OPERATORS[operator](gy)[1]
 
 
-@float32_island
+@full_precision
 def edge_weights(
     image: Tensor, *, alpha: float, operator: Operator = "forward", order: Order = 1
 ) -> tuple[Tensor, Tensor]:

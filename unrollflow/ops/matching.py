@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from unrollflow.ops.precision import float32_island
+from unrollflow.ops.precision import full_precision
 from unrollflow.ops.shifts import window_offsets, window_shifts
 from unrollflow.ops.warp import Padding
 
@@ -16,7 +16,7 @@ ABSOLUTE_RIDGE, RELATIVE_RIDGE = 1e-3, 1e-2
 """Added to the diagonal of the structure tensor: squared intensities per pixel, and a share of its trace."""
 
 
-@float32_island
+@full_precision
 def soft_argmax(scores: Tensor) -> tuple[Tensor, Tensor]:
     """Softmax of matching scores over a window, and the displacement that it expects.
 
@@ -39,7 +39,7 @@ def soft_argmax(scores: Tensor) -> tuple[Tensor, Tensor]:
     return likelihood, torch.einsum("bkhw,kc->bchw", likelihood, window_offsets(search_range, like=likelihood))
 
 
-@float32_island
+@full_precision
 def propagate(flow: Tensor, scores: Tensor) -> Tensor:
     """Replace each pixel's flow by a convex combination of its 3x3 neighbours'.
 
@@ -61,7 +61,7 @@ def propagate(flow: Tensor, scores: Tensor) -> Tensor:
     return (F.softmax(scores, dim=1).unsqueeze(1) * neighbourhood(flow)).sum(dim=2)
 
 
-@float32_island
+@full_precision
 def convex_upsample(flow: Tensor, scores: Tensor, *, factor: int, padding: Padding = "border") -> Tensor:
     """Enlarge a flow: each new pixel is a convex combination of the 3x3 old ones around it.
 
@@ -90,7 +90,7 @@ def neighbourhood(field: Tensor, *, padding: Padding = "border") -> Tensor:
     return torch.stack(window_shifts(field, 1, padding=padding), dim=2)
 
 
-@float32_island
+@full_precision
 def neighbour_differences(flow: Tensor) -> Tensor:
     """Differences to the left, right, upper and lower neighbour's flow, (B, 8, H, W), pixels.
 
@@ -104,7 +104,7 @@ def neighbour_differences(flow: Tensor) -> Tensor:
     return torch.cat([around[n] - flow for n in (3, 5, 1, 7)], dim=1)
 
 
-@float32_island
+@full_precision
 def lucas_kanade(image: Tensor, warped: Tensor, *, window: int = 5) -> Tensor:
     """Least-squares update of the flow between an image and its reconstruction, to first order, in a window.
 

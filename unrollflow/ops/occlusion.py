@@ -4,12 +4,12 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from unrollflow.ops.precision import float32_island
+from unrollflow.ops.precision import full_precision
 from unrollflow.ops.warp import target_coords, warp
 
 
 @torch.no_grad()
-@float32_island
+@full_precision
 def forward_backward_visibility(
     flow_forward: Tensor, flow_backward: Tensor, *, scale: float = 0.01, bias: float = 0.5
 ) -> Tensor:
@@ -37,7 +37,7 @@ def forward_backward_visibility(
 
 
 @torch.no_grad()
-@float32_island
+@full_precision
 def range_map(flow: Tensor) -> Tensor:
     """How much mass each pixel receives when every pixel is splatted bilinearly to p + F(p).
 
@@ -65,7 +65,7 @@ def range_map(flow: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-@float32_island
+@full_precision
 def range_map_visibility(flow_backward: Tensor, *, threshold: float = 0.2) -> Tensor:
     """Visible where the backward flow brings something: range map of at least `threshold`.
 
@@ -81,7 +81,7 @@ def range_map_visibility(flow_backward: Tensor, *, threshold: float = 0.2) -> Te
 
 
 @torch.no_grad()
-@float32_island
+@full_precision
 def beside_crop(flow: Tensor, *, origin: Tensor, size: tuple[int, int]) -> Tensor:
     """Where p + F(p) leaves a crop, but not the frame that it was cut from.
 
@@ -103,7 +103,7 @@ def beside_crop(flow: Tensor, *, origin: Tensor, size: tuple[int, int]) -> Tenso
 
 
 @torch.no_grad()
-@float32_island
+@full_precision
 def out_of_frame(flow: Tensor) -> Tensor:
     """Where p + F(p) leaves the frame, or is not finite.
 

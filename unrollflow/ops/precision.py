@@ -1,4 +1,4 @@
-"""Islands of full precision inside autocast."""
+"""Full precision inside autocast."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -20,22 +20,22 @@ def lift(value: object) -> object:
     return value
 
 
-def float32_island(function: Callable[P, R]) -> Callable[P, R]:
+def full_precision(function: Callable[P, R]) -> Callable[P, R]:
     """Run a function of tensors outside autocast, with half-precision arguments lifted to float32.
 
     Sub-pixel positions, differences of neighbours and variances lose their meaning in half precision
     (bfloat16 holds 8 bits: above 256 px it steps by 2 px), so coordinates, warping, correlation, census, SSIM and
-    the unrolled steps live in such islands. float32 and float64 arguments are left alone.
+    the unrolled steps are computed in full precision. float32 and float64 arguments are left alone.
 
     Raises:
         ValueError: for a tensor of integers; bool stands for a mask.
 
-    >>> float32_island(torch.square)(torch.ones((), dtype=torch.bfloat16)).dtype
+    >>> full_precision(torch.square)(torch.ones((), dtype=torch.bfloat16)).dtype
     torch.float32
     """
 
     @wraps(function)
-    def _island(*args: P.args, **kwargs: P.kwargs) -> R:
+    def _in_full_precision(*args: P.args, **kwargs: P.kwargs) -> R:
         tensors = [a for a in (*args, *kwargs.values()) if isinstance(a, Tensor)]
         for tensor in tensors:
             if tensor.dtype != torch.bool:
@@ -45,4 +45,4 @@ def float32_island(function: Callable[P, R]) -> Callable[P, R]:
             lifted = [lift(a) for a in args]
             return function(*lifted, **{k: lift(v) for k, v in kwargs.items()})  # type: ignore[arg-type]
 
-    return _island
+    return _in_full_precision

@@ -4,13 +4,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unrollflow.contracts import check_floating
-from unrollflow.ops.precision import float32_island
+from unrollflow.ops.precision import full_precision
 from unrollflow.ops.transfer import constant
 
 Size = tuple[int, int]
 
 
-@float32_island
+@full_precision
 def resize_flow(flow: Tensor, size: Size, *, align_corners: bool = True) -> Tensor:
     """Resize a flow (B, 2, h, w) to (B, 2, H, W); u and v are rescaled, so they stay in pixels of the new grid.
 
@@ -27,7 +27,7 @@ def resize_flow(flow: Tensor, size: Size, *, align_corners: bool = True) -> Tens
     return F.interpolate(flow, size, mode="bilinear", align_corners=align_corners) * scale.view(1, 2, 1, 1)
 
 
-@float32_island
+@full_precision
 def resize_image(image: Tensor, size: Size) -> Tensor:
     """Shrink an image (B, C, H, W) to (B, C, h, w) by the mean over each new pixel's area.
 
@@ -38,7 +38,7 @@ def resize_image(image: Tensor, size: Size) -> Tensor:
     return image if image.shape[-2:] == size else F.interpolate(image, size, mode="area")
 
 
-@float32_island
+@full_precision
 def shrink_image(image: Tensor, factor: int) -> Tensor:
     """Shrink an image (B, C, H, W) by a whole factor, by the mean over factor x factor pixels.
 

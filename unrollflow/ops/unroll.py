@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unrollflow.ops.precision import float32_island
+from unrollflow.ops.precision import full_precision
 
 
 def soft_threshold(x: Tensor, threshold: float) -> Tensor:
@@ -21,7 +21,7 @@ def soft_threshold(x: Tensor, threshold: float) -> Tensor:
     return x - F.hardtanh(x, -threshold, threshold)  # softshrink's derivative at the threshold itself is 0
 
 
-@float32_island
+@full_precision
 def unroll(c: Tensor, *, lam: float, rho: float, eta: float = 1.0, steps: int = 1) -> list[tuple[Tensor, Tensor]]:
     """Iterates (q_t, beta_t) for t = 0..steps, elementwise on a tensor c of any shape.
 
@@ -48,7 +48,7 @@ def unroll(c: Tensor, *, lam: float, rho: float, eta: float = 1.0, steps: int = 
     return iterates
 
 
-@float32_island
+@full_precision
 def unrolled_cost(
     c: Tensor,
     *,

@@ -7,7 +7,7 @@ from kornia.geometry.grid import create_meshgrid
 from kornia.geometry.transform import remap
 from torch import Tensor
 
-from unrollflow.ops.precision import float32_island
+from unrollflow.ops.precision import full_precision
 
 Padding = Literal["border", "zeros"]
 
@@ -29,7 +29,7 @@ def coords_grid(
     return grid.movedim(-1, 1)
 
 
-@float32_island
+@full_precision
 def target_coords(flow: Tensor, *, origin: Tensor | None = None, size: tuple[int, int] | None = None) -> Tensor:
     """Positions p + F(p), (B, 2, H, W), with every non-finite or far position moved just outside the frame.
 
@@ -51,7 +51,7 @@ def target_coords(flow: Tensor, *, origin: Tensor | None = None, size: tuple[int
     return torch.stack([x, y], dim=1)
 
 
-@float32_island
+@full_precision
 def warp(image: Tensor, flow: Tensor, *, padding: Padding = "border", origin: Tensor | None = None) -> Tensor:
     """Sample an image (or features, or a flow) of frame 2 at p + F(p), bilinearly.
 

@@ -17,7 +17,7 @@ from unrollflow.contracts import Prediction
 from unrollflow.losses.photometric import LUMA
 from unrollflow.ops.gradient import edge_weights
 from unrollflow.ops.occlusion import forward_backward_visibility
-from unrollflow.ops.precision import float32_island
+from unrollflow.ops.precision import full_precision
 from unrollflow.ops.resize import resize_flow
 from unrollflow.ops.transfer import constant
 from unrollflow.ops.warp import coords_grid, target_coords
@@ -84,13 +84,13 @@ class LinearisedFlow:
         self.weighted_median, self.search = weighted_median, search
 
     @torch.no_grad()
-    @float32_island
+    @full_precision
     def forward_only(self, image1: Tensor, image2: Tensor) -> Tensor:
         """Flow (B, 2, H, W) from image1 to image2, (B, 3, H, W) in [0, 1] each."""
         return self._coarse_to_fine(image1, image2, both=False)
 
     @torch.no_grad()
-    @float32_island
+    @full_precision
     def __call__(self, image1: Tensor, image2: Tensor) -> Prediction:
         """Flow both ways, from images (B, 3, H, W) in [0, 1]."""
         flow = self._coarse_to_fine(torch.cat([image1, image2]), torch.cat([image2, image1]), both=True)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unrollflow.ops.gradient import image_gradient
-from unrollflow.ops.precision import float32_island
+from unrollflow.ops.precision import full_precision
 
 BOUNDARY = 0.2
 """Pixels per pixel; where flow changes by more, a motion boundary may be near."""
@@ -39,7 +39,7 @@ def median_flow(flow: Tensor, side: int = 5) -> Tensor:
 
 
 @torch.no_grad()
-@float32_island
+@full_precision
 def weighted_median_flow(
     flow: Tensor,
     image: Tensor,

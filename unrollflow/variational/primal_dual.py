@@ -14,7 +14,7 @@ from torch import Tensor
 from unrollflow.losses.photometric import L1
 from unrollflow.losses.smoothness import TotalVariation
 from unrollflow.ops.gradient import edge_weights
-from unrollflow.ops.precision import float32_island
+from unrollflow.ops.precision import full_precision
 from unrollflow.ops.warp import warp
 from unrollflow.variational.checks import check_pair
 from unrollflow.variational.descent import FlowEnergy, OnStep, start
@@ -59,7 +59,7 @@ class Operator(NamedTuple):
 
 
 @torch.no_grad()
-@float32_island
+@full_precision
 def primal_dual_flow(
     image1: Tensor,
     image2: Tensor,

@@ -10,7 +10,7 @@ from kornia.filters import gaussian_blur2d
 from torch import Tensor, nn
 
 from unrollflow.data.transforms.geometry import checked
-from unrollflow.ops import float32_island
+from unrollflow.ops import full_precision
 from unrollflow.ops.transfer import handed_over
 
 Range = tuple[float, float]
@@ -92,7 +92,7 @@ class AppearanceJitter(nn.Module):
         if eraser_count < 1:
             raise ValueError(f"eraser_count is {eraser_count}; it must be at least 1.")
 
-    @float32_island
+    @full_precision
     def forward(self, image1: Tensor, image2: Tensor, *, seed: int) -> JitteredFrames:
         """Jitter a batch of pairs.
 

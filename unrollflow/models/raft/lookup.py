@@ -10,7 +10,7 @@ from einops import rearrange
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from unrollflow.ops.precision import float32_island
+from unrollflow.ops.precision import full_precision
 from unrollflow.ops.transfer import constant
 
 ON_DEMAND_PIXELS = 1024
@@ -70,7 +70,7 @@ class OnDemand:
         return rearrange(torch.stack(levels), "l (b h w) k -> b (l k) h w", h=height, w=width)
 
 
-@float32_island
+@full_precision
 def volume_pyramid(features1: Tensor, features2: Tensor, *, levels: int) -> list[Tensor]:
     """Correlations <f1, f2> / sqrt(C) of all pairs of pixels, (B H W, 1, h, w) at each level."""
     batch, channels, height, width = features1.shape
@@ -82,7 +82,7 @@ def volume_pyramid(features1: Tensor, features2: Tensor, *, levels: int) -> list
     return pyramid
 
 
-@float32_island
+@full_precision
 def feature_pyramid(features1: Tensor, features2: Tensor, *, levels: int) -> tuple[Tensor, list[Tensor]]:
     """Features of the first image's pixels (B, H W, C), over sqrt(C), and the second's (B, C, h, w) at each level."""
     pyramid = [features2]
@@ -97,7 +97,7 @@ def window(radius: int, *, like: Tensor) -> Tensor:
     return torch.stack(torch.meshgrid(axis, axis, indexing="ij"), dim=-1)
 
 
-@float32_island
+@full_precision
 def sample(plane: Tensor, positions: Tensor) -> Tensor:
     """Values (N, x, y) of planes (N, 1, h, w) at positions (N, x, y, 2), pixels; bilinear, zeros outside."""
     last = constant([plane.shape[-1] - 1, plane.shape[-2] - 1], like=positions)
@@ -107,7 +107,7 @@ def sample(plane: Tensor, positions: Tensor) -> Tensor:
     return F.grid_sample(plane, normalised, align_corners=True, padding_mode="zeros")[:, 0]
 
 
-@float32_island
+@full_precision
 def windowed(pixels: Tensor, features2: Tensor, centres: Tensor, radius: int) -> Tensor:
     """Correlations (N, (2r + 1)^2) of pixels (N, C) with windows of features2 (C, h, w) at centres (N, 2).
 
