@@ -422,6 +422,7 @@ def test_each_experiment_validates_with_each_overlay_and_keeps_its_newest_state(
     more += ["--trainer.max_epochs", "50"] if overlay and overlay.stem == "overfit" else []  # its first validation
     logger = ["--trainer.logger", csv_logger(tmp_path)]
     options = data_options(path, tmp_path / "data")
+    options += ["--data.batch_size", "2"] if options else []  # the trees hold few samples
     module = fit_in_its_place(monkeypatch, "--config", str(path), *more, *options, *logger)
     folder = tmp_path / "flow" / "version_0" / "checkpoints"
     last, best = (read_checkpoint(folder / name) for name in ("last.ckpt", "best.ckpt"))
