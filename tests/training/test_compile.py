@@ -103,6 +103,7 @@ def test_network_and_objective_are_one_graph_each(name: str) -> None:
 
 @pytest.mark.slow
 def test_generated_code_computes_the_same() -> None:
+    torch.manual_seed(0)  # with some weights a sum of gradients cancels, and its rounding is all that is left
     network = PWCLite(**NETWORK | {"pyramid_channels": [4, 6, 8]})
     check_equal(UnsupervisedFlow(**parts(backbone=network)), frames(32), partial(torch.compile, fullgraph=True), step=0)
 
