@@ -1,3 +1,5 @@
+import multiprocessing
+
 """A compiled step computes what the step itself does, without a graph break; compiled by stages of torch.compile that
 need no C++ compiler, but for the slow tests."""
 
@@ -103,7 +105,13 @@ def test_network_and_objective_are_one_graph_each(name: str) -> None:
 
 @pytest.mark.slow
 def test_generated_code_computes_the_same() -> None:
-    torch.manual_seed(0)  # with some weights a sum of gradients cancels, and its rounding is all that is left
+    # in a fresh process: behind other compilations of the same one, gradients of 1e-6 came out as zeros (torch 2.13)
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        pool.apply(compare_generated_code)
+
+
+def compare_generated_code() -> None:
+    torch.manual_seed(0)
     network = PWCLite(**NETWORK | {"pyramid_channels": [4, 6, 8]})
     check_equal(UnsupervisedFlow(**parts(backbone=network)), frames(32), partial(torch.compile, fullgraph=True), step=0)
 
