@@ -1,8 +1,7 @@
-import multiprocessing
-
 """A compiled step computes what the step itself does, without a graph break; compiled by stages of torch.compile that
 need no C++ compiler, but for the slow tests."""
 
+import multiprocessing
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
