@@ -12,6 +12,7 @@ import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning.callbacks import Callback
 
+from unrollflow.callbacks.pending_work import within_accumulated_step
 from unrollflow.callbacks.run_directory import run_directory, say, writes_nothing
 from unrollflow.data.io.files import whole_file
 
@@ -78,8 +79,7 @@ class CheckpointOnSignal(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save and end, where that was asked for and the step is complete."""
-        # what is half accumulated is in no checkpoint; Lightning has this rule in a private method alone
-        if not trainer.fit_loop.epoch_loop._should_accumulate():
+        if not within_accumulated_step(trainer):
             self._stop_if_asked(trainer)
 
     def on_validation_batch_end(

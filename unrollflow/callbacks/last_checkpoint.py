@@ -6,7 +6,7 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 
-from unrollflow.callbacks.pending_work import validation_is_due
+from unrollflow.callbacks.pending_work import validation_is_due, within_accumulated_step
 from unrollflow.callbacks.run_directory import run_directory, writes_nothing
 
 
@@ -37,7 +37,7 @@ class LastCheckpoint(Checkpoint):
     ) -> None:
         """Save at the end of an epoch or of the training and after some minutes; a validation that is due saves."""
         loop = trainer.fit_loop.epoch_loop
-        if loop._should_accumulate() or validation_is_due(trainer):
+        if within_accumulated_step(trainer) or validation_is_due(trainer):
             return
         late = time.monotonic() - self.saved_at >= 60 * self.minutes
         ends = loop._is_training_done or trainer.should_stop

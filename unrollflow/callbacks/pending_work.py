@@ -49,7 +49,7 @@ class PendingWork(Callback):
                 for counts in (progress["total"], progress["current"]):
                     counts["completed"] += 1
         gradients: dict[str, Tensor] = {}
-        if loop._should_accumulate():  # Lightning has this rule in a private method alone
+        if within_accumulated_step(trainer):
             gradients = {
                 name: trainer.strategy.reduce(p.grad.clone(), reduce_op="mean")
                 for name, p in pl_module.named_parameters()
@@ -80,6 +80,11 @@ class PendingWork(Callback):
             loop = trainer.fit_loop.epoch_loop.val_loop
             loop.batch_progress.reset()
             loop._restart_stage = RestartStage.RESTARTED_MID_EVALUATION
+
+
+def within_accumulated_step(trainer: pl.Trainer) -> bool:
+    """Whether gradients of the training batch at work still wait for others before the weights change."""
+    return bool(trainer.fit_loop.epoch_loop._should_accumulate())  # Lightning has this rule in a private method alone
 
 
 def validation_is_due(trainer: pl.Trainer) -> bool:

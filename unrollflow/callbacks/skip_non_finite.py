@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from unrollflow.callbacks.checkpoint_on_signal import save_stopped
+from unrollflow.callbacks.pending_work import within_accumulated_step
 from unrollflow.callbacks.run_directory import say
 from unrollflow.data import FlowDataModule
 
@@ -95,7 +96,7 @@ class SkipNonFiniteSteps(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Count and log; end the training after too many."""
-        if trainer.fit_loop.epoch_loop._should_accumulate():  # Lightning has this rule in a private method alone
+        if within_accumulated_step(trainer):
             return
         self.in_a_row = self.in_a_row + 1 if self.faulty else 0
         self.skipped += self.faulty is not None

@@ -23,8 +23,6 @@ from unrollflow.data.datasets.kitti import FOLDERS, Frames, Kitti
 from unrollflow.data.datasets.sintel import Sintel
 from unrollflow.data.io.flow import IMAGE_SUFFIXES
 from unrollflow.data.video.codec import VideoPairs
-from unrollflow.models.pairs import check_frames
-from unrollflow.ops import crop_centre, pad_to_multiple
 from unrollflow.training.module import UnsupervisedFlow
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
@@ -123,10 +121,7 @@ class OneWay(UnsupervisedFlow):
 
     def predict_step(self, batch: FlowSample, batch_idx: int) -> Any:
         """Flow (B, 2, H, W), pixels, at the size of the images."""
-        image1, image2 = batch["image1"], batch["image2"]
-        check_frames(self.backbone, image1, image2)
-        padded1, padded2 = (pad_to_multiple(image, self.backbone.stride) for image in (image1, image2))
-        return crop_centre(self.backbone(padded1, padded2)[-1].flow, (image1.shape[-2], image1.shape[-1]))
+        return self.one_way(batch["image1"], batch["image2"])
 
 
 class Task(NamedTuple):

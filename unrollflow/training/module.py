@@ -85,12 +85,19 @@ class UnsupervisedFlow(LoadsData):
 
     def forward(self, image1: Tensor, image2: Tensor) -> Prediction:
         """Flow both ways of images (B, 3, H, W) of any size of at least the backbone's minimum, RGB in [0, 1]."""
-        check_frames(self.backbone, image1, image2)
+        both = self.backbone.both(*self._padded(image1, image2))
         size = (image1.shape[-2], image1.shape[-1])
-        padded1, padded2 = (pad_to_multiple(image, self.backbone.stride) for image in (image1, image2))
-        forward, backward = self.backbone.both(padded1, padded2)
-        flow, flow_backward = (crop_centre(estimates[-1].flow, size) for estimates in (forward, backward))
+        flow, flow_backward = (crop_centre(estimates[-1].flow, size) for estimates in both)
         return Prediction(flow, flow_backward, forward_backward_visibility(flow, flow_backward))
+
+    def one_way(self, image1: Tensor, image2: Tensor) -> Tensor:
+        """Flow (B, 2, H, W) from image1 to image2 alone: as :meth:`forward`, for half of the work."""
+        estimates = self.backbone(*self._padded(image1, image2))
+        return crop_centre(estimates[-1].flow, (image1.shape[-2], image1.shape[-1]))
+
+    def _padded(self, image1: Tensor, image2: Tensor) -> list[Tensor]:
+        check_frames(self.backbone, image1, image2)
+        return [pad_to_multiple(image, self.backbone.stride) for image in (image1, image2)]
 
     def setup(self, stage: str) -> None:
         """Disable TF32, whose products have 10 bits: flow heads, up-sampling and correlations need float32."""

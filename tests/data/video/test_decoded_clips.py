@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from tests.helpers.clips import moving, write_video
 from unrollflow.data import Video, read_image
 from unrollflow.data.io.files import UMASK
-from unrollflow.data.shards.cache_locks import locked
+from unrollflow.data.io.locks import locked
 from unrollflow.data.video import decoded_clips
 from unrollflow.data.video.codec import read_video
 from unrollflow.data.video.decoded_clips import GIGABYTE, LOCK, UNFINISHED, DecodedClips

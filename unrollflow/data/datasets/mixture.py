@@ -1,15 +1,16 @@
 """Several data sets as one to train on."""
 
-from collections.abc import Iterator, Sized
-from typing import ClassVar, cast
+from collections.abc import Sized
+from typing import cast
 
 import numpy as np
 from torch.utils.data import Dataset
 
 from unrollflow.contracts import FlowSample
+from unrollflow.data.datasets.endless import EndlessDataset
 
 
-class Mixture(Dataset[FlowSample]):
+class Mixture(EndlessDataset):
     """Frames of several data sets, mixed by weights; sample `index` depends on (seed, index) alone.
 
     Every index from 0 on gives a sample; `len` only says where an epoch ends. An index draws a data set, and one of its
@@ -25,9 +26,6 @@ class Mixture(Dataset[FlowSample]):
     Raises:
         ValueError: if an argument is out of range, or a data set is empty.
     """
-
-    endless: ClassVar[bool] = True
-    """Any index is a sample: a training loader may pass epoch * len + i instead of repeating the first len."""
 
     def __init__(
         self,
@@ -48,17 +46,8 @@ class Mixture(Dataset[FlowSample]):
         if not all(self.sizes):
             raise ValueError(f"the data sets hold {self.sizes} samples; none may be empty.")
 
-    def __len__(self) -> int:
-        return self.length
-
-    def __iter__(self) -> Iterator[FlowSample]:
-        # without it, Python would count up until an IndexError that never comes
-        return (self[index] for index in range(self.length))
-
-    def __getitem__(self, index: int) -> FlowSample:
-        """Sample of any index >= 0, also beyond the length; IndexError below 0."""
-        if index < 0:
-            raise IndexError(f"index {index} is negative; this endless data set is not indexed from an end.")
+    def sample(self, index: int) -> FlowSample:
+        """Sample of an index, which depends on (seed, index) alone."""
         generator = np.random.default_rng(np.random.SeedSequence([self.seed, index]))
         chosen = int(generator.choice(len(self.datasets), p=np.asarray(self.weights) / sum(self.weights)))
         dataset = self.datasets[chosen]

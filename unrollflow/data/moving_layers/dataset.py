@@ -1,15 +1,13 @@
 """Embedded data without end: textured shapes that move independently over a moving background, with exact flow."""
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from unrollflow.contracts import FlowSample
+from unrollflow.data.datasets.endless import EndlessDataset
 from unrollflow.data.moving_layers.outlines import edge_distance
 from unrollflow.data.moving_layers.rendering import render
 from unrollflow.data.moving_layers.scenes import (
@@ -27,7 +25,7 @@ _SMALLEST_STEP = 1e-3
 """Layers whose flow differs by less than this many pixels across their edge have no motion boundary there."""
 
 
-class MovingLayers(Dataset[FlowSample]):
+class MovingLayers(EndlessDataset):
     """Pairs of frames of moving textured layers; sample `index` depends on (seed, split, index) alone.
 
     Every index from 0 on gives a sample, so that each epoch can be fresh; `len` only says where an epoch ends.
@@ -61,9 +59,6 @@ class MovingLayers(Dataset[FlowSample]):
     ((2, 64, 64), 'train-000007')
     """
 
-    endless: ClassVar[bool] = True
-    """Any index is a sample: a training loader may pass epoch * len + i instead of repeating the first len."""
-
     def __init__(
         self,
         *,
@@ -91,17 +86,8 @@ class MovingLayers(Dataset[FlowSample]):
         self.foreground.check("foreground")
         texture_files(self.textures, split)  # fails here rather than in a worker; the photographs are read on first use
 
-    def __len__(self) -> int:
-        return self.length
-
-    def __iter__(self) -> Iterator[FlowSample]:
-        # without it, Python would count up until an IndexError that never comes
-        return (self[index] for index in range(self.length))
-
-    def __getitem__(self, index: int) -> FlowSample:
-        """Sample of any index >= 0, also beyond the length; IndexError below 0."""
-        if index < 0:
-            raise IndexError(f"index {index} is negative; this endless data set is not indexed from an end.")
+    def sample(self, index: int) -> FlowSample:
+        """Sample of an index, by split, seed and index alone."""
         generator = np.random.default_rng(np.random.SeedSequence([SPLITS.index(self.split), self.seed, index]))
         count = int(generator.integers(self.layers[0], self.layers[1] + 1))
         area = generator.uniform(*self.coverage) * self.size[0] * self.size[1]

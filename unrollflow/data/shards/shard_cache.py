@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from unrollflow.data.io.files import whole_file
-from unrollflow.data.shards.cache_locks import locked
+from unrollflow.data.io.locks import locked
 
 GIGABYTE = 10**9
 BLOCK = 2**20

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from unrollflow.data.datasets.frames import natural_key
 from unrollflow.data.io.files import UMASK, existing
 from unrollflow.data.io.flow import write_image
-from unrollflow.data.shards.cache_locks import locked
+from unrollflow.data.io.locks import locked
 from unrollflow.data.video.codec import read_video
 from unrollflow.data.video.scene_cuts import Thumbnails, thumbnail
 from unrollflow.ops import resize_image

@@ -2,14 +2,14 @@ from pathlib import Path
 
 import pytest
 
-from unrollflow.data.shards.cache_locks import locked
+from unrollflow.data.io.locks import locked
 
 
 def test_a_disk_without_locks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise OSError(95, "Operation not supported")
 
-    monkeypatch.setattr("unrollflow.data.shards.cache_locks.fcntl.flock", refuse)
+    monkeypatch.setattr("unrollflow.data.io.locks.fcntl.flock", refuse)
     with (
         pytest.raises(OSError, match=r"not supported: the cache needs a disk with file locks.*lock'"),
         locked(tmp_path / "lock"),
