@@ -1,10 +1,12 @@
 """A grid of runs that can be finished in several goes: every finished run is one line on disk, with its settings."""
 
+import importlib
 import json
 import multiprocessing
 import os
 import platform
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -131,6 +133,7 @@ def finished(cells: Sequence[Settings], run: Callable[..., Results], processes: 
             yield timed(run, cell)
         return
     context = multiprocessing.get_context("spawn")  # a fork of a process whose threads have started may hang
+    run = importable(run)
     with ProcessPoolExecutor(min(processes, len(cells)), context, begin) as pool:
         futures = [pool.submit(timed, run, cell) for cell in cells]
         try:
@@ -139,6 +142,15 @@ def finished(cells: Sequence[Settings], run: Callable[..., Results], processes: 
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)  # the first error ends the grid, not the last run
             raise
+
+
+def importable(run: Callable[..., Results]) -> Callable[..., Results]:
+    """The same function as other processes can find it: they do not import the `__main__` of a package."""
+    spec = sys.modules["__main__"].__spec__
+    if run.__module__ != "__main__" or spec is None:
+        return run
+    found: Callable[..., Results] = getattr(importlib.import_module(spec.name), run.__name__)
+    return found
 
 
 def begin() -> None:

@@ -99,6 +99,25 @@ def test_a_row_knows_its_commit(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_processes_find_the_function_of_a_program(tmp_path: Path) -> None:
+    """Every experiment is such a program: `python -m experiments.expNN_name`, which spawned processes do not import."""
+    (tmp_path / "program").mkdir()
+    (tmp_path / "program" / "__main__.py").write_text(
+        "from pathlib import Path\n"
+        "from experiments.common.grid import run_grid\n"
+        "def doubled(*, number):\n"
+        "    return {'double': 2 * number}\n"
+        "if __name__ == '__main__':\n"
+        "    run_grid([{'number': 1}, {'number': 2}], doubled, Path('rows.jsonl'), processes=2)\n"
+    )
+    path = os.pathsep.join([str(tmp_path), os.getcwd()])
+    command = [sys.executable, "-m", "program"]
+    subprocess.run(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": path}, check=True)
+    rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    assert sorted(row["results"]["double"] for row in rows) == [2, 4]
+
+
+@pytest.mark.slow
 def test_processes_end_with_the_one_that_started_them(tmp_path: Path) -> None:
     code = (
         "from pathlib import Path; from experiments.common.grid import run_grid; "
