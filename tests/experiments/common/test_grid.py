@@ -110,7 +110,7 @@ def test_processes_find_the_function_of_a_program(tmp_path: Path) -> None:
         "if __name__ == '__main__':\n"
         "    run_grid([{'number': 1}, {'number': 2}], doubled, Path('rows.jsonl'), processes=2)\n"
     )
-    path = os.pathsep.join([str(tmp_path), os.getcwd()])
+    path = os.pathsep.join([str(tmp_path), str(Path.cwd())])
     command = [sys.executable, "-m", "program"]
     subprocess.run(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": path}, check=True)
     rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
