@@ -11,11 +11,12 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "unrollflow"
 FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = (
-    {"contracts", "checkpoints"},
+    {"contracts", "weights"},
+    {"checkpoints"},
     {"ops"},
     {"losses", "models", "data", "metrics"},
     {"training", "variational", "visualization"},
-    {"callbacks"},
+    {"callbacks", "inference"},
     {"cli"},
     {"__main__", "__init__"},
 )
@@ -77,6 +78,8 @@ def test_sizes_and_docstrings(path: Path) -> None:
     text = path.read_text()
     assert text.count("\n") <= LONGEST_FILE
     for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef) and "overload" in map(ast.unparse, node.decorator_list):
+            continue
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
             assert ast.get_docstring(node), f"{node.name} has no docstring"
         if isinstance(node, ast.FunctionDef):

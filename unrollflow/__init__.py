@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from unrollflow.contracts import FlowEstimate, FlowNetwork, FlowSample
     from unrollflow.data.datamodule import FlowDataModule
     from unrollflow.data.moving_layers.dataset import MovingLayers
+    from unrollflow.inference import flow, pretrained
     from unrollflow.losses import (
         L1,
         SSIM,
@@ -74,8 +75,10 @@ __all__ = [
     "Visibility",
     "WeightedSum",
     "edge_weights",
+    "flow",
     "forward_backward_visibility",
     "image_gradient",
+    "pretrained",
     "range_map_visibility",
     "resize_flow",
     "soft_threshold",
@@ -92,6 +95,8 @@ _ELSEWHERE = {
     "FlowMetrics": "unrollflow.metrics",
     "MovingLayers": "unrollflow.data.moving_layers.dataset",
     "UnsupervisedFlow": "unrollflow.training.module",
+    "flow": "unrollflow.inference",
+    "pretrained": "unrollflow.inference",
 }
 
 

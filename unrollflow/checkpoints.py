@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from unrollflow.weights import SUFFIX, read_weights
+
 TRUSTED = ("unrollflow.", "torch.optim.")
 """A class that a checkpoint names must begin with one of these, unless the user allows more."""
 
@@ -72,13 +74,18 @@ def read_data(path: str | Path) -> object:
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Contents of a Lightning checkpoint, on the CPU, without running any code from it.
 
+    Of a safetensors file: its tensors as `state_dict` and its card's `model` as the configuration.
+
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if the file is not a checkpoint of primitives and tensors.
+        ValueError: if the file is not a checkpoint of primitives and tensors, or does not belong to its card.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint at {path}; a run prints the paths of its checkpoints when it ends.")
+    if path.suffix == SUFFIX:
+        weights, card = read_weights(path)
+        return {"state_dict": weights, MODEL_KEY: with_current_names(card["model"])}
     checkpoint = read_data(path)
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("state_dict"), dict):
         raise ValueError(f"{path} is no Lightning checkpoint: it holds no 'state_dict'.")

@@ -51,14 +51,16 @@ def benchmark_sets(folder: Path | None, *names: str) -> dict[str, Iterable[FlowS
     """The named sets with ground truth that are there, by name; none without a folder."""
     if folder is None:
         return {}
-    makers: dict[str, Callable[[Path], Iterable[FlowSample]]] = {
-        "middlebury": lambda root: Middlebury(root=root),
-        "sintel": lambda root: Sintel(root=root, passes=["clean"]),
-        "kitti2012": lambda root: Kitti(root=root, frames="image_0"),
-        "kitti2015": lambda root: Kitti(root=root, frames="image_2"),
-        "chairs": lambda root: FlyingChairs(root=root),
+    makers: dict[str, tuple[str, Callable[[Path], Iterable[FlowSample]]]] = {
+        "middlebury": ("middlebury", lambda root: Middlebury(root=root)),
+        "sintel": ("sintel", lambda root: Sintel(root=root, passes=("clean",))),
+        "sintel final": ("sintel", lambda root: Sintel(root=root, passes=("final",))),
+        "kitti2012": ("kitti2012", lambda root: Kitti(root=root, frames="image_0")),
+        "kitti2015": ("kitti2015", lambda root: Kitti(root=root, frames="image_2")),
+        "chairs": ("chairs", lambda root: FlyingChairs(root=root)),
     }
-    return {name: make(folder / name) for name, make in makers.items() if name in names and (folder / name).is_dir()}
+    there = {name: (folder / place, make) for name, (place, make) in makers.items() if name in names}
+    return {name: make(root) for name, (root, make) in there.items() if root.is_dir()}
 
 
 @torch.no_grad()
@@ -78,12 +80,7 @@ def errors(flow_of: FlowOf, pairs: Iterable[FlowSample]) -> Errors:
 
 def network_flow(module: UnsupervisedFlow) -> FlowOf:
     """The flow of a trained network."""
-    module.eval()
-
-    def flow_of(image1: Tensor, image2: Tensor) -> Tensor:
-        return module(image1, image2).flow  # type: ignore[no-any-return]
-
-    return flow_of
+    return module.eval().one_way
 
 
 def zero_flow(image1: Tensor, image2: Tensor) -> Tensor:

@@ -14,6 +14,8 @@ import yaml
 
 from tests.helpers.clips import moving, write_video
 from tests.helpers.command import run_one_step
+from tests.helpers.pairs import error, moved
+from unrollflow.checkpoints import read_checkpoint
 from unrollflow.cli.fit import FlowCLI
 from unrollflow.cli.main import COMMANDS, main, shipped_config
 from unrollflow.data import read_flo, write_image
@@ -21,6 +23,7 @@ from unrollflow.metrics.names import HEADLINE, UNLABELLED
 from unrollflow.models import PWCLite, PyramidMatcher
 from unrollflow.models.released.layouts import LAYOUTS
 from unrollflow.training.module import UnsupervisedFlow
+from unrollflow.weights import read_weights, weights_file
 
 QUICKSTART = "configs/experiment/quickstart.yaml"
 
@@ -122,6 +125,29 @@ def test_predict_any_size_by_checkpoint_alone(checkpoint: str, tmp_path: Path) -
     expected = {f"{stem}{ending}" for stem in stems for ending in (".flo", ".png", "_visible.png")}
     assert {path.name for path in (tmp_path / "flow").iterdir()} == expected
     assert tuple(read_flo(tmp_path / "flow" / "frame_8.flo").shape) == (2, 37, 53)
+
+
+def test_predict_with_shipped_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, image in zip("ab", moved(2.0, -1.0, size=(64, 80)), strict=True):
+        write_image(tmp_path / f"{name}.png", image[0])
+    command = ["predict", str(tmp_path / "a.png"), str(tmp_path / "b.png")]
+    errors = []
+    for arguments in ([], ["--weights", "small"], ["--weights", str(weights_file("small"))], ["--refine"]):
+        main([*command, "--output", str(tmp_path / "flow"), "--overwrite", *arguments])
+        assert "by the weights" in capsys.readouterr().out
+        errors.append(error(read_flo(tmp_path / "flow" / "a.flo").unsqueeze(0)[..., 8:-8, 8:-8], 2.0, -1.0))
+    assert errors[0] == errors[1] == errors[2] < 0.2
+    assert errors[3] < errors[0]
+    assert "huge is neither a file nor" in refusal(*command, "--output", str(tmp_path / "new"), "--weights", "huge")
+
+
+def test_fit_starts_from_shipped_weights(tmp_path: Path) -> None:
+    still = ["--model.optimizer.lr", "0.0", "--model.scheduler", "null"]
+    run_one_step(tmp_path, QUICKSTART, "--model.init_weights", "small", *still)
+    after = read_checkpoint(tmp_path / "flow" / "version_0" / "checkpoints" / "last.ckpt")
+    assert after["hyper_parameters"]["init_weights"] is None
+    expected, _ = read_weights(weights_file("small"))
+    assert all(tensor.equal(expected[name]) for name, tensor in after["state_dict"].items())
 
 
 def test_predict_two_images(checkpoint: str, tmp_path: Path) -> None:

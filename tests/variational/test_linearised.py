@@ -83,8 +83,20 @@ def test_layers_that_occlude_each_other() -> None:
     fast, default = (preset_flow(first, second, preset=preset) for preset in ("fast", "default"))
     for flow in (fast, default):
         assert endpoint_error(flow, truth).mean() < 0.5 * zero
-    refined = refine_flow(first, second, torch.zeros_like(truth))
-    assert endpoint_error(refined, truth).mean() < zero
+
+
+@pytest.mark.parametrize("size", [(40, 40), (97, 131)])
+def test_a_refinement_corrects_a_rough_flow(size: tuple[int, int]) -> None:
+    """Also where half of the size is too small for a level."""
+    pair = moved(2.0, -1.0, size=size)
+    rough = torch.tensor([1.6, -0.6]).view(1, 2, 1, 1).expand(1, 2, *size)
+    assert error(refine_flow(*pair, rough), 2.0, -1.0) < 0.1 * error(rough, 2.0, -1.0)
+
+
+def test_a_refinement_leaves_a_perfect_flow_as_it_is() -> None:
+    pair = moved(2.0, -1.0, size=(96, 128))
+    perfect = torch.tensor([2.0, -1.0]).view(1, 2, 1, 1).expand(1, 2, 96, 128)
+    assert error(refine_flow(*pair, perfect), 2.0, -1.0) < 0.02
 
 
 def test_the_search_finds_far_motion_and_leaves_small_frames_alone() -> None:

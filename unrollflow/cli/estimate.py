@@ -19,7 +19,7 @@ def run(arguments: list[str], trusted: list[str]) -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, help="file to write, .flo")
     start = parser.add_mutually_exclusive_group()
     start.add_argument("--preset", choices=get_args(Preset), default="default", help="(%(default)s)")
-    start.add_argument("--initial", type=Path, help="a .flo file, such as a network's flow: descend from it instead")
+    start.add_argument("--initial", type=Path, help="a .flo file, such as a network's flow: refine it instead")
     parser.add_argument("--overwrite", action="store_true", help="replace a result that is there already")
     estimate(**vars(parser.parse_args(arguments[1:])))
 
@@ -52,6 +52,6 @@ def estimate(
     if initial is None:
         flow = preset_flow(first, second, preset=preset)
     else:
-        flow = refine_flow(first, second, read_flo(initial).unsqueeze(0), progress=True)
+        flow = refine_flow(first, second, read_flo(initial).unsqueeze(0))
     write_flo(output, flow[0])
     print(f"{output}: {flow.shape[-2]}x{flow.shape[-1]}, {time.perf_counter() - begun:.1f} s")  # noqa: T201

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from unrollflow.callbacks.flow_writers import FlowWriter
 from unrollflow.cli.checks import refuse_other_sizes, refuse_unwritable
-from unrollflow.cli.predict import Precision
+from unrollflow.cli.predict import Precision, add_weights
 from unrollflow.contracts import FlowSample, Prediction
 from unrollflow.data.datasets.frames import consecutive_pairs, find_frame_folders, list_frames, read_pair
 from unrollflow.data.datasets.labelled_frames import label_path
@@ -20,6 +20,7 @@ from unrollflow.data.io.files import write_whole
 from unrollflow.data.io.flow import read_image, write_flo
 from unrollflow.ops.fusion import fuse_flow
 from unrollflow.training.module import UnsupervisedFlow
+from unrollflow.weights import weights_file
 
 RECORD = "made_by.json"
 """Beside the labels: the checkpoint that they are of."""
@@ -32,7 +33,7 @@ def run(arguments: list[str], trusted: list[str]) -> None:
     """Parse the arguments of `unrollflow label` and run it."""
     parser = ArgumentParser("unrollflow label", description=__doc__)
     parser.add_argument("root", type=Path, help="a folder of frames in natural order, or of such folders at any depth")
-    parser.add_argument("--ckpt_path", required=True, type=Path, help="checkpoint of a fit")
+    add_weights(parser)
     parser.add_argument("--output", required=True, type=Path, help="folder to write NAME.flo to, in the same tree")
     parser.add_argument("--accelerator", default="auto", help="as of Lightning's Trainer (%(default)s)")
     parser.add_argument("--precision", default="32-true", choices=get_args(Precision), help="(%(default)s)")
@@ -40,13 +41,13 @@ def run(arguments: list[str], trusted: list[str]) -> None:
 
 
 def label(
-    root: Path, *, ckpt_path: Path, output: Path, accelerator: str, precision: Precision, trusted: list[str]
+    root: Path, *, weights: str, output: Path, accelerator: str, precision: Precision, trusted: list[str]
 ) -> None:
     """Write a label for every frame that has a next one; labels that are there already stay as they are.
 
     Args:
         root: a folder of frames, or of such folders.
-        ckpt_path: checkpoint of a fit by the command line.
+        weights: name of shipped weights, a safetensors file, or a checkpoint of a fit by the command line.
         output: folder to write to.
         accelerator, precision: as of Lightning's Trainer.
         trusted: beginnings of names that the checkpoint may ask for, besides ours.
@@ -62,8 +63,9 @@ def label(
     refuse_other_sizes(
         pair for before, first, second in frames.triplets for pair in ((before or first, first), (first, second))
     )
-    module = Labeller(UnsupervisedFlow.load_from_checkpoint(ckpt_path, trusted=trusted))
-    refuse_other_checkpoint(ckpt_path, output, there=frames.there)
+    file = weights_file(weights)
+    module = Labeller(UnsupervisedFlow.load_from_checkpoint(file, trusted=trusted))
+    refuse_other_checkpoint(file, output, there=frames.there)
     writer = LabelWriter(output)
     if len(frames):
         trainer = pl.Trainer(

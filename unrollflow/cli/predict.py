@@ -3,9 +3,10 @@
 from argparse import ArgumentParser
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, get_args
 
 import pytorch_lightning as pl
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from unrollflow.callbacks.flow_writers import FlowVideo, FlowWriter, KittiSubmission, SintelSubmission
@@ -16,14 +17,17 @@ from unrollflow.cli.checks import (
     refuse_replacing,
     refuse_unwritable,
 )
-from unrollflow.contracts import FlowSample
+from unrollflow.contracts import FlowSample, Prediction
 from unrollflow.data.datasets.benchmark import BenchmarkPairs
 from unrollflow.data.datasets.frames import FramePairs
 from unrollflow.data.datasets.kitti import FOLDERS, Frames, Kitti
 from unrollflow.data.datasets.sintel import Sintel
 from unrollflow.data.io.flow import IMAGE_SUFFIXES
 from unrollflow.data.video.codec import VideoPairs
+from unrollflow.ops import forward_backward_visibility
 from unrollflow.training.module import UnsupervisedFlow
+from unrollflow.variational import refine_flow
+from unrollflow.weights import DEFAULT, shipped_weights, weights_file
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 Submission = Literal["sintel", "kitti2012", "kitti2015"]
@@ -41,10 +45,15 @@ def run(arguments: list[str], trusted: list[str]) -> None:
         type=Path,
         help="a folder of frames in natural order, two images, a video, or the root of a benchmark (see --submission)",
     )
-    parser.add_argument("--ckpt_path", required=True, type=Path, help="checkpoint of a fit")
+    add_weights(parser)
     parser.add_argument("--output", type=Path, default=Path("predictions"), help="folder to write to (%(default)s)")
     parser.add_argument(
         "--submission", choices=get_args(Submission), help="write what this benchmark's server takes of its test set"
+    )
+    parser.add_argument(
+        "--refine",
+        action="store_true",
+        help="refine each flow with the solver of `unrollflow estimate`: slower, better",
     )
     parser.add_argument("--arrows", action="store_true", help="of a video: draw the flow as arrows over the frames too")
     there = parser.add_mutually_exclusive_group()
@@ -62,9 +71,10 @@ def run(arguments: list[str], trusted: list[str]) -> None:
 def predict(
     frames: list[Path],
     *,
-    ckpt_path: Path,
+    weights: str,
     output: Path,
     submission: Submission | None,
+    refine: bool,
     arrows: bool,
     overwrite: bool,
     skip_existing: bool,
@@ -76,10 +86,11 @@ def predict(
 
     Args:
         frames: one folder, two images, one video, or the root of a benchmark.
-        ckpt_path: checkpoint of a fit by the command line.
+        weights: name of shipped weights, a safetensors file, or a checkpoint of a fit by the command line.
         output: folder to write to: .flo, colour .png and visibility named after a pair's first frame; of a video
             NAME.mp4; of a benchmark its submission.
         submission: the benchmark, or None.
+        refine: refine each flow with the solver.
         arrows: draw arrows into the video, too.
         overwrite: replace results that are there already.
         skip_existing: keep results that are there already, and compute the others.
@@ -87,7 +98,7 @@ def predict(
         trusted: beginnings of names that the checkpoint may ask for, besides ours.
 
     Raises:
-        FileNotFoundError, ValueError: if the checkpoint or a frame cannot be read, or a result would overwrite a frame
+        FileNotFoundError, ValueError: if the weights or a frame cannot be read, or a result would overwrite a frame
             or another result, naming it.
         OSError: if a result is there already, or cannot be written.
     """
@@ -99,8 +110,8 @@ def predict(
     refuse_unwritable(file for i in left for file in job.results[i])
     refuse_other_sizes(job.images[i] for i in left if job.images)
     if left:
-        kind = UnsupervisedFlow if job.writer.both_ways else OneWay
-        module = kind.load_from_checkpoint(ckpt_path, trusted=trusted)
+        network = UnsupervisedFlow.load_from_checkpoint(weights_file(weights), trusted=trusted)
+        module = Predictor(network, both_ways=job.writer.both_ways, refine=refine)
         trainer = pl.Trainer(
             accelerator=accelerator,
             devices=1,
@@ -113,15 +124,50 @@ def predict(
         pairs = job.pairs if len(left) == len(job.results) else Subset(job.pairs, left)
         trainer.predict(module, DataLoader(pairs), return_predictions=False)
     kept = f", {len(job.results) - len(left)} result(s) there already" if skip_existing else ""
-    print(f"Flow of {job.writer.written} pair(s) of frames written to {output}{kept}")  # noqa: T201, the answer
+    print(  # noqa: T201, the command's answer
+        f"Flow of {job.writer.written} pair(s) of frames, by the weights {weights}, written to {output}{kept}"
+    )
 
 
-class OneWay(UnsupervisedFlow):
-    """Predicts the flow from the first image to the second alone, the same as both ways for half of the work."""
+def add_weights(parser: ArgumentParser) -> None:
+    """Add the option that chooses a network."""
+    parser.add_argument(
+        "--weights",
+        "--ckpt_path",
+        dest="weights",
+        default=DEFAULT,
+        metavar="NAME|FILE",
+        help=f"weights that are shipped ({', '.join(shipped_weights())}), a .safetensors file or a checkpoint of a fit "
+        "(%(default)s)",
+    )
 
-    def predict_step(self, batch: FlowSample, batch_idx: int) -> Any:
-        """Flow (B, 2, H, W), pixels, at the size of the images."""
-        return self.one_way(batch["image1"], batch["image2"])
+
+class Predictor(pl.LightningModule):
+    """Predicts the flow of frames at their own size.
+
+    Args:
+        network: a trained module.
+        both_ways: predict the flow in both directions and the visibility; otherwise only the flow of the first image,
+            for half of the work.
+        refine: refine each flow by :func:`~unrollflow.variational.refine_flow`.
+    """
+
+    def __init__(self, network: UnsupervisedFlow, *, both_ways: bool, refine: bool) -> None:
+        super().__init__()
+        self.network, self.both_ways, self.refine = network, both_ways, refine
+
+    def predict_step(self, batch: FlowSample, batch_idx: int) -> Prediction | Tensor:
+        """Flow (B, 2, H, W), pixels, or a prediction in both directions."""
+        image1, image2 = batch["image1"], batch["image2"]
+        if not self.both_ways:
+            flow = self.network.one_way(image1, image2)
+            return refine_flow(image1, image2, flow) if self.refine else flow
+        prediction: Prediction = self.network(image1, image2)
+        if not self.refine:
+            return prediction
+        forward = refine_flow(image1, image2, prediction.flow)
+        backward = refine_flow(image2, image1, prediction.flow_backward)
+        return Prediction(forward, backward, forward_backward_visibility(forward, backward))
 
 
 class Task(NamedTuple):

@@ -22,6 +22,7 @@ from unrollflow.ops import crop_centre, forward_backward_visibility, pad_to_mult
 from unrollflow.ops.seeds import derived_seed
 from unrollflow.training.compile import StepParts, compiled
 from unrollflow.training.loading import LoadsData
+from unrollflow.weights import weights_file
 
 TRUE_MAPS = ("valid", "occluded", "foreground", "boundary_distance")
 ObjectiveFactory = Callable[[Photometric, Smoothness], Objective]
@@ -45,7 +46,8 @@ class UnsupervisedFlow(LoadsData):
             none.
         jitter: changes what the backbone sees in training, such as :class:`~unrollflow.data.AppearanceJitter`; the
             objective compares the frames as they were (SMURF). None: it sees the frames themselves.
-        init_weights: checkpoint of an earlier stage, whose weights this training starts from.
+        init_weights: weights that this training starts from: a checkpoint of an earlier stage, a safetensors file,
+            or the name of shipped weights.
         compile: compile network and objective (torch.compile) when a training starts; checkpoints do not change.
 
     Raises:
@@ -63,7 +65,7 @@ class UnsupervisedFlow(LoadsData):
         scheduler: SchedulerFactory | None = None,
         distillation: list[Distillation] | None = None,
         jitter: nn.Module | None = None,
-        init_weights: Path | None = None,
+        init_weights: str | Path | None = None,
         compile: bool = False,  # noqa: A002, the command line's --model.compile
     ) -> None:
         super().__init__()
@@ -79,7 +81,7 @@ class UnsupervisedFlow(LoadsData):
         self.measures = FlowMetrics()
         self.compiles, self.parts = compile, StepParts(self.backbone, self.objective)
         if init_weights is not None:
-            weights = read_checkpoint(init_weights)["state_dict"]
+            weights = read_checkpoint(weights_file(init_weights))["state_dict"]
             check_fits(weights, self.state_dict(), str(init_weights))
             self.load_state_dict(weights)
 

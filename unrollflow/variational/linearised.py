@@ -97,6 +97,25 @@ class LinearisedFlow:
         forward, backward = flow.chunk(2)
         return Prediction(forward, backward, forward_backward_visibility(forward, backward))
 
+    @torch.no_grad()
+    @full_precision
+    def refined(self, image1: Tensor, image2: Tensor, flow: Tensor) -> Tensor:
+        """A flow (B, 2, H, W), pixels, after the warps of half the size and of the full size.
+
+        What the warps of half the size change is enlarged and added, so that motion boundaries stay sharp.
+        """
+        for first, second in self._finest(image1, image2):
+            size = (first.shape[-2], first.shape[-1])
+            start = resize_flow(flow, size, align_corners=False)
+            change = self._warped(first, second, start, both=False) - start
+            flow = flow + resize_flow(change, (flow.shape[-2], flow.shape[-1]), align_corners=False)
+        return flow
+
+    def _finest(self, image1: Tensor, image2: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Both images at half and at full size; at full size alone if half of it is too small."""
+        first, second = (pyramid(image, smallest=self.smallest)[:2] for image in (image1, image2))
+        return list(zip(first, second, strict=True))[::-1]
+
     def _coarse_to_fine(self, image1: Tensor, image2: Tensor, *, both: bool) -> Tensor:
         flow = image1.new_zeros(len(image1), 2, 1, 1)
         pyramids = [pyramid(image, smallest=self.smallest) for image in (image1, image2)]
@@ -106,17 +125,22 @@ class LinearisedFlow:
             flow = resize_flow(flow, size, align_corners=False)
             if level == min(2, len(pyramids[0]) - 1) and searched is not None:
                 flow = better_of(flow, resize_flow(searched, size, align_corners=False), first, second)
-            weights = edge_weights(first, alpha=self.edge_alpha)
-            for number in range(self.warps):
-                visible = in_frame(flow)
-                if both and self.weighted_median:
-                    seen = forward_backward_visibility(flow, flow.roll(len(flow) // 2, dims=0))
-                    visible = visible * seen.clamp_min(OCCLUDED)
-                flow = flow + self._change(first, second, flow, visible, weights)
-                if self.weighted_median and (self.warps - 1 - number) % 2 == 0 and number > 0:
-                    flow = weighted_median_flow(flow, first, visible)
-                else:
-                    flow = median_flow(flow)
+            flow = self._warped(first, second, flow, both=both)
+        return flow
+
+    def _warped(self, image1: Tensor, image2: Tensor, flow: Tensor, *, both: bool) -> Tensor:
+        """The flow of one level after its warps, each followed by a median."""
+        weights = edge_weights(image1, alpha=self.edge_alpha)
+        for number in range(self.warps):
+            visible = in_frame(flow)
+            if both and self.weighted_median:
+                seen = forward_backward_visibility(flow, flow.roll(len(flow) // 2, dims=0))
+                visible = visible * seen.clamp_min(OCCLUDED)
+            flow = flow + self._change(image1, image2, flow, visible, weights)
+            if self.weighted_median and (self.warps - 1 - number) % 2 == 0 and number > 0:
+                flow = weighted_median_flow(flow, image1, visible)
+            else:
+                flow = median_flow(flow)
         return flow
 
     def _change(

@@ -1,0 +1,168 @@
+"""Write the weights of a run and their card into the package, with errors beside OpenCV DIS and the solver.
+
+Command: python -m experiments.ship_weights small runs/flow/version_N --minutes 50 --commit HASH
+    --command "unrollflow fit --config configs/experiment/thirty_minutes.yaml"
+
+The errors are those of the averaged weights at the end of the run, on held-out MovingLayers and on the benchmark
+sequences below UNROLLFLOW_DATA_DIR. The run never sees those.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor
+
+from experiments.common.accuracy import FlowOf, benchmark_sets, data_folder, dis_flow, errors, held_out
+from unrollflow.checkpoints import MODEL_KEY, read_checkpoint
+from unrollflow.data.io.files import write_whole
+from unrollflow.inference import pretrained
+from unrollflow.variational import preset_flow, refine_flow
+from unrollflow.weights import SHIPPED, SUFFIX, packed_weights
+
+SETS = ("middlebury", "sintel", "sintel final", "kitti2012", "kitti2015", "chairs")
+SAMPLES = "held-out MovingLayers"
+FRAME = (436, 1024)
+"""Height and width of the frames that the time is measured with."""
+
+LICENCE = "MIT, as the package; the training data are synthetic and contain no photograph"
+KNOWN_FAILURES = [
+    "Motion over about a quarter of the frame's shorter side is not found.",
+    "Pixels that are occluded in the second frame have errors several times as large as visible pixels.",
+    "Details thinner than about 8 pixels that move by more than their width take the flow of what is behind them.",
+    "Strong changes of brightness, reflections, rain, smoke and motion blur: the network was not trained on them.",
+]
+
+CARD = """# Weights "{name}"
+
+{network} with {parameters:,} parameters, trained without labels. SHA-256 of `{name}.safetensors`: `{sha256}`.
+
+- Training: `{command}`, {steps} steps, seed {seed}, {minutes:g} minutes on one CPU core, commit {commit},
+  torch {torch}.
+- Data: {data}, synthetic, rendered by the package. No photograph, no video, no benchmark and no ground truth.
+- Licence: {licence}.
+- Time of a frame of {height}x{width}, forward flow, two threads: {seconds:.2f} s.
+
+Mean end-point error in pixels. Settings of the recipe were chosen while looking at the errors on Middlebury and Sintel.
+
+{table}
+
+Known failures:
+
+{failures}
+"""
+
+
+def methods(network: FlowOf) -> dict[str, FlowOf]:
+    """What is compared, by name."""
+
+    def refined(image1: Tensor, image2: Tensor) -> Tensor:
+        return refine_flow(image1, image2, network(image1, image2))
+
+    return {
+        "this network": network,
+        "this network, refined": refined,
+        "OpenCV DIS, medium": dis_flow,
+        "solver, fast": lambda image1, image2: preset_flow(image1, image2, preset="fast"),
+        "solver, default": preset_flow,
+    }
+
+
+def seconds_of(network: FlowOf) -> float:
+    """Median time of five frames on two threads."""
+    images = torch.rand(2, 1, 3, *FRAME)
+    torch.set_num_threads(2)
+    times = []
+    with torch.no_grad():
+        for _ in range(6):
+            start = time.perf_counter()
+            network(*images)
+            times.append(time.perf_counter() - start)
+    return sorted(times[1:])[2]
+
+
+def table(found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
+    """Errors as a Markdown table, a row for each set, then for each image of a benchmark."""
+    names = list(next(iter(found.values())))
+    lines = [[" ", *names], ["---"] * (1 + len(names))]
+    for group, by_method in found.items():
+        lines.append([f"**{group}**", *(f"**{by_method[name]['epe']:.3f}**" for name in names)])
+        if group != SAMPLES:
+            images = {name: by_method[name]["images"] for name in names}
+            lines += [[image, *(f"{images[name][image]:.3f}" for name in names)] for image in images[names[0]]]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def main() -> None:
+    """Write NAME.safetensors, NAME.json and NAME.md."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name")
+    parser.add_argument("run", type=Path, help="folder of the run")
+    parser.add_argument("--command", required=True, help="of the training")
+    parser.add_argument("--minutes", required=True, type=float, help="of the training")
+    parser.add_argument("--commit", required=True, help="of the training")
+    options = parser.parse_args()
+    checkpoint = read_checkpoint(options.run / "checkpoints" / "last.ckpt")
+    config = yaml.safe_load((options.run / "config.yaml").read_text())
+    model = {key: value for key, value in checkpoint[MODEL_KEY].items() if key != "_instantiator"}
+    training = {
+        "command": options.command,
+        "steps": checkpoint["global_step"],
+        "seed": config["seed_everything"],
+        "minutes": options.minutes,
+        "commit": options.commit,
+        "torch": torch.__version__,
+        "data": config["data"]["train"],
+    }
+    card: dict[str, Any] = {
+        "name": options.name,
+        "licence": LICENCE,
+        "parameters": sum(tensor.numel() for tensor in checkpoint["state_dict"].values()),
+        "model": model,
+        "training": training,
+        "known_failures": KNOWN_FAILURES,
+    }
+    file = SHIPPED / f"{options.name}{SUFFIX}"
+    write(file, checkpoint["state_dict"], card)
+    network = pretrained(file).one_way
+    card["seconds"] = {"size": FRAME, "threads": 2, "forward": round(seconds_of(network), 3)}
+    sets = {SAMPLES: held_out(), **benchmark_sets(data_folder(), *SETS)}
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for group, pairs in sets.items():
+        samples = [pairs[i] for i in range(len(pairs))]  # type: ignore[arg-type, index]
+        found[group] = {name: errors(method, samples)._asdict() for name, method in methods(network).items()}
+        print(group, {name: round(value["epe"], 4) for name, value in found[group].items()}, flush=True)
+    card["errors"] = rounded(found)
+    write(file, checkpoint["state_dict"], card)
+    text = CARD.format(
+        **{**card, **training, "data": training["data"]["class_path"], "network": model["backbone"]["class_path"]},
+        sha256=json.loads(file.with_suffix(".json").read_text())["sha256"],
+        height=FRAME[0],
+        width=FRAME[1],
+        table=table(found),
+        failures="\n".join(f"- {failure}" for failure in KNOWN_FAILURES),
+    )
+    write_whole(file.with_suffix(".md"), text.encode())
+
+
+def write(file: Path, tensors: Mapping[str, Tensor], card: Mapping[str, Any]) -> None:
+    """Write weights and card."""
+    weights, text = packed_weights(tensors, card)
+    write_whole(file, weights)
+    write_whole(file.with_suffix(".json"), text)
+
+
+def rounded(value: Any) -> Any:
+    """Nested figures with four decimals; None in place of those that are not finite."""
+    if isinstance(value, dict):
+        return {key: rounded(item) for key, item in value.items()}
+    return (round(value, 4) if value == value else None) if isinstance(value, float) else value
+
+
+if __name__ == "__main__":
+    main()
