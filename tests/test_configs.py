@@ -35,7 +35,7 @@ EMBEDDED = (
     *("quickstart", "thirty_minutes", "overnight", "pyramid_matcher_gpu"),
     *("quickstart_pwclite", "moving_layers_gpu", "raft_moving_layers"),
 )
-RECIPES = [path for path in EXPERIMENTS if path.stem not in (*EMBEDDED, "video")]
+RECIPES = [path for path in EXPERIMENTS if path.stem not in (*EMBEDDED, "video", "adapt")]
 LARGE_FRAMES = (384, 832)
 """Frames of the trees that the recipes step on: as large as their largest crop."""
 
@@ -70,6 +70,7 @@ TRAINING: dict[str, tuple[Callable[[Path], Path], Callable[[Path], Path]]] = {
     "sintel_raft": (trees.sintel, trees.sintel),
     "sintel_raw": (trees.sintel_raw, trees.sintel),
     "things": (trees.things, trees.things),
+    "adapt": (trees.footage, trees.footage),
     "video": (trees.footage, trees.footage),
 }
 """The tiny trees that an atom trains and validates on."""
@@ -247,13 +248,14 @@ def test_a_recipes_step_takes_the_batch_that_its_header_states_on_any_machine(pa
 
 
 @pytest.mark.slow
-def test_own_footage_trains_and_validates_by_its_experiment(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["video", "adapt"])
+def test_own_footage_trains_and_validates_by_its_experiment(name: str, tmp_path: Path) -> None:
     root, cache = trees.footage(tmp_path / "footage"), tmp_path / "cache"
     options = {f"--data.{part}.{key}": str(value) for part in ("train", "validation")
                for key, value in (("root", root), ("cache", cache))}  # fmt: skip
     limits = {"--trainer.max_steps": "2", "--trainer.val_check_interval": "2", "--data.workers": "0"}
     limits |= {"--data.batch_size": "2", "--trainer.logger": csv_logger(tmp_path)}
-    main(["fit", "--config", str(CONFIGS / "experiment" / "video.yaml"), *words(BRIEF | options | limits)])
+    main(["fit", "--config", str(CONFIGS / "experiment" / f"{name}.yaml"), *words(BRIEF | options | limits)])
     figures = json.loads((tmp_path / "flow" / "version_0" / "metrics.json").read_text())
     assert figures["steps"] == 2
     assert figures["photometric"] > 0
@@ -384,7 +386,8 @@ class Told(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         self.validations += 1
-        self.log("val/score", float(self.validations))
+        for name in ("val/score", "val/census"):
+            self.log(name, float(self.validations))
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.parameters(), lr=1e-6)

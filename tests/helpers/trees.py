@@ -178,9 +178,9 @@ def labelled(root: Path) -> Path:
 
 def footage(root: Path) -> Path:
     """A video and two folders of frames."""
-    write_video(root / "a.mp4", moving(4, seed=0, size=(104, 136)))
+    write_video(root / "a.mp4", moving(4, seed=0, size=(136, 144)))
     for i, name in enumerate(("b", "c"), start=1):
-        write_frames(root / name, moving(4, seed=i, size=(104, 136)))
+        write_frames(root / name, moving(4, seed=i, size=(136, 144)))
     return root
 
 

@@ -5,6 +5,7 @@ from unrollflow.callbacks.checkpoint_on_signal import CheckpointOnSignal
 from unrollflow.callbacks.collapse_guard import CollapseGuard
 from unrollflow.callbacks.evaluation_table import EvaluationTable
 from unrollflow.callbacks.flow_panels import FlowPanels
+from unrollflow.callbacks.keep_start import KeepStart
 from unrollflow.callbacks.last_checkpoint import LastCheckpoint
 from unrollflow.callbacks.pending_work import PendingWork
 from unrollflow.callbacks.run_report import RunReport
@@ -17,6 +18,7 @@ __all__ = [
     "CollapseGuard",
     "EvaluationTable",
     "FlowPanels",
+    "KeepStart",
     "LastCheckpoint",
     "PendingWork",
     "RunReport",
