@@ -7,9 +7,9 @@ import matplotlib
 import numpy as np
 from scipy.stats import bootstrap
 
-from experiments.common.bootstrap import Interval
 from experiments.common.grid import Row
 from experiments.common.results import write_table
+from unrollflow.metrics.paired import Interval
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt

@@ -7,9 +7,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.common.bootstrap import Interval, relative_change
 from experiments.common.grid import Row
 from experiments.exp04_flow_ablation.search import FAMILY
+from unrollflow.metrics.paired import Interval, relative_change
 
 Split = Literal["test", "validation"]
 SPLITS: tuple[Split, ...] = ("test", "validation")

@@ -32,7 +32,6 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from experiments.common.bootstrap import Interval, relative_change
 from experiments.common.flow_measures import measured
 from experiments.common.flow_training import descend, flow_model, training_batches
 from experiments.common.grid import Results, Row, Value, check_again, run_grid
@@ -42,6 +41,7 @@ from experiments.exp04_flow_ablation.search import useful, winner
 from unrollflow import losses
 from unrollflow.losses.smoothness import EdgePosition, GuideRange
 from unrollflow.losses.unsupervised import Field, Unit
+from unrollflow.metrics.paired import Interval, relative_change
 from unrollflow.ops.gradient import Operator
 
 RESULTS = Path(__file__).with_name("results")

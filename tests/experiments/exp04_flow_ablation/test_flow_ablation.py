@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from experiments.common.bootstrap import relative_change
 from experiments.common.boundary_score import best_threshold, boundary_f1
 from experiments.common.flow_training import descend, flow_model, smoothness_term, train_flow, training_batches
 from experiments.common.grid import Row, identity, read_rows
@@ -15,6 +14,7 @@ from experiments.exp04_flow_ablation.finals import compared, counts, first_at, s
 from experiments.exp04_flow_ablation.report import write_report, write_weights
 from experiments.exp04_flow_ablation.search import FAMILY, Protocol, finalist, refined, starting_trials
 from unrollflow import losses
+from unrollflow.metrics.paired import relative_change
 
 
 def row(term: str, epe: float, occluded: float, **settings: float) -> Row:
