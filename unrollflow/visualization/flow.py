@@ -192,15 +192,30 @@ def visibility_picture(visible: Tensor) -> Tensor:
 
 
 def error_tile(prediction: Tensor, target: Tensor, known: Tensor) -> Tile:
-    """End-point error of (2, H, W) flows, black to yellow: up to the finite ones' 99th percentile, at least 1 px."""
+    """End-point error of (2, H, W) flows as a picture; its range is that of :func:`error_range`."""
+    error = error_map(prediction, target)
+    largest = error_range(error[known])
+    return Tile(f"error, mean {error[known].mean():.3g} (0 - {largest:.3g} px)", greyed(heat(error, largest), known))
+
+
+def error_map(prediction: Tensor, target: Tensor) -> Tensor:
+    """End-point error (H, W) of (2, H, W) flows, pixels; a broken flow is infinitely wrong, as for the metrics."""
     error = torch.linalg.vector_norm((prediction.cpu() - target.cpu()).detach().float(), dim=0)
-    error = error.nan_to_num(nan=torch.inf, posinf=torch.inf)  # a broken flow is infinitely wrong, as for the metrics
-    mean, finite = error[known].mean().item(), error[known & error.isfinite()].numpy()
-    largest = max(float(np.quantile(finite, ERROR_QUANTILE)) if finite.size else 0.0, SMALLEST_ERROR_RANGE)
-    grey = (255 * (error / largest).clamp(0, 1)).byte().numpy()
+    return error.nan_to_num(nan=torch.inf, posinf=torch.inf)
+
+
+def error_range(errors: Tensor) -> float:
+    """Largest error of a picture, pixels: the finite ones' 99th percentile, at least 1 px."""
+    finite = errors[errors.isfinite()].numpy()
+    return max(float(np.quantile(finite, ERROR_QUANTILE)) if finite.size else 0.0, SMALLEST_ERROR_RANGE)
+
+
+def heat(values: Tensor, largest: float) -> Tensor:
+    """Values (H, W) from 0 to `largest` as a picture (3, H, W), black to yellow."""
+    grey = (255 * (values / largest).clamp(0, 1)).byte().numpy()
     bgr = cv2.applyColorMap(grey, cv2.COLORMAP_INFERNO)
-    picture = rearrange(torch.from_numpy(bgr[..., ::-1].copy()), "h w c -> c h w").float() / 255
-    return Tile(f"error, mean {mean:.3g} (0 - {largest:.3g} px)", greyed(picture, known))
+    picture: Tensor = rearrange(torch.from_numpy(bgr[..., ::-1].copy()), "h w c -> c h w").float() / 255
+    return picture
 
 
 def greyed(picture: Tensor, known: Tensor) -> Tensor:

@@ -1,0 +1,164 @@
+"""Run folders that are compared: their settings, and which of them differ by their seeds alone."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from unrollflow.checkpoints import with_current_names
+
+CHECKPOINTS = ("checkpoints/best.ckpt", "checkpoints/last.ckpt")
+"""Of a run; the first one that is there is compared."""
+
+SEEDS = ("seed_everything", "seed")
+"""Last parts of the dotted names of seeds."""
+
+NO_SETTINGS = (
+    "ckpt_path", "weights_only", "trainer.logger", "trainer.default_root_dir", "trainer.enable_progress_bar",
+    "data.workers", "model.compile",
+)  # fmt: skip
+"""Where a run writes and how it uses the machine; nothing that it learns depends on these."""
+
+MOST_DIFFERENCES = 3
+
+
+class Run(NamedTuple):
+    """A run that has ended.
+
+    Attributes:
+        folder: its directory.
+        checkpoint: the file that is compared.
+        config: its configuration, nested.
+        settings: dotted names and values, without seeds.
+        seeds: likewise, seeds alone.
+    """
+
+    folder: Path
+    checkpoint: Path
+    config: dict[str, Any]
+    settings: dict[str, object]
+    seeds: dict[str, object]
+
+
+def read_runs(folders: Sequence[Path]) -> list[Run]:
+    """The runs in some folders, the reference first.
+
+    Raises:
+        FileNotFoundError: if a folder is not a run, or has no checkpoint.
+        ValueError: if there are fewer than two runs, one is named twice, or they validate on different data.
+    """
+    if len(folders) < 2:
+        raise ValueError(f"{len(folders)} run given: a comparison needs at least two; name the reference first.")
+    places = [folder.resolve() for folder in folders]
+    twice = [folder for folder, place in zip(folders, places, strict=True) if places.count(place) > 1]
+    if twice:
+        raise ValueError(f"the same run is given twice: {twice[0]} and {twice[1]}; name each run once.")
+    runs = [read_run(folder) for folder in folders]
+    for run in runs[1:]:
+        refuse_other_data(run, runs[0])
+    return runs
+
+
+def read_run(folder: Path) -> Run:
+    """A run of the command line, by its folder; FileNotFoundError or ValueError says what is missing."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no folder {folder}; name a run's folder, such as runs/flow/version_0.")
+    file = folder / "config.yaml"
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"{folder} is not a run: config.yaml is missing; name a run's folder, such as runs/flow/version_0."
+        )
+    config = with_current_names(yaml.safe_load(file.read_text(encoding="utf-8")))
+    missing = [key for key in ("model", "data", "trainer") if not isinstance(config, dict) or not config.get(key)]
+    if missing:
+        raise ValueError(f"{folder} is not a run: its config.yaml has no {' and no '.join(missing)}.")
+    checkpoint = next((folder / name for name in CHECKPOINTS if (folder / name).is_file()), None)
+    if checkpoint is None:
+        raise FileNotFoundError(f"{folder} has no checkpoint: neither {' nor '.join(CHECKPOINTS)} is there.")
+    values = {name: value for name, value in leaves(config).items() if not is_below(name, NO_SETTINGS)}
+    seeds = {name: value for name, value in values.items() if name.rpartition(".")[2] in SEEDS}
+    return Run(folder, checkpoint, config, {k: v for k, v in values.items() if k not in seeds}, seeds)
+
+
+def leaves(config: object, name: str = "") -> dict[str, object]:
+    """Dotted names and values of a nested configuration; lists of plain values stay whole.
+
+    >>> leaves({"a": {"b": 1, "c": [2, 3]}, "d": [{"e": None}]})
+    {'a.b': 1, 'a.c': [2, 3], 'd.0.e': None}
+    """
+    if isinstance(config, list) and any(isinstance(item, dict | list) for item in config):
+        config = dict(enumerate(config))
+    if not isinstance(config, dict) or not config:
+        return {name: config}
+    items = [leaves(value, f"{name}.{key}" if name else str(key)) for key, value in config.items()]
+    return {place: value for found in items for place, value in found.items()}
+
+
+def is_below(name: str, places: Sequence[str]) -> bool:
+    """Whether a dotted name is one of some places, or below one.
+
+    >>> is_below("trainer.logger.0.class_path", ["trainer.logger"]), is_below("trainer.loggers", ["trainer.logger"])
+    (True, False)
+    """
+    return any(f"{name}.".startswith(f"{place}.") for place in places)
+
+
+def refuse_other_data(run: Run, reference: Run) -> None:
+    """Raise ValueError, naming the keys, unless both runs validate on the same data."""
+    ours, theirs = (leaves(r.config["data"].get("validation"), "data.validation") for r in (run, reference))
+    if theirs == {"data.validation": None}:
+        raise ValueError(f"{reference.folder} has no validation data to compare on: data.validation is null.")
+    keys = differing([theirs, ours])
+    if not keys:
+        return
+    listed = "; ".join(
+        f"{key} is {theirs.get(key, 'not set')} in {reference.folder} and {ours.get(key, 'not set')} in {run.folder}"
+        for key in keys[:MOST_DIFFERENCES]
+    )
+    more = f" (and {len(keys) - MOST_DIFFERENCES} more)" if len(keys) > MOST_DIFFERENCES else ""
+    raise ValueError(f"the validation data differ: {listed}{more}; compare runs that validate on the same data.")
+
+
+def differing(settings: Sequence[dict[str, object]]) -> list[str]:
+    """Names whose values are not the same in all of some settings, or that are absent in one, in their order.
+
+    >>> differing([{"a": 1, "b": 2}, {"a": 1, "b": 3, "c": None}])
+    ['b', 'c']
+    """
+    names = dict.fromkeys(name for each in settings for name in each)
+    absent = object()
+    return [name for name in names if any(each.get(name, absent) != settings[0].get(name, absent) for each in settings)]
+
+
+def grouped(runs: Sequence[Run]) -> list[list[Run]]:
+    """Runs with the same settings together, groups and runs in the order of their first mention."""
+    groups: list[list[Run]] = []
+    for run in runs:
+        group = next((group for group in groups if group[0].settings == run.settings), None)
+        if group is None:
+            groups.append([run])
+        else:
+            group.append(run)
+    return groups
+
+
+def seed_keys(group: Sequence[Run]) -> list[tuple[str, int]]:
+    """What pairs a group's runs with another group's: their seeds and, of runs with the same seeds, their number."""
+    seen: Counter[str] = Counter()
+    keys = []
+    for run in group:
+        text = repr(sorted(run.seeds.items()))
+        keys.append((text, seen[text]))
+        seen[text] += 1
+    return keys
+
+
+def seed_text(run: Run, names: Sequence[str]) -> str:
+    """The seeds of a run that differ between the runs, in a few words.
+
+    >>> seed_text(Run(Path(), Path(), {}, {}, {"seed_everything": 3, "data.seed": 1}), ["seed_everything"])
+    'seed 3'
+    """
+    return ", ".join(f"{'seed' if name == SEEDS[0] else name} {run.seeds.get(name, '-')}" for name in names)

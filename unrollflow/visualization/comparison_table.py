@@ -1,0 +1,169 @@
+"""The measures of a comparison as a table, with intervals of the differences to the reference."""
+
+import math
+from collections.abc import Sequence
+from html import escape
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unrollflow.metrics.names import HEADLINE, MEASURES, UNLABELLED, UNLABELLED_HEADLINE
+from unrollflow.metrics.paired import Interval, mean_difference
+from unrollflow.visualization.compared import ComparedGroup
+from unrollflow.visualization.curves import colour
+
+BASELINES = ("epe_zero_flow", "epe_median_flow")
+"""The same for all runs."""
+
+UNDIRECTED = ("visible_fraction", "occluded_fraction", "out_of_frame_fraction", "motion")
+"""Measures of which neither less nor more is better."""
+
+WHISKER, MIDDLE = 128, 7
+"""Width of an interval's drawing, and the height of its line."""
+
+
+def measures_table(groups: Sequence[ComparedGroup]) -> str:
+    """Mean of every measure for each group and its difference to the first group; rare measures are folded away."""
+    known = [name for name in MEASURES | UNLABELLED if name not in BASELINES and defined(groups, name)]
+    first = HEADLINE if "epe" in known else UNLABELLED_HEADLINE
+    shown, folded = [n for n in known if n in first], [n for n in known if n not in first]
+    more = f"<details><summary>{len(folded)} more measures</summary>{table(groups, folded)}</details>" if folded else ""
+    return f"<h2>Measures</h2>{table(groups, shown)}{more}{baselines(groups)}<p class='note'>{explanation(groups)}</p>"
+
+
+def defined(groups: Sequence[ComparedGroup], name: str) -> bool:
+    """Whether any image defines a measure."""
+    values = [value for group in groups for run in group.runs for value in run.means.get(name, [])]
+    return any(not math.isnan(value) for value in values)
+
+
+def table(groups: Sequence[ComparedGroup], names: Sequence[str]) -> str:
+    """A row for each measure, a column for each group."""
+    heads = "".join(
+        f'<th><i class="chip" style="background:{colour(i)}"></i>{escape(group.label)}</th>'
+        for i, group in enumerate(groups)
+    )
+    rows = "".join(table_row(groups, name) for name in names)
+    return f'<div class="wide"><table class="measures"><thead><tr><th></th>{heads}</tr></thead>{rows}</table></div>'
+
+
+def table_row(groups: Sequence[ComparedGroup], name: str) -> str:
+    """The cells of a measure; the intervals of a row have one scale."""
+    measure = (MEASURES | UNLABELLED)[name]
+    found = [difference(group, groups[0], name) for group in groups[1:]]
+    scale = max([abs(end) for one in found if one for end in one if math.isfinite(end)], default=0.0)
+    cells = [f"<td>{mean_text(groups[0], name)}<small>reference</small></td>"] if len(groups) > 1 else []
+    cells = cells or [f"<td>{mean_text(groups[0], name)}</td>"]
+    for group, interval in zip(groups[1:], found, strict=True):
+        change = change_text(interval, scale, directed=name not in UNDIRECTED) if interval else "<small>-</small>"
+        cells.append(f"<td>{mean_text(group, name)}{change}</td>")
+    unit = f" <span class='unit'>{measure.unit}</span>" if measure.unit else ""
+    return f"<tr><th>{escape(measure.label)}{unit}</th>{''.join(cells)}</tr>"
+
+
+def errors(group: ComparedGroup, name: str) -> NDArray[np.float64]:
+    """A measure of a group, (runs, images)."""
+    return np.array([run.means[name] for run in group.runs], np.float64)
+
+
+def mean_text(group: ComparedGroup, name: str) -> str:
+    """Mean over runs and images, with the standard deviation over several runs."""
+    values = errors(group, name)
+    known = values[~np.isnan(values)]
+    if not known.size:
+        return "<b>-</b>"
+    if not np.isfinite(known).all():
+        return "<b>not finite</b>"
+    of_runs = [row[~np.isnan(row)].mean() for row in values if not np.isnan(row).all()]
+    spread = f" <span class='spread'>± {np.std(of_runs, ddof=1):.3f}</span>" if len(of_runs) > 1 else ""
+    return f"<b>{known.mean():.3f}</b>{spread}"
+
+
+def pairs(group: ComparedGroup, reference: ComparedGroup) -> list[tuple[int, int]]:
+    """Places of the runs that both groups have from the same seeds."""
+    theirs = {run.pair: i for i, run in enumerate(reference.runs)}
+    return [(i, theirs[run.pair]) for i, run in enumerate(group.runs) if run.pair in theirs]
+
+
+def difference(group: ComparedGroup, reference: ComparedGroup, name: str) -> Interval | None:
+    """Difference of a measure to the reference over images and common seeds; None where nothing can be compared.
+
+    Without a common seed each image's mean over each group's seeds is compared, and the interval is of images alone.
+    """
+    ours, theirs = errors(group, name), errors(reference, name)
+    if np.isinf(ours).any() or np.isinf(theirs).any():
+        return None
+    common = pairs(group, reference)
+    if common:
+        ours, theirs = ours[[i for i, _ in common]], theirs[[j for _, j in common]]
+    else:
+        ours, theirs = ours.mean(axis=0, keepdims=True), theirs.mean(axis=0, keepdims=True)
+    return None if np.isnan(ours + theirs).all() else mean_difference(ours, theirs)
+
+
+def change_text(interval: Interval, scale: float, *, directed: bool) -> str:
+    """A difference, its interval in numbers and as a drawing; coloured where it does not contain 0."""
+    estimate, low, high = interval
+    ends = f" [{signed(low)}, {signed(high)}]" if math.isfinite(low) else ""
+    significant = low > 0 or high < 0
+    kind = ("worse" if estimate > 0 else "better") if directed else "other"
+    name = kind if significant else "unclear"
+    return f'<small class="{name}">{signed(estimate)}{ends}</small>{whisker(interval, scale, name)}'
+
+
+def signed(value: float) -> str:
+    """A difference with its sign.
+
+    >>> signed(0.0123), signed(-2.0), signed(-1e-9)
+    ('+0.012', '\N{MINUS SIGN}2.000', '0.000')
+    """
+    shown = f"{value:+.3f}"
+    return "0.000" if shown in ("+0.000", "-0.000") else shown.replace("-", "\N{MINUS SIGN}")
+
+
+def whisker(interval: Interval, scale: float, name: str) -> str:
+    """An interval on a line whose middle is 0 and whose ends are `scale` away from it."""
+    if not scale or not math.isfinite(interval.low):
+        return ""
+    centre, low, high = (WHISKER / 2 * (1 + 0.94 * value / scale) for value in interval)
+    return (
+        f'<svg class="whisker {name}" viewBox="0 0 {WHISKER} {2 * MIDDLE}" aria-hidden="true">'
+        f'<line class="zero" x1="{WHISKER / 2}" x2="{WHISKER / 2}" y1="0" y2="{2 * MIDDLE}"/>'
+        f'<line x1="{low:.1f}" x2="{high:.1f}" y1="{MIDDLE}" y2="{MIDDLE}"/>'
+        f'<circle cx="{centre:.1f}" cy="{MIDDLE}" r="3.2"/></svg>'
+    )
+
+
+def baselines(groups: Sequence[ComparedGroup]) -> str:
+    """Errors of flows that need no network, in one line."""
+    first = groups[0].runs[0].means
+    found = {name: np.array(first[name]) for name in BASELINES if defined(groups, name)}
+    listed = "; ".join(f"{MEASURES[name].label}: {np.nanmean(values):.3f} px" for name, values in found.items())
+    return f"<p class='note'>For comparison, {listed}.</p>" if listed else ""
+
+
+def explanation(groups: Sequence[ComparedGroup]) -> str:
+    """What the figures and the intervals are over."""
+    images = len(next(iter(groups[0].runs[0].means.values())))
+    parts = [f"Figures are means over the {images} validation image(s) and a group's seeds; each image counts once."]
+    if any(len(group.runs) > 1 for group in groups):
+        parts.append("± is the standard deviation over the seeds.")
+    if len(groups) == 1:
+        return " ".join(parts)
+    parts.append(
+        f"Small figures are differences to {groups[0].letter}, with 95 % intervals of a paired bootstrap; colour marks "
+        "intervals that do not contain 0, green for better. They are not corrected for the number of comparisons."
+    )
+    parts += [f"{group.letter}: {resampled(group, groups[0])}." for group in groups[1:]]
+    return escape(" ".join(parts))
+
+
+def resampled(group: ComparedGroup, reference: ComparedGroup) -> str:
+    """What the intervals of a group are over."""
+    common = len(pairs(group, reference))
+    if common > 1:
+        left = "" if len(group.runs) == len(reference.runs) == common else ", runs without a counterpart are left out"
+        return f"over images and {common} common seeds{left}"
+    if common == 1:
+        return "over images, from one common seed: how results vary between seeds is not included"
+    return "over images, no seed in common: how results vary between seeds is not included"
