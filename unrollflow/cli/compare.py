@@ -12,7 +12,7 @@ from pytorch_lightning.cli import instantiate_module
 from torch import Tensor
 
 from unrollflow.callbacks.evaluation_table import Row, batch_rows
-from unrollflow.checkpoints import TRUSTED, check_trusted
+from unrollflow.checkpoints import TRUSTED, check_trusted, read_checkpoint
 from unrollflow.cli.checks import refuse_replacing, refuse_unwritable
 from unrollflow.cli.runs import Run, differing, grouped, read_runs, seed_keys, seed_text
 from unrollflow.cli.saved_config import class_paths
@@ -166,4 +166,5 @@ def compared_run(run: Run, evaluation: Evaluation, *, seeds: str, pair: object) 
     figures = json.loads(file.read_text()) if file.is_file() else {}
     means = {name: [row.means[name] for row in evaluation.rows] for name in evaluation.rows[0].means}
     curves = dict(read_curves(run.folder / "metrics.csv"))
-    return ComparedRun(str(run.folder), seeds, pair, curves, figures, means, evaluation.flows)
+    checkpoint = f"{run.checkpoint.name}, step {read_checkpoint(run.checkpoint).get('global_step', '-')}"
+    return ComparedRun(str(run.folder), checkpoint, seeds, pair, curves, figures, means, evaluation.flows)

@@ -158,7 +158,10 @@ def seed_keys(group: Sequence[Run]) -> list[tuple[str, int]]:
 def seed_text(run: Run, names: Sequence[str]) -> str:
     """The seeds of a run that differ between the runs, in a few words.
 
-    >>> seed_text(Run(Path(), Path(), {}, {}, {"seed_everything": 3, "data.seed": 1}), ["seed_everything"])
-    'seed 3'
+    >>> run = Run(Path(), Path(), {}, {}, {"seed_everything": 3, "data.seed": 1})
+    >>> seed_text(run, ["seed_everything"]), seed_text(run, ["seed_everything", "data.seed"])
+    ('seed 3', 'seed 3, data.seed 1')
     """
+    values = {repr(run.seeds.get(name)) for name in names}
+    names = names[:1] if len(values) == 1 and SEEDS[0] in names else names
     return ", ".join(f"{'seed' if name == SEEDS[0] else name} {run.seeds.get(name, '-')}" for name in names)

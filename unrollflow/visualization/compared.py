@@ -18,6 +18,7 @@ class ComparedRun(NamedTuple):
 
     Attributes:
         folder: its directory, as given.
+        checkpoint: the file that was evaluated, and its step, in a few words.
         seeds: its seeds in a few words, empty where all runs have the same.
         pair: runs of two groups with equal values are a pair: their seeds.
         curves: logged values by name.
@@ -27,6 +28,7 @@ class ComparedRun(NamedTuple):
     """
 
     folder: str
+    checkpoint: str
     seeds: str
     pair: object
     curves: dict[str, Curve]

@@ -43,9 +43,11 @@ def lead(groups: Sequence[ComparedGroup]) -> str:
     """What is compared, in a few words."""
     images = len(next(iter(groups[0].runs[0].means.values())))
     runs = sum(len(group.runs) for group in groups)
-    kinds = f"{len(groups)} groups; the runs of a group differ by their seeds alone" if len(groups) < runs else ""
-    first = f"The reference is {groups[0].label}." if len(groups) > 1 else "All runs differ by their seeds alone."
-    return f"{runs} runs{f' in {kinds}' if kinds and len(groups) > 1 else ''}, {images} validation images. {first}"
+    if len(groups) == 1:
+        return f"{runs} runs, evaluated on {images} validation images. All runs differ only by their seeds."
+    parts = f" in {len(groups)} groups" if len(groups) < runs else ""
+    seeds = " Runs of a group differ only by their seeds." if parts else ""
+    return f"{runs} runs{parts}, evaluated on {images} validation images.{seeds} The reference is {groups[0].label}."
 
 
 def settings_table(groups: Sequence[ComparedGroup]) -> str:
@@ -58,7 +60,7 @@ def settings_table(groups: Sequence[ComparedGroup]) -> str:
     if not rows:
         return ""
     lines = "".join(
-        f"<tr><th>{breakable(name)}</th>{''.join(f'<td>{value}</td>' for value in values)}</tr>"
+        f"<tr><th>{setting_name(name)}</th>{''.join(f'<td>{value}</td>' for value in values)}</tr>"
         for name, values in rows
     )
     return (
@@ -67,9 +69,20 @@ def settings_table(groups: Sequence[ComparedGroup]) -> str:
     )
 
 
+def setting_name(name: str) -> str:
+    """A setting's name as HTML, without what every configuration repeats; the whole name shows under the pointer."""
+    short = name.replace(".init_args", "").removesuffix(".class_path")
+    above, point, last = short.rpartition(".")
+    return f'<span title="{escape(name)}"><span class="unit">{breakable(above + point)}</span>{escape(last)}</span>'
+
+
 def setting(group: ComparedGroup, name: str) -> str:
-    """A setting of a group as HTML."""
-    return f"<code>{breakable(text(group.settings[name]))}</code>" if name in group.settings else ABSENT
+    """A setting of a group as HTML; of a class its last name, the whole one shows under the pointer."""
+    if name not in group.settings:
+        return ABSENT
+    value = text(group.settings[name])
+    short = value.rpartition(".")[2] if name.endswith(".class_path") else value
+    return f'<code title="{escape(value)}">{breakable(short)}</code>'
 
 
 def breakable(name: str) -> str:
@@ -115,13 +128,15 @@ def runs_table(groups: Sequence[ComparedGroup]) -> str:
         steps, seconds = run.figures.get("steps"), run.figures.get("seconds")
         values = [
             mean(run.means.get(measure, [])),
+            escape(run.checkpoint),
             "-" if steps is None else str(steps),
             "-" if seconds is None else duration(seconds),
         ]
         cells = "".join(f'<td class="number">{value}</td>' for value in values)
         place = breakable(run.folder).replace("/", "/<wbr>")
         rows.append(f"<tr><th>{chip(number)}{escape(label)}</th>{cells}<td><code>{place}</code></td></tr>")
-    head = f"<tr><th></th><th class='number'>{name}</th><th class='number'>steps</th><th class='number'>time</th>"
+    head = f"<tr><th></th><th class='number'>{name}</th><th class='number'>checkpoint</th>"
+    head += "<th class='number'>steps</th><th class='number'>time</th>"
     table = f'<table class="runs-list"><thead>{head}<th>folder</th></tr></thead>{"".join(rows)}</table>'
     return f'<h2>Runs</h2><div class="wide">{table}</div>'
 

@@ -40,19 +40,21 @@ def samples_part(groups: Sequence[ComparedGroup], samples: Sequence[ComparedSamp
         return ""
     options = "".join(f'<option value="{i}">{escape(name)}</option>' for i, (_, name, _) in enumerate(all_runs(groups)))
     with_truth = any(sample.flow is not None for sample in samples)
+    second = len(groups[0].runs) if len(groups) > 1 else min(1, len(groups[0].runs) - 1)
     articles = "\n".join(article(groups, place, sample) for place, sample in enumerate(samples))
-    return f"<h2>Samples</h2>{viewer(options, with_truth=with_truth)}{articles}"
+    return f"<h2>Samples</h2>{viewer(options, second, with_truth=with_truth)}{articles}"
 
 
-def viewer(options: str, *, with_truth: bool) -> str:
-    """Two runs, one over the other, with a slider; the page's script fills it."""
+def viewer(options: str, second: int, *, with_truth: bool) -> str:
+    """Two runs, one over the other, with a slider; the page's script fills it, first with runs 0 and `second`."""
     panes = pane("flow") + (pane("error") if with_truth else "")
     wheel = f'<img class="wheel" alt="" src="{picture_url(colour_wheel(WHEEL))}">'
     scale = (
         '<span class="scale error"><i class="bar"></i>error, <b data-show="errors"></b></span>' if with_truth else ""
     )
     return (
-        '<section id="viewer" hidden><nav><button id="previous" aria-label="previous sample">&#8249;</button>'
+        f'<section id="viewer" data-second="{second}" hidden><nav>'
+        '<button id="previous" aria-label="previous sample">&#8249;</button>'
         '<span><b data-show="name"></b> <span class="unit" data-show="place"></span></span>'
         '<button id="next" aria-label="next sample">&#8250;</button></nav>'
         f'<div class="choose"><label>left <select id="left">{options}</select><b data-show="left"></b></label>'
@@ -62,7 +64,7 @@ def viewer(options: str, *, with_truth: bool) -> str:
         f'<p class="scales"><span class="scale">{wheel}direction of the flow, <b data-show="flows"></b></span>'
         f"{scale}</p>"
         '<p class="note keys"><kbd>&#8592;</kbd> <kbd>&#8594;</kbd> sample, <kbd>&#8593;</kbd> <kbd>&#8595;</kbd> or '
-        "<kbd>1</kbd>-<kbd>9</kbd> right run, with <kbd>Shift</kbd> left run. Drag the border.</p></section>"
+        "<kbd>1</kbd>-<kbd>9</kbd> right run, with <kbd>Shift</kbd> left run</p></section>"
     )
 
 
@@ -132,7 +134,7 @@ def sample_figure(run: ComparedRun, place: int) -> str:
 
 def picture(name: str, pixels: Tensor) -> str:
     """A picture (3, H, W), RGB in [0, 1], with its name."""
-    return f"<figure>{image('given', pixels, name)}<figcaption>{escape(name)}</figcaption></figure>"
+    return f"<figure>{image('frame', pixels, name)}<figcaption>{escape(name)}</figcaption></figure>"
 
 
 def image(kind: str, pixels: Tensor, name: str) -> str:

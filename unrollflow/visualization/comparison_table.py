@@ -40,11 +40,16 @@ def defined(groups: Sequence[ComparedGroup], name: str) -> bool:
 def table(groups: Sequence[ComparedGroup], names: Sequence[str]) -> str:
     """A row for each measure, a column for each group."""
     heads = "".join(
-        f'<th><i class="chip" style="background:{colour(i)}"></i>{escape(group.label)}</th>'
-        for i, group in enumerate(groups)
+        f'<th><i class="chip" style="background:{colour(i)}"></i>{label(group)}</th>' for i, group in enumerate(groups)
     )
     rows = "".join(table_row(groups, name) for name in names)
     return f'<div class="wide"><table class="measures"><thead><tr><th></th>{heads}</tr></thead>{rows}</table></div>'
+
+
+def label(group: ComparedGroup) -> str:
+    """A group's label as HTML: its letter, and the rest on a line of its own."""
+    letter, _, rest = group.label.partition(": ")
+    return f"<b>{letter}</b><small>{escape(rest)}</small>"
 
 
 def table_row(groups: Sequence[ComparedGroup], name: str) -> str:
@@ -145,7 +150,10 @@ def baselines(groups: Sequence[ComparedGroup]) -> str:
 def explanation(groups: Sequence[ComparedGroup]) -> str:
     """What the figures and the intervals are over."""
     images = len(next(iter(groups[0].runs[0].means.values())))
-    parts = [f"Figures are means over the {images} validation image(s) and a group's seeds; each image counts once."]
+    parts = [
+        f"Means over the {images} validation images and the runs of a group, of the checkpoints in the table of runs. "
+        "Each image counts once."
+    ]
     if any(len(group.runs) > 1 for group in groups):
         parts.append("± is the standard deviation over the seeds.")
     if len(groups) == 1:
@@ -161,9 +169,9 @@ def explanation(groups: Sequence[ComparedGroup]) -> str:
 def resampled(group: ComparedGroup, reference: ComparedGroup) -> str:
     """What the intervals of a group are over."""
     common = len(pairs(group, reference))
+    left_out = len(group.runs) + len(reference.runs) - 2 * common
+    left = f" ({left_out} run(s) of other seeds are left out)" if common and left_out else ""
     if common > 1:
-        left = "" if len(group.runs) == len(reference.runs) == common else ", runs without a counterpart are left out"
-        return f"over images and {common} common seeds{left}"
-    if common == 1:
-        return "over images, from one common seed: how results vary between seeds is not included"
-    return "over images, no seed in common: how results vary between seeds is not included"
+        return f"difference and interval over images and {common} common seeds{left}"
+    seeds = "one common seed" if common else "no common seed"
+    return f"difference and interval over images, with {seeds}{left}; the variation between seeds is not included"

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from unrollflow.visualization.report import Curve
 
-WIDTH, HEIGHT = 760, 320
-LEFT, RIGHT, TOP, BOTTOM = 58, 12, 12, 40
+WIDTH, HEIGHT = 760, 340
+LEFT, RIGHT, TOP, BOTTOM = 80, 14, 38, 54
 """Margins of the axes, in units of the drawing."""
 
 TICKS = 5
@@ -123,11 +123,9 @@ def frame(axes: Axes, label: str) -> str:
         parts.append(f'<text x="{LEFT - 8}" y="{y}" dy=".35em" text-anchor="end">{value:g}</text>')
     for step in ticks(*axes.steps):
         x = axes.place(step, axes.values[0]).partition(",")[0]
-        parts.append(f'<text x="{x}" y="{HEIGHT - BOTTOM + 17}" text-anchor="middle">{step:g}</text>')
-    middle = (HEIGHT - BOTTOM + TOP) / 2
-    parts.append(f'<text x="{(WIDTH + LEFT) / 2}" y="{HEIGHT - 4}" text-anchor="middle">training step</text>')
-    turned = f'transform="rotate(-90 13 {middle})" text-anchor="middle"'
-    parts.append(f'<text x="13" y="{middle}" {turned}>{escape(label)}</text>')
+        parts.append(f'<text x="{x}" y="{HEIGHT - BOTTOM}" dy="1.4em" text-anchor="middle">{step:g}</text>')
+    parts.append(f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - 5}" text-anchor="end">training step</text>')
+    parts.append(f'<text x="0" y="0" dy="1em">{escape(label)}</text>')
     return "".join(parts)
 
 
