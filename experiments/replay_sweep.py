@@ -3,7 +3,8 @@
 Command: python -m experiments.replay_sweep configs/sweep/ablation.yaml. Minutes on two CPU cores: a run of the shipped
 files is the quickstart's (6 minutes), validated four times as often; a grid is run whole, of another sweep `--runs` are
 drawn at random (the search by Bayes' rule and early termination need W&B's server). What is finished is not run again.
-What stands after `--` is added to every command, such as `-- --config configs/debug/brief.yaml`.
+What stands after `--` is added to every command, such as `-- --config configs/debug/brief.yaml`. At the end
+`unrollflow compare` writes compare.html of the settings with the smallest errors.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import numpy as np
@@ -26,8 +28,13 @@ from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_com
 
 from experiments.common.grid import Results, Row, Value, run_grid
 from experiments.common.results import write_table
+from unrollflow.cli.compare import compare
+from unrollflow.cli.runs import grouped, has_checkpoint, read_run
 
 FOLDER = Path("runs/sweep")
+MOST_SETTINGS = 8
+"""On the page that compares the runs; the table has them all."""
+
 EPILOG = "What stands after -- is added to every command."
 
 
@@ -98,7 +105,7 @@ def run_command(*, command: str, folder: Path, threads: int | None) -> Results:
     Raises:
         ValueError: if it fails; its output is in log.txt.
     """
-    place = folder / hashlib.sha256(command.encode()).hexdigest()[:12]
+    place = place_of(command, folder)
     place.mkdir(parents=True, exist_ok=True)
     limits = {} if threads is None else {"OMP_NUM_THREADS": str(threads)}
     root = str(Path(__file__).parents[1])  # where a checkout is not installed
@@ -111,11 +118,22 @@ def run_command(*, command: str, folder: Path, threads: int | None) -> Results:
         ended = subprocess.run(
             words, cwd=place, env=os.environ | found | limits, stdout=log, stderr=subprocess.STDOUT, check=False
         )
-    reports = sorted(place.glob("runs/flow/version_*/metrics.json"), key=lambda path: path.stat().st_mtime)
-    if ended.returncode or not reports:
+    report = last_report(place)
+    if ended.returncode or report is None:
         raise ValueError(f"a run has failed ({place.resolve() / 'log.txt'} says why): {command}")
-    figures: dict[str, Any] = json.loads(reports[-1].read_text())
+    figures: dict[str, Any] = json.loads(report.read_text())
     return figures
+
+
+def place_of(command: str, folder: Path) -> Path:
+    """Where a command is started."""
+    return folder / hashlib.sha256(command.encode()).hexdigest()[:12]
+
+
+def last_report(place: Path) -> Path | None:
+    """The newest metrics.json of the runs that were started in a folder."""
+    reports = place.glob("runs/flow/version_*/metrics.json")
+    return max(reports, key=lambda path: path.stat().st_mtime, default=None)
 
 
 def replay(
@@ -149,6 +167,35 @@ def cell(figure: float | None) -> str | float:
     return "-" if figure is None else figure
 
 
+def compared_runs(rows: Sequence[Row], folder: Path, *, name: str) -> list[Path]:
+    """Folders of the finished runs of the settings with the smallest mean error, the best setting first.
+
+    Args:
+        rows: of :func:`replay`.
+        folder: likewise.
+        name: of the error in the results; runs without it are left out.
+    """
+    reports = [last_report(place_of(row["settings"]["command"], folder)) for row in rows]
+    found = [
+        (read_run(report.parent), row["results"][name])
+        for row, report in zip(rows, reports, strict=True)
+        if report is not None and row["results"].get(name) is not None and has_checkpoint(report.parent)
+    ]
+    errors = {run.folder: error for run, error in found}
+    groups = grouped([run for run, _ in found])
+    order = sorted(groups, key=lambda group: mean(errors[run.folder] for run in group))
+    return [run.folder for group in order[:MOST_SETTINGS] for run in group]
+
+
+def write_page(rows: Sequence[Row], folder: Path, *, name: str) -> None:
+    """Compare the best settings in compare.html of the folder, or say why there is no such page."""
+    runs = compared_runs(rows, folder, name=name)
+    if len(runs) < 2:
+        print(f"no compare.html: {len(runs)} of {len(rows)} runs have an error {name} and a checkpoint")
+    else:
+        compare(runs, output=folder / "compare.html", overwrite=True)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Replay a file, and say where the table is."""
     parser = argparse.ArgumentParser(prog="python -m experiments.replay_sweep", description=__doc__, epilog=EPILOG)
@@ -161,8 +208,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     own, extra = words[: words.index("--")], words[words.index("--") + 1 : -1]
     given = parser.parse_args(own)
     folder = given.folder or FOLDER / given.sweep.stem
-    replay(
-        yaml.safe_load(given.sweep.read_text()),
+    sweep = yaml.safe_load(given.sweep.read_text())
+    rows = replay(
+        sweep,
         folder,
         runs=given.runs,
         seed=given.seed,
@@ -170,6 +218,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         extra=extra,
     )
     print(f"\n{(folder / 'table.md').read_text()}\n{folder / 'table.md'}")
+    write_page(rows, folder, name=sweep["metric"]["name"].partition("/")[2])
 
 
 if __name__ == "__main__":

@@ -70,16 +70,26 @@ def read_run(folder: Path) -> Run:
         raise FileNotFoundError(
             f"{folder} is not a run: config.yaml is missing; name a run's folder, such as runs/flow/version_0."
         )
-    config = with_current_names(yaml.safe_load(file.read_text(encoding="utf-8")))
+    try:
+        config = with_current_names(yaml.safe_load(file.read_text(encoding="utf-8")))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"{folder} is not a run: its config.yaml cannot be read ({' '.join(str(error).split())})."
+        ) from error
     missing = [key for key in ("model", "data", "trainer") if not isinstance(config, dict) or not config.get(key)]
     if missing:
         raise ValueError(f"{folder} is not a run: its config.yaml has no {' and no '.join(missing)}.")
-    checkpoint = next((folder / name for name in CHECKPOINTS if (folder / name).is_file()), None)
-    if checkpoint is None:
+    if not has_checkpoint(folder):
         raise FileNotFoundError(f"{folder} has no checkpoint: neither {' nor '.join(CHECKPOINTS)} is there.")
+    checkpoint = next(folder / name for name in CHECKPOINTS if (folder / name).is_file())
     values = {name: value for name, value in leaves(config).items() if not is_below(name, NO_SETTINGS)}
     seeds = {name: value for name, value in values.items() if name.rpartition(".")[2] in SEEDS}
     return Run(folder, checkpoint, config, {k: v for k, v in values.items() if k not in seeds}, seeds)
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether a run's folder has a checkpoint to compare."""
+    return any((folder / name).is_file() for name in CHECKPOINTS)
 
 
 def leaves(config: object, name: str = "") -> dict[str, object]:

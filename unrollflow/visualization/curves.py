@@ -121,7 +121,7 @@ def frame(axes: Axes, label: str) -> str:
         y = axes.place(axes.steps[0], value).partition(",")[2]
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y}" y2="{y}"/>')
         parts.append(f'<text x="{LEFT - 8}" y="{y}" dy=".35em" text-anchor="end">{value:g}</text>')
-    for step in ticks(*axes.steps):
+    for step in filter(float.is_integer, ticks(*axes.steps)):
         x = axes.place(step, axes.values[0]).partition(",")[0]
         parts.append(f'<text x="{x}" y="{HEIGHT - BOTTOM}" dy="1.4em" text-anchor="middle">{step:g}</text>')
     parts.append(f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - 5}" text-anchor="end">training step</text>')
@@ -137,6 +137,6 @@ def ticks(low: float, high: float) -> list[float]:
     """
     rough = (high - low) / TICKS
     power = 10.0 ** math.floor(math.log10(rough))
-    distance = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.99)
+    distance = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.9)
     first, last = math.ceil(low / distance - 1e-9), math.floor(high / distance + 1e-9)
     return [float(f"{i * distance:.12g}") for i in range(first, last + 1)]

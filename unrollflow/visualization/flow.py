@@ -200,7 +200,7 @@ def error_tile(prediction: Tensor, target: Tensor, known: Tensor) -> Tile:
 
 def error_map(prediction: Tensor, target: Tensor) -> Tensor:
     """End-point error (H, W) of (2, H, W) flows, pixels; a broken flow is infinitely wrong, as for the metrics."""
-    error = torch.linalg.vector_norm((prediction.cpu() - target.cpu()).detach().float(), dim=0)
+    error: Tensor = torch.linalg.vector_norm((prediction.cpu() - target.cpu()).detach().float(), dim=0)
     return error.nan_to_num(nan=torch.inf, posinf=torch.inf)
 
 
