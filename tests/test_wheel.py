@@ -27,3 +27,4 @@ def test_installed_wheel_fits_by_shipped_names_in_an_empty_folder(tmp_path: Path
     )
     assert (empty / "runs" / "flow" / "version_0" / "report.html").is_file()
     assert (site / "unrollflow" / "py.typed").is_file()
+    assert (site / "unrollflow" / "visualization" / "comparison.html").is_file()

@@ -1,29 +1,10 @@
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
+from tests.helpers.comparison import write_run
 from unrollflow.cli.runs import differing, grouped, leaves, read_runs, seed_keys
-
-SMOOTHNESS = {"class_path": "unrollflow.losses.TotalVariation", "init_args": {"penalty": "l1"}}
-
-
-def write_run(folder: Path, *, seed: int = 0, checkpoint: str = "best.ckpt", **model: Any) -> Path:
-    """A run's files without a training; its checkpoint is empty."""
-    config = {
-        "seed_everything": seed,
-        "trainer": {"max_steps": 1, "default_root_dir": str(folder), "logger": [{"save_dir": str(folder)}]},
-        "model": {"smoothness": SMOOTHNESS} | model,
-        "data": {
-            "validation": {"class_path": "unrollflow.data.MovingLayers", "init_args": {"length": 2}},
-            "seed": seed,
-        },
-    }
-    (folder / "checkpoints").mkdir(parents=True)
-    (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    (folder / "checkpoints" / checkpoint).touch()
-    return folder
 
 
 def test_runs_that_differ_by_their_seeds_or_their_folders_alone_are_grouped(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import yaml
 
-from experiments.replay_sweep import choices, command_line, draw, main, replay
+from experiments.replay_sweep import choices, command_line, compared_runs, draw, main, place_of, replay
+from tests.helpers.comparison import write_run
 
 CODE = """
 import json, pathlib, sys
@@ -90,6 +91,29 @@ def test_the_command_is_the_agents() -> None:
 def test_on_the_command_line_more_words_are_added(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(sweep(parameters={"rate": {"values": [1, 4]}})))
     main([str(tmp_path / "sweep.yaml"), "--folder", str(tmp_path / "out"), "--", "--level=0"])
-    assert "| 4 | 0.25 |" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "| 4 | 0.25 |" in out
+    assert "no compare.html: 0 of 2 runs have an error epe and a checkpoint" in out
     row = json.loads((tmp_path / "out" / "rows.jsonl").read_text().splitlines()[0])
     assert row["settings"]["command"].endswith("--rate=1 --level=0")
+
+
+def test_the_page_compares_the_best_settings_with_all_their_seeds(tmp_path: Path) -> None:
+    rows = []
+    for i, (penalty, seed, epe) in enumerate([("l1", 0, 3.0), ("huber", 0, 2.0), ("l1", 1, 0.5), ("none", 0, None)]):
+        folder = place_of(f"run {i}", tmp_path) / "runs" / "flow" / "version_0"
+        write_run(folder, seed=seed, smoothness=penalty)
+        (folder / "metrics.json").write_text("{}")
+        rows.append({"settings": {"command": f"run {i}"}, "results": {"epe": epe}})
+    found = compared_runs(rows, tmp_path, name="epe")
+    assert found == [place_of(f"run {i}", tmp_path) / "runs" / "flow" / "version_0" for i in (0, 2, 1)]
+
+
+@pytest.mark.slow
+def test_a_sweep_of_trainings_ends_with_a_page(tmp_path: Path) -> None:
+    command = ["${interpreter}", "-m", "unrollflow", "fit", "--config", "configs/experiment/quickstart.yaml"]
+    tiny = ["--config", "configs/debug/tiny.yaml", "--data.validation.length", "2", "${args}"]
+    weights = {"model.objective.init_args.smoothness_weight": {"values": [1.0, 9.0]}}
+    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(sweep(command=[*command, *tiny], parameters=weights)))
+    main([str(tmp_path / "sweep.yaml"), "--folder", str(tmp_path / "out")])
+    assert "evaluated on 2 validation images" in (tmp_path / "out" / "compare.html").read_text()

@@ -1,9 +1,11 @@
-"""Groups of runs and samples as a comparison page takes them, without a training."""
+"""Groups of runs and samples as a comparison page takes them, and folders of runs, without a training."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 
 from unrollflow.metrics.names import MEASURES, UNLABELLED
 from unrollflow.visualization.compared import ComparedGroup, ComparedRun, ComparedSample, group_label
@@ -11,6 +13,8 @@ from unrollflow.visualization.report import Curve
 
 SIZE = (24, 32)
 """Height and width of the samples, pixels."""
+
+SMOOTHNESS = {"class_path": "unrollflow.losses.TotalVariation", "init_args": {"penalty": "l1"}}
 
 
 def sample(number: int, *, labelled: bool = True) -> ComparedSample:
@@ -43,3 +47,20 @@ def run(error: float, *, seed: int = 0, samples: int = 2, labelled: bool = True,
 def group(number: int, *runs: ComparedRun, **settings: object) -> ComparedGroup:
     """A group with the label that the command gives it."""
     return ComparedGroup(group_label(number, settings), settings, list(runs))
+
+
+def write_run(folder: Path, *, seed: int = 0, checkpoint: str = "best.ckpt", **model: Any) -> Path:
+    """A run's files without a training; its checkpoint is empty."""
+    config = {
+        "seed_everything": seed,
+        "trainer": {"max_steps": 1, "default_root_dir": str(folder), "logger": [{"save_dir": str(folder)}]},
+        "model": {"smoothness": SMOOTHNESS} | model,
+        "data": {
+            "validation": {"class_path": "unrollflow.data.MovingLayers", "init_args": {"length": 2}},
+            "seed": seed,
+        },
+    }
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    (folder / "checkpoints" / checkpoint).touch()
+    return folder

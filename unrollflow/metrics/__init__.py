@@ -10,18 +10,22 @@ from unrollflow.metrics.flow import (
     image_measures,
     median_flow,
 )
+from unrollflow.metrics.paired import Interval, mean_difference, relative_change
 from unrollflow.metrics.rank_correlation import rank_correlations
 
 __all__ = [
     "FlowMetrics",
     "ImageMeasures",
+    "Interval",
     "angular_error",
     "bootstrap_interval",
     "endpoint_error",
     "fl_outliers",
     "image_mean",
     "image_measures",
+    "mean_difference",
     "median_flow",
     "pooled_mean",
     "rank_correlations",
+    "relative_change",
 ]
