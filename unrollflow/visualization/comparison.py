@@ -9,7 +9,7 @@ import numpy as np
 
 from unrollflow.visualization.compared import ComparedGroup, ComparedSample, all_runs, text
 from unrollflow.visualization.comparison_pictures import samples_part
-from unrollflow.visualization.comparison_table import measures_table
+from unrollflow.visualization.comparison_table import breakable, measures_table
 from unrollflow.visualization.curves import GroupCurves, colour, curves_svg, dash
 from unrollflow.visualization.report import Curve, duration
 
@@ -83,11 +83,6 @@ def setting(group: ComparedGroup, name: str) -> str:
     value = text(group.settings[name])
     short = value.rpartition(".")[2] if name.endswith(".class_path") else value
     return f'<code title="{escape(value)}">{breakable(short)}</code>'
-
-
-def breakable(name: str) -> str:
-    """A dotted name that may be broken after a point."""
-    return escape(name).replace(".", ".<wbr>")
 
 
 def chip(group: int) -> str:

@@ -1,6 +1,7 @@
 """The measures of a comparison as a table, with intervals of the differences to the reference."""
 
 import math
+import re
 from collections.abc import Sequence
 from html import escape
 
@@ -49,7 +50,16 @@ def table(groups: Sequence[ComparedGroup], names: Sequence[str]) -> str:
 def label(group: ComparedGroup) -> str:
     """A group's label as HTML: its letter, and the rest on a line of its own."""
     letter, _, rest = group.label.partition(": ")
-    return f"<b>{letter}</b><small>{escape(rest)}</small>"
+    return f"<b>{letter}</b><small>{breakable(rest)}</small>"
+
+
+def breakable(name: str) -> str:
+    """A dotted name as HTML that may be broken after a point and within a class's name.
+
+    >>> breakable("losses.TotalVariation")
+    'losses.<wbr>Total<wbr>Variation'
+    """
+    return re.sub(r"(?<=[.])|(?<=[a-z])(?=[A-Z])", "<wbr>", escape(name))
 
 
 def table_row(groups: Sequence[ComparedGroup], name: str) -> str:
@@ -109,7 +119,7 @@ def difference(group: ComparedGroup, reference: ComparedGroup, name: str) -> Int
 def change_text(interval: Interval, scale: float, *, directed: bool) -> str:
     """A difference, its interval in numbers and as a drawing; coloured where it does not contain 0."""
     estimate, low, high = interval
-    ends = f" [{signed(low)}, {signed(high)}]" if math.isfinite(low) else ""
+    ends = f" <span>[{signed(low)}, {signed(high)}]</span>" if math.isfinite(low) else ""
     significant = low > 0 or high < 0
     kind = ("worse" if estimate > 0 else "better") if directed else "other"
     name = kind if significant else "unclear"
