@@ -134,7 +134,7 @@ def test_predict_with_shipped_weights(tmp_path: Path, capsys: pytest.CaptureFixt
     errors = []
     for arguments in ([], ["--weights", "small"], ["--weights", str(weights_file("small"))], ["--refine"]):
         main([*command, "--output", str(tmp_path / "flow"), "--overwrite", *arguments])
-        assert "by the weights" in capsys.readouterr().out
+        assert "with the weights" in capsys.readouterr().out
         errors.append(error(read_flo(tmp_path / "flow" / "a.flo").unsqueeze(0)[..., 8:-8, 8:-8], 2.0, -1.0))
     assert errors[0] == errors[1] == errors[2] < 0.2
     assert errors[3] < errors[0]
