@@ -125,7 +125,7 @@ def predict(
         trainer.predict(module, DataLoader(pairs), return_predictions=False)
     kept = f", {len(job.results) - len(left)} result(s) there already" if skip_existing else ""
     print(  # noqa: T201, the command's answer
-        f"Flow of {job.writer.written} pair(s) of frames, written to {output} with the weights {weights}{kept}"
+        f"Flow of {job.writer.written} pair(s) of frames written to {output} with the weights {weights}{kept}"
     )
 
 
