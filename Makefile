@@ -7,7 +7,7 @@ READY := .venv/.installed
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test slow faults audit bench reproduce lint build
+.PHONY: help install quickstart test slow faults docs audit bench reproduce lint build
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ slow: $(READY) ## run the long tests
 faults: $(READY) ## inject every fault of the reliability suite and write docs/faults.md (ten minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.reliability.table docs/faults.md
 
+docs: $(READY) ## build the documentation with its examples into docs/_build/html (five minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -W --keep-going --quiet docs docs/_build/html
+
 audit: $(READY) ## check that dependencies fit, are the pinned ones and free, and known vulnerabilities where they can be asked
 	$(BIN)/python -m tests.audit
 
@@ -47,6 +50,7 @@ lint: $(READY) ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/codespell
 
 build: $(READY) ## build the wheel and the source distribution into dist/
 	$(BIN)/python -m build

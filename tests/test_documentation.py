@@ -6,13 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from unrollflow.cli.main import main
+from unrollflow.cli.main import main, split_trusted
 
 ROOT = Path(__file__).parents[1]
-PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")), *sorted(ROOT.glob("*/README.md"))]
+BUILT = ("_build", "gallery", "generated")
+"""Folders that the documentation build writes."""
+
+DOCS = [path for path in sorted((ROOT / "docs").rglob("*.md")) if not {*BUILT} & {*path.parts}]
+PAGES = [*sorted(ROOT.glob("*.md")), *DOCS, *sorted(ROOT.glob("*/README.md"))]
 LINK = re.compile(r"\]\(([^)#]+)[^)]*\)")
 CONFIG = re.compile(r"configs/[\w/]+\.yaml")
-COMMAND = re.compile(r"^unrollflow (.*?)(?: {2,}#.*)?$", re.MULTILINE)
+COMMAND = re.compile(r"^(?:\w+=\S+ )?unrollflow (.*?)(?: {2,}#.*)?$", re.MULTILINE)
 COMMANDS = {found for page in PAGES for found in COMMAND.findall(page.read_text())}
 LONGEST_README = 150
 
@@ -21,8 +25,32 @@ LONGEST_README = 150
 def test_linked_files_and_configurations_exist(page: Path) -> None:
     text = page.read_text()
     links = [link for link in LINK.findall(text) if "://" not in link]
-    assert not [link for link in links if not (page.parent / link).exists()]
+    assert not [link for link in links if not exists(page.parent / link)]
     assert not [config for config in CONFIG.findall(text) if not (ROOT / config).exists()]
+
+
+def exists(target: Path) -> bool:
+    """Whether a linked file exists, or is a page that the documentation build writes (it checks these itself)."""
+    folder, name = target.parent.name, target.name
+    if folder == "gallery" and name != "index":
+        return (ROOT / "examples" / f"{name}.py").is_file()
+    return folder in BUILT or target.exists()
+
+
+def test_every_page_is_in_the_site() -> None:
+    listed = {
+        (page.parent / entry).resolve().with_suffix(".md")
+        for page in DOCS
+        for tree in re.findall(r"```{toctree}\n(.*?)```", page.read_text(), re.DOTALL)
+        for entry in re.findall(r"^[./\w]+$", tree, re.MULTILINE)
+    }
+    assert {*DOCS} - {ROOT / "docs" / "index.md"} <= listed
+
+
+@pytest.mark.parametrize("page", DOCS, ids=lambda page: str(page.relative_to(ROOT)))
+def test_python_blocks_are_doctests(page: Path) -> None:
+    blocks = re.findall(r"^```python\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+    assert all(block.startswith(">>> ") for block in blocks)
 
 
 def test_the_readme_is_short() -> None:
@@ -42,7 +70,7 @@ def options() -> dict[str, str]:
 def test_a_command_has_the_options_that_the_documents_give_it(
     command: str, options: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    name, *arguments = shlex.split(command)
+    (name, *arguments), _ = split_trusted(shlex.split(command))
     if name not in options:
         with pytest.raises(SystemExit) as ended:
             main([name, "--help"])
