@@ -62,6 +62,7 @@ def write_pages(app: Sphinx) -> None:
     pages["fit.md"] = commands_page(["fit"])
     pages["configurations.md"] = configurations_page()
     pages |= {name: document_page(ROOT / path, folder) for name, path in DOCUMENTS.items()}
+    pages |= {name: table_page(path) for path, name in result_tables().items()}
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in pages.items():
         path = folder / name
@@ -148,10 +149,24 @@ def header_comment(path: Path) -> str:
     return " ".join(lines).replace("|", r"\|").replace("*", r"\*").replace("<", r"\<")
 
 
+def result_tables() -> dict[Path, str]:
+    """Tables of the experiments, and the names of their pages."""
+    folder = ROOT / "experiments"
+    paths = sorted(folder.glob("*/results/**/table.md"))
+    return {path: "_".join(path.relative_to(folder).parts).replace("_results", "") for path in paths}
+
+
+def table_page(path: Path) -> str:
+    """The page of a table, which the report links and no menu lists."""
+    return f"---\norphan: true\n---\n\n# {path.parent.relative_to(ROOT / 'experiments')}\n\n{path.read_text()}"
+
+
 def document_page(source: Path, folder: Path) -> str:
-    """A document of the repository; its links lead from the folder of the page to the same files."""
+    """A document of the repository; its links lead from the folder of the page to the same files, or to their pages."""
+    tables = result_tables()
 
     def moved(link: re.Match[str]) -> str:
-        return f"]({os.path.relpath(source.parent / link[1], folder)})"
+        target = source.parent / link[1]
+        return f"]({tables.get(target) or os.path.relpath(target, folder)})"
 
     return LINK.sub(moved, source.read_text())
