@@ -40,7 +40,8 @@ print(f"error of zero flow: {zero[valid].mean():.2f} px")
 
 # %%
 # In the flow pictures, colour is direction and saturation is length. Both use the same scale. Black pixels have no
-# ground truth. The left part of the motorcycle's surroundings is occluded in the second view; errors are largest there.
+# ground truth. Errors are largest next to the motorcycle, where the second view does not show the background, and
+# between its thin parts.
 
 longest = float(sample["flow"].norm(dim=0).max())
 truth = flow_to_rgb(sample["flow"], max_flow=longest) * valid
