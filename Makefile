@@ -32,7 +32,7 @@ slow: $(READY) ## run the long tests
 faults: $(READY) ## inject every fault of the reliability suite and write docs/faults.md (ten minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.reliability.table docs/faults.md
 
-docs: $(READY) ## build the documentation with its examples into docs/_build/html (five minutes)
+docs: $(READY) ## build the documentation with its examples into docs/_build/html (three minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -W --keep-going --quiet docs docs/_build/html
 
 audit: $(READY) ## check that dependencies fit, are the pinned ones and free, and known vulnerabilities where they can be asked
@@ -46,11 +46,12 @@ reproduce: $(READY) ## run an experiment, such as EXP=01; what is finished is no
 	@test -n "$(EXP)" || { echo "say which one, such as: make reproduce EXP=01 (experiments/README.md lists them)"; exit 2; }
 	$(BIN)/python -m experiments.$(notdir $(wildcard experiments/exp$(EXP)_*))
 
-lint: $(READY) ## check style and types
+lint: $(READY) ## check style, types, spelling and wording
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/codespell
+	$(BIN)/python -m tests.wording
 
 build: $(READY) ## build the wheel and the source distribution into dist/
 	$(BIN)/python -m build

@@ -64,7 +64,7 @@ def work(rank: int, processes: int, port: int, folder: str) -> None:
 
 
 def seconds(processes: int) -> float:
-    """Of a step of the whole batch by so many processes."""
+    """Of a step of the whole batch by a number of processes."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -92,13 +92,13 @@ def parser() -> argparse.ArgumentParser:
 
 
 def present(root: Path, names: Sequence[str], *, labels: bool) -> dict[str, Dataset[FlowSample]]:
-    """The sources whose files are there; what is missing is told on stderr."""
+    """The sources whose files are there; what is missing is printed on stderr."""
     found = {}
     for name in names:
         try:
             found[name] = SOURCES[name](root, labels)
         except (FileNotFoundError, ImportError) as error:
-            print(f"{name} is left out: {error}", file=sys.stderr)
+            print(f"{name} is skipped: {error}", file=sys.stderr)
     return found
 
 

@@ -88,7 +88,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         return {"state_dict": weights, MODEL_KEY: with_current_names(card["model"])}
     checkpoint = read_data(path)
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("state_dict"), dict):
-        raise ValueError(f"{path} is no Lightning checkpoint: it holds no 'state_dict'.")
+        raise ValueError(f"{path} is not a Lightning checkpoint: it holds no 'state_dict'.")
     if not all(isinstance(value, Tensor) for value in checkpoint["state_dict"].values()):
         raise ValueError(f"{path} holds something else than tensors in its 'state_dict'.")
     if not isinstance(checkpoint.get(MODEL_KEY, {}), dict):
@@ -124,7 +124,7 @@ def refuse_weights_alone(checkpoint: Mapping[str, object], path: str | Path) -> 
 
 
 def names_to_import(config: object) -> Iterator[str]:
-    """Every string of a nested configuration that is no plain word: it may name a class, a function or a file.
+    """Every string of a nested configuration that is not a plain word: it may name a class, a function or a file.
 
     Not only `class_path` entries: jsonargparse takes a bare string for a class or a function, and for a file too.
 

@@ -26,7 +26,7 @@ def test_loading_prints_a_row_for_each_source_that_is_there(
     read, decode, ratio = figures(against[1])
     assert decode > 0
     assert ratio == pytest.approx(read / decode, rel=0.05)
-    left_out = {line.split(" is left out: ")[0] for line in told.splitlines()}
+    left_out = {line.split(" is skipped: ")[0] for line in told.splitlines()}
     assert left_out == set(loading.SOURCES) - {"MovingLayers 128x192", "Middlebury"}
 
 

@@ -90,7 +90,7 @@ def test_samples_left_out_are_told_at_the_end(tmp_path: Path, capsys: pytest.Cap
     data = FlowDataModule(train=poisoned(one_pixel(0.5)), batch_size=2, workers=0)
     data.bad_samples.add(["a.png is cut off"])
     trainer(tmp_path, callbacks=[SkipNonFiniteSteps()]).fit(flow, data)
-    assert "left out     1 samples that could not be read: a.png is cut off (x1)" in capsys.readouterr().out
+    assert "skipped      1 samples that could not be read: a.png is cut off (x1)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("others_are_sound", [True, False])

@@ -50,7 +50,7 @@ def test_triplets_have_the_frame_before_but_for_the_first_of_each_folder(tmp_pat
     assert torch.equal(triplets[1]["previous"], triplets[0]["image1"])
 
 
-@pytest.mark.filterwarnings("ignore:.*pairs of neighbouring frames left out")
+@pytest.mark.filterwarnings("ignore:.*pairs of neighbouring frames skipped")
 def test_the_frame_before_is_of_the_same_sequence(tmp_path: Path) -> None:
     trees.frames(tmp_path / f"{name}.png" for name in ("a_1", "a_2", "a_3", "b_1", "b_2"))
     triplets = Triplets(tmp_path, tmp_path / "none")

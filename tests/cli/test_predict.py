@@ -119,7 +119,7 @@ def test_frames_are_not_overwritten_by_their_results(tmp_path: Path, monkeypatch
     task([other], other, submission=None, arrows=False)  # results are no .jpg
 
 
-@pytest.mark.filterwarnings("ignore:.*pairs of neighbouring frames left out")
+@pytest.mark.filterwarnings("ignore:.*pairs of neighbouring frames skipped")
 def test_results_are_those_of_the_pairs(tmp_path: Path) -> None:
     trees.frames(tmp_path / f"{name}.png" for name in ("a_1", "a_2", "b_1", "b_2"))
     found = task([tmp_path], tmp_path / "out", submission=None, arrows=False)

@@ -174,7 +174,7 @@ def link_in_a_shard(folder: Path) -> str:
         info = tarfile.TarInfo("1.image1.png")
         info.type, info.linkname = tarfile.SYMTYPE, "/etc/hostname"
         tar.addfile(info)
-    return refusal(lambda: data[0], names="no plain file")
+    return refusal(lambda: data[0], names="not a plain file")
 
 
 def pickle_in_a_shard(folder: Path) -> str:

@@ -150,7 +150,7 @@ def test_where_nothing_can_be_compiled_the_reason_is_told(tmp_path: Path, capsys
         run_one_step(tmp_path, QUICKSTART, "--model.compile", "true")
     assert "unrollflow: torch.compile does not work for cpu" in str(refused.value)
     assert "no working C++ compiler found" in str(refused.value)
-    assert "or leave --model.compile away" in str(refused.value)
+    assert "or omit --model.compile" in str(refused.value)
 
 
 @pytest.mark.slow

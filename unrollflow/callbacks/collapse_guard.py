@@ -1,4 +1,4 @@
-"""A guard against trainings that have failed in silence: no motion any more, or nothing visible."""
+"""Detects silently collapsed training runs: zero flow, or no visible pixels."""
 
 import math
 from typing import Any
@@ -12,7 +12,7 @@ ADVICE = {
     "--trainer.gradient_clip_val 1.0, or train with --trainer.precision 32-true or bf16-mixed.",
     "still": "the flow has collapsed to zero: {motion:.3g} px on average, under {least:g}. Lower "
     "--model.objective.init_args.smoothness_weight (now {weight}), or raise the learning rate (now {rate}); if the "
-    "frames hardly move, take them farther apart (--data.train.stride), or lower least_motion.",
+    "frames move very little, take them farther apart (--data.train.stride), or lower least_motion.",
     "hidden": "nearly everything counts as occluded: {visible:.1%} of the pixels are visible, under {least:.1%}, so "
     "that little is left to learn from. Start without an occlusion test (unrollflow.losses.Staged: AllVisible first, "
     "then RangeMap, ForwardBackward last and late), lower the learning rate (now {rate}), or check that the pairs "
@@ -23,13 +23,13 @@ ADVICE = {
 class CollapseGuard(Callback):
     """Warns, or stops the training, when validation shows that the flow has collapsed, and says what to change.
 
-    Collapsed is a flow of hardly any motion, one whose forward-backward test leaves hardly a pixel visible, or one that
+    Collapsed is a flow of almost no motion, one whose forward-backward test finds almost no pixel visible, or one that
     is not finite. It needs no ground truth.
 
     Args:
         least_motion: mean length of the flow below which it counts as zero, pixels.
         least_visible: share of the pixels, below which everything counts as occluded.
-        patience: validations in a row of a fit that must show it; a network begins with hardly any motion.
+        patience: validations in a row of a fit that must show it; a network begins with almost no motion.
         stop: end the training as well.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What Lightning leaves out of a checkpoint: half-accumulated gradients, and a validation that is not complete."""
+"""What Lightning does not save in a checkpoint: half-accumulated gradients, and a validation that is not complete."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Steps whose loss or gradient is not finite are left out, counted, and named when they do not end."""
+"""Steps whose loss or gradient is not finite are skipped, counted, and named if they continue."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ class SkipNonFiniteSteps(Callback):
     an infinite gradient of a finite loss is the scaler's, which skips and halves its scale by itself.
 
     Args:
-        most_in_a_row: so many faulty steps, one after the other, end the training with a checkpoint.
+        most_in_a_row: this number of successive faulty steps ends the training with a checkpoint.
 
     Raises:
         ValueError: if `most_in_a_row` is below 1; in training, after as many faults in a row.
@@ -117,11 +117,11 @@ class SkipNonFiniteSteps(Callback):
             )
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Tell what was left out."""
+        """Print what was skipped."""
         self._tell(trainer)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Tell what was left out until then."""
+        """Print what was skipped until then."""
         self._tell(trainer)
 
     def _tell(self, trainer: pl.Trainer) -> None:
@@ -130,7 +130,7 @@ class SkipNonFiniteSteps(Callback):
         data: Any = trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it where there is one
         bad = data.bad_samples if isinstance(data, FlowDataModule) else None
         if bad is not None and bad.complaints:
-            say(f"left out     {len(bad.complaints)} samples that could not be read: {bad.listed()}")
+            say(f"skipped      {len(bad.complaints)} samples that could not be read: {bad.listed()}")
 
 
 def step_was_skipped(trainer: pl.Trainer) -> bool:

@@ -38,7 +38,7 @@ def estimate(
 
     Raises:
         FileNotFoundError, ValueError: if an image cannot be read, naming it, or the images or the flow do not belong
-            together, or the result would overwrite what is read, or is no .flo file.
+            together, or the result would overwrite what is read, or is not a .flo file.
         OSError: if the result is there already, or cannot be written.
     """
     if output.suffix.lower() != ".flo":

@@ -100,7 +100,7 @@ class Triplets(Dataset[FlowSample]):
 
     Args:
         root: a folder of frames, or of such folders at any depth.
-        labels: frames with a label below this folder are left out.
+        labels: frames with a label below this folder are skipped.
 
     Attributes:
         there: how many these are.

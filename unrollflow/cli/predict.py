@@ -225,5 +225,5 @@ def submission_task(root: Path, output: Path, submission: Submission) -> tuple[B
 
 
 def is_video(path: Path) -> bool:
-    """Whether a path is a file that is no image."""
+    """Whether a path is a file that is not an image."""
     return path.is_file() and path.suffix.lower() not in IMAGE_SUFFIXES

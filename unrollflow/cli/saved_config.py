@@ -140,7 +140,7 @@ def leave_out_objects(parser: ArgumentParser, config: Namespace) -> None:
     if lost:
         raise ValueError(
             f"--{lost[0].partition('.')[2]} has a value that a run's config.yaml cannot hold, so that the run could "
-            "not be continued; leave it out, or choose another one."
+            "not be continued; omit it, or choose another one."
         )
 
 
@@ -160,7 +160,7 @@ def leaves(config: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
 
 
 def objects(config: Namespace) -> list[tuple[str, Any, Any]]:
-    """Those :func:`leaves` that YAML has no type for, but for the items of lists, which cannot be left out."""
+    """Those :func:`leaves` that YAML has no type for, but for the items of lists, which cannot be omitted."""
     found = [(key, holder, name) for key, holder, name in leaves(config) if not isinstance(holder, list)]
     return [leaf for leaf in found if type(leaf[1][leaf[2]]) not in (str, int, float, bool, NoneType)]
 
@@ -170,7 +170,7 @@ def written(parser: ArgumentParser, config: Namespace) -> str:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=rf"\s*{UNWRITTEN}")
         try:
-            # unchecked, because in the search for what cannot be written, what is required may be left out
+            # unchecked, because in the search for what cannot be written, what is required may be omitted
             return str(parser.dump(config, skip_unset=False, skip_validation=True))
         except (TypeError, ValueError, yaml.YAMLError):
             return UNWRITTEN

@@ -32,7 +32,7 @@ class EpochSampler(DistributedSampler[FlowSample]):
         seed: of the order; two seeds share no epoch's order.
 
     Attributes:
-        skip: samples that the next iteration leaves out, those of a resumed epoch that were trained on before.
+        skip: samples that the next iteration omits, those of a resumed epoch that were trained on before.
     """
 
     def __init__(self, dataset: Dataset[FlowSample], *, seed: int) -> None:
@@ -138,7 +138,7 @@ class FlowDataModule(LightningDataModule):
         self.on_bad_sample, self.bad_samples = on_bad_sample, BadSamples(limit=most_bad_samples)
 
     def train_dataloader(self) -> DataLoader[FlowSample]:
-        """Shuffled batches; the last, incomplete one is dropped; goes on in the middle of an epoch after a resume."""
+        """Shuffled batches; the last, incomplete one is dropped; resumes within an epoch."""
         samples = TrainingSamples(required(self.train, "train"), self.transform, seed=self.seed)
         sampler = EpochSampler(samples, seed=self.seed)
         if len(sampler) < self.batch_size:
@@ -199,7 +199,7 @@ def collate(samples: list[FlowSample]) -> FlowSample:
         if other.keys() != first.keys():
             lacking = sorted(other.keys() ^ first.keys())
             raise ValueError(
-                f"only one of {first['name']} and {other['name']} has {', '.join(lacking)}: they make no batch; "
+                f"only one of {first['name']} and {other['name']} has {', '.join(lacking)}: they cannot be batched; "
                 "set the batch size to 1."
             )
     return cast(FlowSample, default_collate(samples))

@@ -1,4 +1,4 @@
-"""A loader whose place is saved with a training, and that may leave out what cannot be read."""
+"""A loader whose place is saved with a training, and that may skip what cannot be read."""
 
 import math
 from collections import Counter
@@ -14,7 +14,7 @@ UNREADABLE = (ValueError, OSError)
 """What data sets raise of files that are damaged, of another size than their neighbours, or gone."""
 
 MOST_TRIES = 8
-"""Samples in a row that may be left out before the data set as a whole is taken to be broken."""
+"""Samples in a row that may be skipped before the data set as a whole is taken to be broken."""
 
 MOST_LISTED = 20
 
@@ -31,7 +31,7 @@ class Loaded(NamedTuple):
 
 @runtime_checkable
 class Skipping(Protocol):
-    """A sampler whose next iteration leaves out its first `skip` samples."""
+    """A sampler whose next iteration omits its first `skip` samples."""
 
     skip: int
     num_replicas: int
@@ -41,7 +41,7 @@ class Skipping(Protocol):
 
 
 class BadSamples:
-    """Complaints about samples that were left out, up to a limit.
+    """Complaints about samples that were skipped, up to a limit.
 
     Args:
         limit: more than that many different ones end the training; the same file complains anew in every epoch.
@@ -58,11 +58,11 @@ class BadSamples:
         if len(self.complaints) > self.limit:
             raise ValueError(
                 f"{len(self.complaints)} training samples could not be read, more than most_bad_samples="
-                f"{self.limit}; mend or remove these files: {self.listed()}"
+                f"{self.limit}; fix or remove these files: {self.listed()}"
             )
 
     def listed(self) -> str:
-        """Each complaint once, with how often it came, as far as a screen holds them."""
+        """Each complaint once, with how often it came, up to the length of a screen."""
         counted = [f"{text} (x{times})" for text, times in islice(self.complaints.items(), MOST_LISTED)]
         more = len(self.complaints) - MOST_LISTED
         return "; ".join(counted) + (f"; and {more} more" if more > 0 else "")

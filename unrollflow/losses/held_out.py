@@ -1,4 +1,4 @@
-"""How good a flow is, told without labels: of held-out pairs, for choosing between runs and for seeing them fail."""
+"""Label-free measures of a flow on held-out pairs, to select runs and to detect failures."""
 
 import torch
 from torch import Tensor

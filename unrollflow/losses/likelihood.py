@@ -85,7 +85,7 @@ class LikelihoodObjective(Objective):
         """Cost of the two lists, each direction counting half; see :meth:`Objective.forward`.
 
         Raises:
-            ValueError: if the estimates are no :class:`~unrollflow.contracts.LikelihoodEstimate`.
+            ValueError: if the estimates are not :class:`~unrollflow.contracts.LikelihoodEstimate`.
         """
         ways = [
             (sample["image1"], sample["image2"], with_likelihoods(forward)),

@@ -72,7 +72,7 @@ class RandomAffine(View):
         """Draw maps for each sample, and apply them.
 
         Raises:
-            ValueError: if the ranges allow hardly any map that shows nothing from outside of the frame.
+            ValueError: if the ranges allow almost no map that shows nothing from outside of the frame.
         """
         size = (lesson.flow.shape[-2], lesson.flow.shape[-1])
         drawn = [self._draw(torch.Generator().manual_seed(seed), size) for seed in seeds]

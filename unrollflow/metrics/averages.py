@@ -32,7 +32,7 @@ def bootstrap_interval(means: Sequence[float], *, confidence: float = 0.95, seed
     """Percentile bootstrap interval of the mean over images, of each image's mean; NaN with fewer than two images.
 
     Args:
-        means: one value an image; NaN is left out.
+        means: one value an image; NaN is omitted.
         confidence: share of the resampled means that lies inside, over 0 and under 1.
         seed: of the resampling: :data:`RESAMPLES` draws of as many images with replacement.
 

@@ -69,7 +69,7 @@ def angular_error(flow: Tensor, target: Tensor) -> Tensor:
 
 
 def masked_image_mean(values: Tensor, chosen: Tensor) -> Tensor:
-    """Mean of each image's chosen pixels; NaN for an image without any, which an average must leave out.
+    """Mean of each image's chosen pixels; NaN for an image without any, which an average must omit.
 
     Args: values: (B, H, W).   chosen: (B, H, W) bool.   Returns: (B,).
 
@@ -121,7 +121,7 @@ def image_measures(
         flow, target: (B, 2, H, W), pixels.
         valid: (B, H, W) bool, the only pixels that count; None: wherever the target is known
             (:func:`~unrollflow.contracts.known_flow`).
-        occluded: (B, H, W) bool; None: unknown, and the measures that need it are undefined; likewise:
+        occluded: (B, H, W) bool; None: unknown, and the measures that need it are undefined; the same holds for:
         foreground: (B, H, W) bool, what moves by itself.
         boundary_distance: (B, H, W), pixels to the nearest motion boundary; infinite, and so in no region, without one.
 
@@ -129,7 +129,7 @@ def image_measures(
         IJCV 1994 (angle); Baker et al., IJCV 2011 (Middlebury: rates).
     """
     valid = known_flow(target) if valid is None else valid
-    error = endpoint_error(flow, target).nan_to_num(nan=torch.inf)  # a broken flow is infinitely wrong, not left out
+    error = endpoint_error(flow, target).nan_to_num(nan=torch.inf)  # a broken flow is infinitely wrong, not omitted
     outlier = 100 * fl_outliers(flow, target).to(error.dtype)
     speed = torch.linalg.vector_norm(target, dim=1)
     regions = {"": valid}
@@ -171,7 +171,7 @@ def measured(name: str, maps: dict[str, Tensor], regions: dict[str, Tensor], now
 class FlowMetrics(Metric):
     """Averages of :func:`image_measures`: over images, each of which counts once, and pooled over pixels (`_pooled`).
 
-    An image in which a measure is undefined (no occluded pixel, say) is left out of that measure's mean.
+    An image in which a measure is undefined (no occluded pixel, say) is omitted from that measure's mean.
 
     >>> metrics = FlowMetrics()
     >>> truth = torch.tensor([3.0, 4.0]).view(1, 2, 1, 1)

@@ -63,4 +63,4 @@ UNLABELLED_HEADLINE = {
     "visible_fraction": "visible",
     "motion": "motion px",
 }
-"""Likewise where there is no ground truth."""
+"""The same where there is no ground truth."""

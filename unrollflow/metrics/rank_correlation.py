@@ -26,7 +26,7 @@ def rank_correlation(figure: Sequence[float | None], error: Sequence[float | Non
     """Spearman's rank correlation of two figures over the runs that have both.
 
     Args:
-        figure, error: one value a run; None and NaN are left out, infinity ranks last.
+        figure, error: one value a run; None and NaN are omitted, infinity ranks last.
 
     Returns:
         its coefficient is NaN with fewer than three runs, or where one of the two is the same in all of them.

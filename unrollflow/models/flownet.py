@@ -59,7 +59,7 @@ class FlowNetS(nn.Module):
         head_scale: factor on the initial weights of the flow heads; small values start near zero flow.
 
     Raises:
-        ValueError: for sizes that cannot be built, or images that are no multiple of `stride`.
+        ValueError: for sizes that cannot be built, or images that are not a multiple of `stride`.
 
     Source: Dosovitskiy et al., FlowNet, ICCV 2015, Fig. 2 and 3. The figure's encoder ends with conv6; the released
         one (joeyhng/caffe, models/flownet/model_simple), ours too, has a further 3x3 convolution after it. Images less
@@ -132,7 +132,7 @@ class FlowNetC(nn.Module):
         head_scale: factor on the initial weights of the flow heads; small values start near zero flow.
 
     Raises:
-        ValueError: for sizes that cannot be built, or images that are no multiple of `stride`.
+        ValueError: for sizes that cannot be built, or images that are not a multiple of `stride`.
 
     Source: Dosovitskiy et al., FlowNet, ICCV 2015, Eq. 1, Fig. 2 and 3: k = 0 (`patch_size` 1), d = 20, s2 = 2; its
         release (joeyhng/caffe, models/flownet/model_corr). Images less the pair's mean: NVIDIA/flownet2-pytorch.

@@ -39,7 +39,7 @@ class FlowNet2(nn.Module):
         trained: see above.
 
     Raises:
-        ValueError: for an unknown part, or a FlowNetS without the 6 channels; for images that are no multiple of
+        ValueError: for an unknown part, or a FlowNetS without the 6 channels; for images that are not a multiple of
             `stride`.
 
     Source: Ilg et al., FlowNet 2.0, CVPR 2017, Fig. 2, sections 4 and 5; enlargement, centring and the scale of what

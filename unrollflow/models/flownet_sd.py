@@ -53,7 +53,7 @@ class FlowNetSD(nn.Module):
         head_scale: factor on the initial weights of the flow heads; small values start near zero flow.
 
     Raises:
-        ValueError: for sizes that cannot be built, or images that are no multiple of `stride`.
+        ValueError: for sizes that cannot be built, or images that are not a multiple of `stride`.
 
     Source: Ilg et al., FlowNet 2.0, CVPR 2017, section 5, and its supplement, Table 3.
     """
@@ -103,7 +103,7 @@ class FlowNetFusion(nn.Module):
         head_scale: factor on the initial weights of the flow heads.
 
     Raises:
-        ValueError: if the numbers of channels do not fit, or the size is no multiple of `stride`.
+        ValueError: if the numbers of channels do not fit, or the size is not a multiple of `stride`.
 
     Source: Ilg et al., FlowNet 2.0, CVPR 2017, section 5, and its supplement, Table 4.
     """

@@ -61,7 +61,7 @@ class LikeNet(nn.Module):
         branch_channels: inside the branches.
 
     Raises:
-        ValueError: for sizes that cannot be built, or images that are no multiple of `stride`.
+        ValueError: for sizes that cannot be built, or images that are not a multiple of `stride`.
 
     Source: Ahmadi, Marras and Patras, LikeNet: A Siamese Motion Estimation Network Trained in an Unsupervised Way,
         BMVC 2018.

@@ -141,7 +141,7 @@ class PWCLite(nn.Module):
         head_scale: factor on the initial weights of the flow heads; small values start near zero flow.
 
     Raises:
-        ValueError: for sizes that cannot be built, or images that are no multiple of `stride`.
+        ValueError: for sizes that cannot be built, or images that are not a multiple of `stride`.
 
     Source: Liu et al., Learning by Analogy (ARFlow), CVPR 2020; released code of Cost Unrolling (models/pwclite.py).
     """

@@ -46,7 +46,7 @@ class SPyNet(nn.Module):
         head_scale: factor on the initial weights of each level's last layer; small values start near zero flow.
 
     Raises:
-        ValueError: for sizes that cannot be built, or images that are no multiple of `stride`.
+        ValueError: for sizes that cannot be built, or images that are not a multiple of `stride`.
 
     Source: Ranjan and Black, Optical Flow Estimation using a Spatial Pyramid Network, CVPR 2017, section 3; frames
         are shrunk by means of 2x2 pixels, flow is enlarged with aligned corners, as in sniklaus/pytorch-spynet.

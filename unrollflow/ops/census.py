@@ -21,7 +21,7 @@ class Shift(NamedTuple):
         here, there: a pixel and the one that it is compared with, as slices of the image.
         shape: rows and columns of both.
         window, opposite: the pixels with a full window, as slices of `here` and, for the shift (-y, -x), of `there`
-            told by where they lie in `here`.
+            given by their positions in `here`.
     """
 
     here: tuple[slice, slice]

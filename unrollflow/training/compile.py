@@ -53,7 +53,7 @@ class StepParts(NamedTuple):
 
 
 def compiled(network: FlowNetwork, objective: nn.Module, *, device: torch.device) -> StepParts:
-    """Both halves, compiled at their first call; the objective a few times, until its step is no constant.
+    """Both halves, compiled at their first call; the objective a few times, until its step is not a constant.
 
     Raises:
         ValueError: if torch cannot compile for the device on this machine.
@@ -71,7 +71,7 @@ def check_compiler(device: torch.device) -> None:
         raise ValueError(
             f"torch.compile does not work for {device.type} on this machine ({reason}); it needs a C++ compiler "
             "(g++ or clang++, or its path in CXX) with Python's headers, on a GPU also Triton. Install what is "
-            "missing, or leave --model.compile away."
+            "missing, or omit --model.compile."
         ) from error
 
 

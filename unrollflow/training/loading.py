@@ -74,11 +74,11 @@ class LoadsData(pl.LightningModule):
 
 
 def check_loading(map_location: object, hparams_file: object, weights_only: object) -> None:
-    """Raise ValueError for those of Lightning's arguments that could read more than data, or that are no device."""
+    """Raise ValueError for those of Lightning's arguments that could read more than data, or that are not a device."""
     if weights_only is False or hparams_file is not None:
         raise ValueError(
             "weights_only=False and hparams_file are not supported: a checkpoint is read as tensors and primitives, "
-            "and holds its configuration itself; leave both out."
+            "and holds its configuration itself; omit both."
         )
     if not isinstance(map_location, torch.device | str | int | None):
         raise ValueError(f"map_location is a {type(map_location).__name__}; give a device, such as 'cpu' or 'cuda:0'.")

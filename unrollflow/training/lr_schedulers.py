@@ -5,7 +5,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 
 class DecayAfter(LambdaLR):
-    """A constant rate, from a step on multiplied by a factor every so many steps, smoothly in between.
+    """A constant rate, from a step on multiplied by a factor at a fixed interval of steps, smoothly in between.
 
     Args:
         optimizer: whose rate it is.

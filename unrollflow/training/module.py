@@ -51,7 +51,7 @@ class UnsupervisedFlow(LoadsData):
         compile: compile network and objective (torch.compile) when a training starts; checkpoints do not change.
 
     Raises:
-        ValueError: if the backbone is no FlowNetwork, or `init_weights` holds another network.
+        ValueError: if the backbone is not a FlowNetwork, or `init_weights` holds another network.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class UnsupervisedFlow(LoadsData):
         """Disable TF32, whose products have 10 bits: flow heads, up-sampling and correlations need float32."""
         torch.backends.cudnn.allow_tf32 = False
         torch.set_float32_matmul_precision("highest")
-        # our data module has no such hook, so that none of its own is left out
+        # our data module has no such hook, so that none of its own is omitted
         warnings.filterwarnings("ignore", message=".*overridden `on_before_batch_transfer`")
 
     def on_before_batch_transfer(self, batch: FlowSample, dataloader_idx: int) -> FlowSample:

@@ -21,7 +21,7 @@ from unrollflow.variational.median import median_flow
 
 Optimizer = Literal["sgd", "momentum", "nesterov", "adagrad", "adadelta", "rmsprop", "adam", "lbfgs"]
 OnStep = Callable[[Tensor, float], None]
-"""Is told of each step the flow (B, 2, h, w), in pixels of its level, and the energy at which the step began."""
+"""Receives at each step the flow (B, 2, h, w), in pixels of its level, and the energy at which the step began."""
 
 
 OPTIMIZERS: Mapping[Optimizer, Callable[..., torch.optim.Optimizer]] = {
@@ -82,7 +82,7 @@ def estimate_flow(
         tolerance: a level ends when the energy falls by less than this share in ten steps; 0: after all its steps.
         initial: (B, 2, H, W) to start from, such as a network's flow, pixels; None: zero.
         initial_backward: where the flow back starts; None: from `initial`, turned round.
-        on_step: told of every step's flow (with `visibility` of both ways, 2 B) and energy.
+        on_step: receives every step's flow (with `visibility` of both ways, 2 B) and energy.
         progress: show a bar.
 
     Returns:

@@ -33,7 +33,7 @@ ROUNDING_OF_DATA = 1.0
 """Grey levels per pixel; smaller differences cost their squares."""
 
 ROUNDING_OF_FLOW = 0.03
-"""Pixels per pixel, likewise."""
+"""Pixels per pixel."""
 
 OCCLUDED = 0.1
 """Weight of pixels whose flows there and back do not cancel: they may be right all the same."""

@@ -82,7 +82,7 @@ def primal_dual_flow(
         edge_alpha: of the edge weights exp(-alpha |grad I|).
         warps: linearisations, at most; `steps` of the method each.
         initial: flow to start from, pixels; None: zero.
-        on_step: told of each warp's flow and energy.
+        on_step: receives each warp's flow and energy.
 
     Raises:
         ValueError: for images or a flow that are not what they should be, or a negative weight.

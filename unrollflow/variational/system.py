@@ -10,7 +10,7 @@ TINY = 1e-12
 """Keeps quotients of sums of squares finite where everything is solved already."""
 
 RIDGE = 1e-6
-"""Of the data term's diagonal: a pixel without texture, cut off from its neighbours, stays where it is."""
+"""Of the data term's diagonal: a pixel without texture, isolated from its neighbours, stays where it is."""
 
 
 class Tensors(NamedTuple):

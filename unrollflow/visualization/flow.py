@@ -51,7 +51,7 @@ def wheel_colours() -> Tensor:
 def flow_to_rgb(flow: Tensor, *, max_flow: float | None = None) -> Tensor:
     """Colours of a flow: hue is its direction, saturation its length.
 
-    By hand, because torchvision, which has it too, is no dependency, and does without `max_flow` and NaN.
+    torchvision's function has neither `max_flow` nor NaN, and torchvision is not a dependency.
 
     Args:
         flow: (..., 2, H, W), pixels.

@@ -50,7 +50,7 @@ class Curve(NamedTuple):
 def write_report(directory: Path, *, title: str) -> Path:
     """Write report.html of a run's directory: figures, curves, panels and configuration, in one file.
 
-    Whatever the directory lacks is left out.
+    Whatever the directory lacks is omitted.
 
     Args:
         directory: holds config.yaml, metrics.csv, metrics.json and panels/*.png, any of them.

@@ -26,7 +26,7 @@ def test_neighbours_of_a_folder_come_in_natural_order(tmp_path: Path) -> None:
 def test_frames_of_two_sequences_and_across_missing_numbers_are_not_paired(tmp_path: Path) -> None:
     for name in ("a_0001", "a_0002", "a_0009", "b_0001"):
         frame(tmp_path / f"{name}.png")
-    with pytest.warns(UserWarning, match=r"2 pairs of neighbouring frames left out, such as .*a_0002\.png and a_0009"):
+    with pytest.warns(UserWarning, match=r"2 pairs of neighbouring frames skipped, such as .*a_0002\.png and a_0009"):
         pairs = FramePairs(tmp_path)
     assert [sample["name"] for sample in pairs] == ["a_0001"]
     assert pairs[0]["name"] == "a_0001"
@@ -145,6 +145,6 @@ def test_a_broken_link_among_frames_is_a_missing_frame(tmp_path: Path) -> None:
     for number in (1, 2, 4):
         frame(tmp_path / f"{number}.png")
     (tmp_path / "3.png").symlink_to(tmp_path / "nowhere")
-    with pytest.warns(UserWarning, match=r"1 pairs of neighbouring frames left out, such as .*2\.png and 4\.png"):
+    with pytest.warns(UserWarning, match=r"1 pairs of neighbouring frames skipped, such as .*2\.png and 4\.png"):
         pairs = FramePairs(tmp_path)
     assert [sample["name"] for sample in pairs] == ["1"]

@@ -22,7 +22,7 @@ def test_labels_belong_to_the_first_frame_of_each_pair(tmp_path: Path) -> None:
 def test_pairs_without_a_label_are_left_out_and_told(tmp_path: Path) -> None:
     root = trees.labelled(tmp_path)
     (root / "labels" / "two" / "1.flo").unlink()
-    with pytest.warns(UserWarning, match=r"1 of 4 pairs lack a file and are left out \(no .*two/1\.flo\)"):
+    with pytest.warns(UserWarning, match=r"1 of 4 pairs lack a file and are skipped \(no .*two/1\.flo\)"):
         labelled = LabelledFrames(root=root / "frames", labels=root / "labels")
     assert len(labelled) == 3
 
@@ -30,7 +30,7 @@ def test_pairs_without_a_label_are_left_out_and_told(tmp_path: Path) -> None:
 def test_labels_across_missing_frames_are_left_out(tmp_path: Path) -> None:
     root = trees.labelled(tmp_path)
     (root / "frames" / "one" / "2.png").rename(root / "frames" / "one" / "5.png")
-    with pytest.warns(UserWarning, match=r"1 pairs of neighbouring frames left out, such as .*one/1\.png and 5\.png"):
+    with pytest.warns(UserWarning, match=r"1 pairs of neighbouring frames skipped, such as .*one/1\.png and 5\.png"):
         labelled = LabelledFrames(root=root / "frames", labels=root / "labels")
     assert [sample["name"] for sample in (labelled[i] for i in range(3))] == ["one/0", "two/0", "two/1"]
 

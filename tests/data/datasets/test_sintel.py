@@ -165,7 +165,7 @@ def test_raw_frames_are_not_paired_across_missing_numbers(tmp_path: Path) -> Non
     trees.sintel_raw(tmp_path)
     (tmp_path / "shot_2" / "9.png").unlink()
     trees.frames(tmp_path / "shot_2" / f"{number}.png" for number in (11, 12))
-    with pytest.warns(UserWarning, match=r"1 pairs of neighbouring frames left out, such as .*shot_2/8\.png and 10"):
+    with pytest.warns(UserWarning, match=r"1 pairs of neighbouring frames skipped, such as .*shot_2/8\.png and 10"):
         dataset = SintelRaw(root=tmp_path)
     assert names(dataset) == ["shot_1/8", "shot_1/9", "shot_2/10", "shot_2/11"]
 

@@ -48,8 +48,8 @@ def header(width: int, height: int, magic: float = 202021.25) -> bytes:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "no .flo file"),
-        (header(2, 2)[:11], "no .flo file"),
+        (b"", "not a .flo file"),
+        (header(2, 2)[:11], "not a .flo file"),
         (header(1, 1, magic=1.0) + bytes(8), "202021.25"),
         (header(2, 2) + bytes(31), "2x2 pixels, which take 44 bytes; the file has 43"),
         (header(2, 2) + bytes(33), "the file has 45"),

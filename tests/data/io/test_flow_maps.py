@@ -75,10 +75,10 @@ def test_the_sign_of_a_pfm_scale_is_the_order_of_bytes(tmp_path: Path, content: 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "no PFM"),
-        (b"P6\n1 1\n255\n" + bytes(12), "no PFM"),
-        (b"Pf\n1 1\n" + bytes(4), "no PFM"),
-        (b"Pf\n-1 1\n-1.0\n" + bytes(4), "no PFM"),
+        (b"", "not a PFM"),
+        (b"P6\n1 1\n255\n" + bytes(12), "not a PFM"),
+        (b"Pf\n1 1\n" + bytes(4), "not a PFM"),
+        (b"Pf\n-1 1\n-1.0\n" + bytes(4), "not a PFM"),
         (b"Pf\n1 1\n0.0\n" + bytes(4), "'0.0' as its scale"),
         (b"Pf\n1 1\n-1e999\n" + bytes(4), "'-1e999' as its scale"),
         (b"Pf\n1 1\n1.2.3\n" + bytes(4), "1.2.3"),

@@ -214,7 +214,7 @@ def test_nothing_is_unpickled(name: str, suffix: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=rf"a\.tar .*member {name.format(suffix)} is refused"):
         data[0]
     disguised = shard(tmp_path / "b", {"1.image1.png": pickled, "1.image2.png": picture()})
-    with pytest.raises(ValueError, match=r"shard .*a\.tar, member 1\.image1\.png is no picture"):
+    with pytest.raises(ValueError, match=r"shard .*a\.tar, member 1\.image1\.png is not a picture"):
         disguised[0]
     assert not ran.exists()
 
@@ -223,12 +223,12 @@ def test_nothing_is_unpickled(name: str, suffix: str, tmp_path: Path) -> None:
     ("members", "message"),
     [
         ({"1.image1.png": picture()[:-20], "1.image2.png": picture()}, r"a\.tar, member 1\.image1\.png"),
-        ({"1.image1.png": picture(), "1.image2.png": b""}, r"a\.tar, member 1\.image2\.png is no picture"),
+        ({"1.image1.png": picture(), "1.image2.png": b""}, r"a\.tar, member 1\.image2\.png is not a picture"),
         (
             {"1.image1.png": picture(), "1.image2.png": picture(size=(4, 6))},
             r"image1\.png is 4x5, .*image2\.png is 4x6",
         ),
-        ({"1.image1.png": picture()}, r"a\.tar is no shard.*: 1 has image1 alone"),
+        ({"1.image1.png": picture()}, r"a\.tar is not a shard.*: 1 has image1 alone"),
         ({"1.image1.png": picture(), "1.image1.jpg": picture()}, r"1\.image1\.jpg is another image1 of 1"),
         ({"1.png": picture()}, r"member 1\.png is refused"),
         ({}, r"holds 0 samples; shards\.json says 1"),
@@ -247,7 +247,7 @@ def test_a_shard_that_is_cut_off_or_none_is_named(root: Path) -> None:
         with pytest.raises(ValueError, match=r"pairs-000000\.tar"):
             _ = [ShardedPairs(root=str(root))[i] for i in range(2)]
     path.write_bytes(b"no tar file" * 1000)
-    with pytest.raises(ValueError, match=r"pairs-000000\.tar is no shard"):
+    with pytest.raises(ValueError, match=r"pairs-000000\.tar is not a shard"):
         ShardedPairs(root=str(root))[0]
     path.unlink()
     with pytest.raises(FileNotFoundError, match=r"pairs-000000\.tar"):
@@ -261,7 +261,7 @@ def test_links_are_refused(kind: bytes, tmp_path: Path) -> None:
         info = tarfile.TarInfo("1.image1.png")
         info.type, info.linkname = kind, "/etc/hostname"
         tar.addfile(info)
-    with pytest.raises(ValueError, match=r"1\.image1\.png is no plain file"):
+    with pytest.raises(ValueError, match=r"1\.image1\.png is not a plain file"):
         data[0]
 
 
@@ -273,7 +273,7 @@ def test_an_index_names_files_beside_it_only(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("listed", [None, [{}], [1], [{"url": "a.tar", "nsamples": "many", "filesize": 1}]])
 def test_an_index_that_is_none_is_told(listed: object, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"shards\.json is no index of shards"):
+    with pytest.raises(ValueError, match=r"shards\.json is not an index of shards"):
         indexed(tmp_path, listed)
     with pytest.raises(ValueError, match="lists 0 shards"):
         indexed(tmp_path, [])

@@ -41,7 +41,7 @@ def test_videos_and_folders_are_found_at_any_depth(root: Path, capsys: pytest.Ca
     assert [clip.name for clip in samples.clips] == ["a.mp4", "deep/b.mp4", "deep/more", "frames"]
     assert len(samples) == 4 + 3 + 2 + 11
     assert (
-        "20 pairs of 4 clips; left out: 0 across sequences or missing numbers, 0 across scene cuts, 0 motionless"
+        "20 pairs of 4 clips; skipped: 0 across sequences or missing numbers, 0 across scene cuts, 0 motionless"
         in capsys.readouterr().out
     )
     assert [len(footage(root, cls)) for cls in (Video, FrameFolder)] == [7, 13]
@@ -87,10 +87,10 @@ def test_pairs_do_not_lie_across_sequences_or_missing_numbers(root: Path) -> Non
         write_image(root / "mixed" / f"{name}.png", frame)
     samples = footage(root / "mixed")
     assert [samples[i]["name"] for i in range(len(samples))] == [f"mixed/{n}" for n in ("a_1", "a_2", "a_9", "b_1")]
-    assert "4 pairs of 1 clips; left out: 2 across sequences or missing numbers" in samples.told
+    assert "4 pairs of 1 clips; skipped: 2 across sequences or missing numbers" in samples.summary
     samples = footage(root / "mixed", stride=2)
     assert [samples[i]["name"] for i in range(len(samples))] == ["mixed/a_1"]
-    assert "left out: 4 across sequences" in samples.told
+    assert "skipped: 4 across sequences" in samples.summary
 
 
 def test_stride_and_both_directions(root: Path) -> None:
@@ -114,7 +114,7 @@ def test_splits_share_out_whole_clips(root: Path) -> None:
     assert [len(n) for n in names] == [2, 2]
     assert not names[0] & names[1]
     assert names[0] | names[1] == {clip.name for clip in footage(root).clips}
-    assert "(train, validation_share 0.5): " in train.told
+    assert "(train, validation_share 0.5): " in train.summary
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
@@ -192,13 +192,15 @@ def test_clips_without_a_pair_are_named(root: Path) -> None:
     write_video(root / "one.mp4", moving(1))
     with pytest.raises(ValueError, match=r"no pair is left.* \(one\.mp4 holds 1 frame\(s\); a pair needs 2\)"):
         footage(root / "one.mp4")
-    assert ", 3 clips that are too short (deep/b.mp4 holds 4 frame(s); a pair needs 5)" in footage(root, stride=4).told
-    assert "too short" not in footage(root / "a.mp4").told
+    assert (
+        ", 3 clips that are too short (deep/b.mp4 holds 4 frame(s); a pair needs 5)" in footage(root, stride=4).summary
+    )
+    assert "too short" not in footage(root / "a.mp4").summary
 
 
 def test_the_size_of_the_decoded_videos_is_told(root: Path, cache: Path) -> None:
-    assert re.search(r"/cache holds 0\.00 GB of decoded videos \(limit 20\.0 GB\)\.$", footage(root, Video).told)
-    assert "GB" not in footage(root, FrameFolder).told
+    assert re.search(r"/cache holds 0\.00 GB of decoded videos \(limit 20\.0 GB\)\.$", footage(root, Video).summary)
+    assert "GB" not in footage(root, FrameFolder).summary
 
 
 def test_a_truncated_video_is_used_as_far_as_it_goes(root: Path) -> None:
@@ -238,6 +240,6 @@ def test_real_clips(real_data: Callable[[str], Path], tmp_path: Path) -> None:
     """Looked at by eye: neither clip has a cut; the bunny's repeats a frame five times."""
     samples = Footage(root=real_data("video"), shorter_side=64, cache=tmp_path)
     assert (
-        "186 pairs of 4 clips; left out: 0 across sequences or missing numbers, 0 across scene cuts, 5 motionless or "
+        "186 pairs of 4 clips; skipped: 0 across sequences or missing numbers, 0 across scene cuts, 5 motionless or "
         "duplicate. "
-    ) in samples.told
+    ) in samples.summary

@@ -118,7 +118,7 @@ def test_what_is_left_out_is_reported_with_its_reason(tmp_path: Path) -> None:
     report = import_weights(saved(tmp_path / "x.tar", "cost", theirs), PWCLite(), source="cost_unrolling")
     assert report.skipped == ADMM_CONSTANTS
     assert "without aligned corners" in str(report).splitlines()[-1]
-    assert str(report).splitlines()[0] == "60 tensors taken over, 2,236,660 parameters; 2 left out"
+    assert str(report).splitlines()[0] == "60 tensors taken over, 2,236,660 parameters; 2 skipped"
     theirs, _ = released("princeton_raft")
     path = saved(tmp_path / "raft.pth", "princeton_raft", theirs)
     report = import_weights(path, RAFT(upsampling="convex"), source="princeton_raft")

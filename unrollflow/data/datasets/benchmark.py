@@ -44,7 +44,7 @@ class GroundTruth(TypedDict):
 
 
 class BenchmarkPairs(Dataset[FlowSample]):
-    """Pairs of frames, with ground truth where their files name some; incomplete ones are counted and told once.
+    """Pairs of frames, with ground truth where their files name some; incomplete ones are counted and reported once.
 
     Args:
         candidates: every pair that the set should hold.
@@ -53,7 +53,7 @@ class BenchmarkPairs(Dataset[FlowSample]):
 
     Attributes:
         pairs: files of the samples.
-        skipped: pairs that lack a frame or their flow, and are left out.
+        skipped: pairs that lack a frame or their flow, and are skipped.
         partial: pairs that lack another map (of occlusions, say), and are kept without it.
 
     Raises:
@@ -76,7 +76,7 @@ class BenchmarkPairs(Dataset[FlowSample]):
             found = f"there is no {skipped[0]}" if skipped else "there are no frames"
             raise FileNotFoundError(f"no complete pair in {root.absolute()}: {found}; expected is {layout}.")
         if skipped or partial:
-            warnings.warn(f"{root} is incomplete: {self._told(skipped, partial)}.", stacklevel=3)
+            warnings.warn(f"{root} is incomplete: {self._summary(skipped, partial)}.", stacklevel=3)
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -107,9 +107,9 @@ class BenchmarkPairs(Dataset[FlowSample]):
             truth["occluded"] = fitting(read_mask(files["occluded"]), files["occluded"], size)
         return truth
 
-    def _told(self, skipped: list[Path], partial: list[Path]) -> str:
+    def _summary(self, skipped: list[Path], partial: list[Path]) -> str:
         total = len(self.pairs) + len(skipped)
-        parts = [f"{len(skipped)} of {total} pairs lack a file and are left out (no {skipped[0]})"] if skipped else []
+        parts = [f"{len(skipped)} of {total} pairs lack a file and are skipped (no {skipped[0]})"] if skipped else []
         return "; ".join(parts + ([f"{len(partial)} lack a map and stay (no {partial[0]})"] if partial else []))
 
 

@@ -73,7 +73,7 @@ def consecutive_pairs(clips: Iterable[list[Path]]) -> list[tuple[Path, Path]]:
     if broken:
         first, second = broken[0]
         warnings.warn(
-            f"{len(broken)} pairs of neighbouring frames left out, such as {first} and {second.name}: another sequence "
+            f"{len(broken)} pairs of neighbouring frames skipped, such as {first} and {second.name}: another sequence "
             "begins, or numbers are missing between them.",
             stacklevel=3,
         )
@@ -123,7 +123,7 @@ def list_frames(folder: Path) -> list[Path]:
         raise ValueError(f"{folder} is one image, but a pair needs two: give the next one too, or a folder of frames.")
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder {folder}; give a folder of frames, or two images.")
-    # macOS puts a hidden "._a.png", which is no image, beside an "a.png" that it copies to other disks
+    # macOS puts a hidden "._a.png", which is not an image, beside an "a.png" that it copies to other disks
     images = (p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith("."))
     frames = sorted(filter(Path.is_file, images), key=natural_key)
     if len(frames) < 2:

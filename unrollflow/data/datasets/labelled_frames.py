@@ -11,7 +11,7 @@ LAYOUT = "frames such as clip/0001.png below the root, and of the same name clip
 class LabelledFrames(BenchmarkPairs):
     """Neighbouring frames of every folder at or below a root, with the label of the first one as their flow.
 
-    Where a label has no flow it is not valid; pairs without a label are left out and counted.
+    Where a label has no flow it is not valid; pairs without a label are skipped and counted.
 
     Args:
         root: a folder of frames, or of such folders at any depth.

@@ -22,7 +22,7 @@ class Middlebury(BenchmarkPairs):
         root: folder that holds other-data/ and other-gt-flow/, as published, or the sequences' folders, each with its
             frames and its flow.
         labels: False: ground truth is neither needed nor read. As published, four of the twelve sequences have none;
-            they are no samples otherwise.
+            otherwise they are not samples.
 
     Raises:
         FileNotFoundError: if there is no such folder, or no sequence is complete.

@@ -46,7 +46,7 @@ class StereoMotorcycle(Dataset[FlowSample]):
         return FlowSample(image1=image1[0], image2=image2[0], name="motorcycle", flow=flow, valid=valid)
 
     def _shrink(self, field: Tensor) -> Tensor:
-        """Means of whole blocks; what is left at the right and the bottom is cut off."""
+        """Means of whole blocks; a rest at the right and the bottom is omitted."""
         height, width = (side - side % self.reduction for side in field.shape[-2:])
         size = (height // self.reduction, width // self.reduction)
         return resize_image(field[..., :height, :width], size)

@@ -43,7 +43,7 @@ class Sintel(BenchmarkPairs):
     """Neighbouring frames of MPI Sintel; a sample is named pass/scene/frame, such as "clean/alley_1/frame_0001".
 
     The field's figures count every pixel whose flow is known, also those that the invalid map marks (the evaluations of
-    RAFT, ARFlow and SMURF read no such map); so does this set, unless told otherwise. A pair without a map that is read
+    RAFT, ARFlow and SMURF read no such map); so does this set, by default. A pair without a map that is read
     counts as partial: without an invalid map it is valid everywhere, without an occlusion map it has no `occluded`.
 
     Args:
@@ -84,7 +84,7 @@ class Sintel(BenchmarkPairs):
 class SintelRaw(BenchmarkPairs):
     """Neighbouring frames of the movie, without ground truth: a folder of images, in natural order, for each shot.
 
-    The movie holds the scenes of the benchmark, too: which shots a fair training leaves out is the user's to decide.
+    The movie holds the scenes of the benchmark, too: the user decides which shots a fair training omits.
 
     Args:
         root: folder of the shots' folders; a sample is named folder/frame.

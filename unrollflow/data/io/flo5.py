@@ -34,7 +34,7 @@ def read_flo5(path: str | Path) -> Tensor:
     Raises:
         FileNotFoundError: if there is no such file.
         ImportError: if h5py is not installed.
-        ValueError: if it is no HDF5 file with a data set "flow" (H, W, 2) of float32, all of it there, gzip or plain.
+        ValueError: if it is not a complete HDF5 file with a data set "flow" (H, W, 2) of float32, gzip or plain.
 
     Source: Mehl et al., Spring, CVPR 2023, and its flow_library; The HDF5 File Format Specification 3.0.
     """

@@ -57,7 +57,7 @@ def read_flo(path: str | Path) -> Tensor:
     with path.open("rb") as file:
         header = file.read(FLO_HEADER_BYTES)
         if len(header) < FLO_HEADER_BYTES or np.frombuffer(header, "<f4", 1)[0] != FLO_MAGIC:
-            raise ValueError(f"{path} is no .flo file: it does not begin with {FLO_MAGIC} as a float32.")
+            raise ValueError(f"{path} is not a .flo file: it does not begin with {FLO_MAGIC} as a float32.")
         width, height = (int(side) for side in np.frombuffer(header, "<i4", 2, offset=4))
         check_size(path, width, height)
         expected = FLO_HEADER_BYTES + 8 * width * height
@@ -87,7 +87,7 @@ def read_kitti_flow(path: str | Path) -> tuple[Tensor, Tensor]:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is no PNG of three 16-bit channels.
+        ValueError: if it is not a PNG of three 16-bit channels.
 
     Source: KITTI 2015 development kit: R, G = 64 (u, v) + 32768, B = valid.
     """
@@ -125,7 +125,7 @@ def write_kitti_flow(path: str | Path, flow: Tensor, valid: Tensor | None = None
     if not known_flow(flow)[known].all():
         raise ValueError(
             f"flow for {path} is unknown (not finite, or over {UNKNOWN_FLOW:g} px) at pixels that are to be valid; "
-            "give a `valid` that leaves them out."
+            "give a `valid` that omits them."
         )
     values = (KITTI_SCALE * flow + KITTI_OFFSET).clamp(0, 2**16 - 1).floor()
     stored = torch.where(known, values, 0.0)

@@ -32,7 +32,7 @@ def read_image(path: str | Path) -> Tensor:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is no whole PNG, JPEG, PPM, PGM, BMP, TIFF or WebP, or larger than 2^26 pixels.
+        ValueError: if it is not a whole PNG, JPEG, PPM, PGM, BMP, TIFF or WebP, or larger than 2^26 pixels.
     """
     path = existing(path)
     return image_of(path, path.read_bytes())
@@ -81,7 +81,7 @@ def read_mask(path: str | Path) -> Tensor:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it cannot be decoded, or is no grey picture of 8 or 16 bits.
+        ValueError: if it cannot be decoded, or is not a grey picture of 8 or 16 bits.
     """
     grey = decode_grey(existing(path))
     return torch.from_numpy(grey > FULL_SCALE[grey.dtype.name] // 2)
@@ -94,7 +94,7 @@ def read_label_map(path: str | Path) -> Tensor:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it cannot be decoded, or is no grey picture of 8 or 16 bits.
+        ValueError: if it cannot be decoded, or is not a grey picture of 8 or 16 bits.
     """
     return torch.from_numpy(decode_grey(existing(path)) != 0)
 

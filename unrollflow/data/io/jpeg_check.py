@@ -1,4 +1,4 @@
-"""Is a JPEG whole? Where its data ends early, decoders fill the rest with grey in silence."""
+"""Is a JPEG whole? Where its data ends early, decoders silently fill the rest with grey."""
 
 import re
 import struct
@@ -74,7 +74,7 @@ def check_scan(path: Path, content: bytes) -> None:
     except Exception as error:  # Pillow's plugins raise errors of many kinds
         raise ValueError(f"{path} cannot be read as a JPEG: {error}") from error
     if not whole:
-        raise ValueError(f"{path} is a JPEG cut off: its data ends before its last pixel.")
+        raise ValueError(f"{path} is a truncated JPEG: its data ends before its last pixel.")
 
 
 def has_grey_corner(picture: np.ndarray[Any, np.dtype[np.integer[Any] | np.floating[Any]]]) -> bool:
@@ -109,7 +109,7 @@ def parse(path: Path, content: bytes) -> Jpeg:
             scanned = read_scan(path, scan, sampling)
             stop = next_marker(content, start)
             return Jpeg(frame_kind, width, height, sampling, scanned, interval, start, stop)
-    raise ValueError(f"{path} is a JPEG cut off after {len(content)} bytes: picture and end marker are expected.")
+    raise ValueError(f"{path} is a JPEG truncated after {len(content)} bytes: picture and end marker are expected.")
 
 
 def segments(content: bytes) -> Iterator[tuple[int, bytes, int]]:

@@ -19,7 +19,7 @@ def read_pfm(path: str | Path) -> Tensor:
     """Field (C, H, W), float32, C = 1 or 3, of a PFM file, top row first; values as they stand, not finite ones too.
 
     A flow of FlyingThings3D has three channels: u, v and one that means nothing. The magnitude of the header's scale
-    is no factor of the values, as in the readers of that set; only its sign counts.
+    is not a factor of the values, as in the readers of that set; only its sign counts.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -31,7 +31,7 @@ def read_pfm(path: str | Path) -> Tensor:
     with path.open("rb") as file:
         header = HEADER.match(file.read(LONGEST_HEADER))
         if header is None:
-            raise ValueError(f"{path} is no PFM file: it does not begin with PF or Pf, width, height and scale.")
+            raise ValueError(f"{path} is not a PFM file: it does not begin with PF or Pf, width, height and scale.")
         channels, width, height = CHANNELS[header[1]], int(header[2]), int(header[3])
         scale = parse_scale(path, header[4].decode())
         expected, actual = header.end() + 4 * channels * width * height, path.stat().st_size

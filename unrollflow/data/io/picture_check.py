@@ -21,7 +21,7 @@ BMP_PLAIN = (0, 3)  # pixels, or pixels with masks of bits
 TIFF_UNCOMPRESSED = 1
 TIFF_VERIFIED_BYTES = 2**24
 TIFF_RATIO = 250
-"""A large compressed TIFF that claims to be packed more than so many times is refused: few are, most of them lie."""
+"""Largest compression of a large TIFF; a header that claims more is usually wrong, and the file is refused."""
 
 
 def check_picture(path: Path, content: bytes) -> None:
@@ -31,8 +31,8 @@ def check_picture(path: Path, content: bytes) -> None:
             check(path, content)
             return
     raise ValueError(
-        f"{path} is no picture that can be read: {len(content)} bytes that begin with {content[:8]!r}; PNG, JPEG, PPM, "
-        "PGM, BMP, TIFF and WebP are expected."
+        f"{path} is not a picture that can be read: {len(content)} bytes that begin with {content[:8]!r}; PNG, JPEG, "
+        "PPM, PGM, BMP, TIFF and WebP are expected."
     )
 
 
@@ -59,7 +59,9 @@ def check_pnm(path: Path, content: bytes) -> None:
     """
     header = PNM_HEADER.match(content)
     if header is None:
-        raise ValueError(f"{path} is no PPM or PGM: {content[:20]!r} is no header of kind, width, height and maximum.")
+        raise ValueError(
+            f"{path} is not a PPM or PGM: {content[:20]!r} is not a header of kind, width, height and maximum."
+        )
     kind, width, height, scale = (int(field) for field in header.groups())
     check_size(path, width, height)
     if scale not in PNM_SCALES:
@@ -76,7 +78,7 @@ def check_pnm(path: Path, content: bytes) -> None:
 def check_bmp(path: Path, content: bytes) -> None:
     """BMP: pixels that are not packed, all of them there."""
     if len(content) < BMP_HEADER_BYTES:
-        raise ValueError(f"{path} is a BMP cut off after {len(content)} bytes.")
+        raise ValueError(f"{path} is a BMP truncated after {len(content)} bytes.")
     start, _, width, height, _, bits, packing = struct.unpack_from("<IIiiHHI", content, 10)
     check_size(path, width, abs(height))  # a negative height: the top row comes first
     expected = start + 4 * -(-width * bits // 32) * abs(height)
@@ -106,7 +108,7 @@ def check_tiff(path: Path, content: bytes) -> None:
 def check_webp(path: Path, content: bytes) -> None:
     """WebP: as long as it says; its decoder, unlike the others, gives nothing where data is missing."""
     if content[8:12] != b"WEBP" or len(content) < 8 + int.from_bytes(content[4:8], "little"):
-        raise ValueError(f"{path} is no WebP, or cut off: {content[:12]!r}, {len(content)} bytes.")
+        raise ValueError(f"{path} is not a WebP, or is truncated: {content[:12]!r}, {len(content)} bytes.")
 
 
 CHECKS: dict[bytes, Callable[[Path, bytes], None]] = {

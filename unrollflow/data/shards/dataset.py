@@ -136,7 +136,7 @@ def read_index(root: str) -> list[ShardFile]:
         listed = json.loads(content)["shardlist"]
         shards = [ShardFile(str(entry["url"]), int(entry["nsamples"]), int(entry["filesize"])) for entry in listed]
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{where} is no index of shards, as write_shards writes it: {error!r}.") from error
+        raise ValueError(f"{where} is not an index of shards, as write_shards writes it: {error!r}.") from error
     for shard in shards:
         if not NAME.fullmatch(shard.name) or shard.samples < 1 or shard.bytes < 1:
             raise ValueError(

@@ -31,7 +31,7 @@ class ShardCache:
         self.folder, self.bound = Path(folder).expanduser(), int(gigabytes * GIGABYTE)
 
     def open(self, url: str, *, size: int) -> IO[bytes]:
-        """The file of an address, which has so many bytes.
+        """The file of an address, which has `size` bytes.
 
         Raises:
             ImportError: if webdataset is not installed.
@@ -60,7 +60,7 @@ class ShardCache:
             return path.open("rb")
 
     def _make_room(self, size: int) -> None:
-        """Delete the least recently used files until so many bytes more are within the bound."""
+        """Delete the least recently used files until this number of bytes more is within the bound."""
         with locked(self.folder / TAKING):
             states = [(path.stat(), path) for path in self.folder.glob("*.tar")]
             total = size + sum(state.st_size for state, _ in states)
@@ -76,7 +76,7 @@ def fetch(url: str, target: IO[bytes], *, size: int) -> None:
 
     Raises:
         ImportError: if webdataset is not installed.
-        OSError, ValueError: naming the address, if it cannot be read, or is not of so many bytes.
+        OSError, ValueError: naming the address, if it cannot be read, or does not have this number of bytes.
     """
     left = size + 1
     with open_address(url) as stream:
@@ -89,7 +89,7 @@ def fetch(url: str, target: IO[bytes], *, size: int) -> None:
 
 
 def read_address(url: str, *, most: int) -> bytes:
-    """What is at an address, up to so many bytes."""
+    """What is at an address, up to a number of bytes."""
     with open_address(url) as stream:
         return b"".join(iter(lambda: stream.read(BLOCK), b""))[:most]
 

@@ -22,7 +22,7 @@ def write_shards(
 ) -> Path:
     """Write the frames of a data set to tar files, in a random order, so that each holds samples of many clips.
 
-    Frames become 8-bit PNG, ground truth is left out. A tar file is there whole or not at all, and the index, without
+    Frames become 8-bit PNG, ground truth is omitted. A tar file is there whole or not at all, and the index, without
     which none is read, comes last. The same data set and arguments give the same bytes.
 
     Args:

@@ -33,7 +33,7 @@ class TarShard:
         name: of the shard, for errors.
 
     Raises:
-        ValueError: naming shard and member, if it is no such file, or cut off.
+        ValueError: naming shard and member, if it is not such a file, or is truncated.
     """
 
     def __init__(self, file: IO[bytes], *, name: str) -> None:
@@ -49,7 +49,7 @@ class TarShard:
             if lacking is not None:
                 raise ValueError(f"{lacking} has {next(iter(pairs[lacking]))} alone")
         except Exception as error:  # tarfile raises errors of many kinds
-            raise ValueError(f"{name} is no shard of pairs of frames: {error}") from error
+            raise ValueError(f"{name} is not a shard of pairs of frames: {error}") from error
         self.pairs = [(key, frames["image1"], frames["image2"]) for key, frames in pairs.items()]
 
     def __len__(self) -> int:
@@ -98,7 +98,7 @@ def members(file: IO[bytes]) -> Iterator[Member]:
             if info.isdir():
                 continue
             if not info.isreg() or info.issparse():
-                raise ValueError(f"member {info.name} is no plain file")
+                raise ValueError(f"member {info.name} is not a plain file")
             if info.offset < end or info.size < 0 or info.offset_data + info.size > total:
                 raise ValueError(f"member {info.name} does not lie inside it, behind the one before")
             end = info.offset_data + info.size

@@ -104,7 +104,7 @@ class AppearanceJitter(nn.Module):
             float32 frames, or float64 where these came; finite.
 
         Raises:
-            ValueError: if these are no frames of one size, or the seed is negative.
+            ValueError: if these are not frames of one size, or the seed is negative.
         """
         check_frames(image1, image2, seed)
         generator = torch.Generator().manual_seed(seed)

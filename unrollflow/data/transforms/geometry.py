@@ -47,7 +47,7 @@ class RandomHorizontalFlip:
         probability: of a flip.
 
     Raises:
-        ValueError: if it is no probability.
+        ValueError: if it is not a probability.
     """
 
     def __init__(self, *, probability: float = 0.5) -> None:
@@ -65,7 +65,7 @@ class RandomVerticalFlip:
         probability: of a flip.
 
     Raises:
-        ValueError: if it is no probability.
+        ValueError: if it is not a probability.
     """
 
     def __init__(self, *, probability: float = 0.5) -> None:
@@ -84,7 +84,7 @@ class RandomTemporalSwap:
             drops it always: training needs none.
 
     Raises:
-        ValueError: if it is no probability.
+        ValueError: if it is not a probability.
     """
 
     def __init__(self, *, probability: float = 0.5) -> None:

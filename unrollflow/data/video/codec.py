@@ -47,7 +47,7 @@ def frame_rate(path: str | Path) -> Fraction:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is no video.
+        ValueError: if it is not a video.
     """
     with opened(existing(path)) as container:
         stream = container.streams.video[0]
@@ -67,7 +67,7 @@ class VideoPairs(IterableDataset[FlowSample]):
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is no video, or (while iterating) not two frames can be decoded.
+        ValueError: if it is not a video, or (while iterating) not two frames can be decoded.
     """
 
     def __init__(self, path: str | Path) -> None:

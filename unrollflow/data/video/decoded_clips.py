@@ -101,7 +101,7 @@ def key(path: Path, shorter_side: int | None) -> str:
 
 
 def shrunk(image: Tensor, shorter_side: int | None) -> Tensor:
-    """An image (3, H, W) whose shorter side is at most so many pixels, its aspect kept; None: as it is.
+    """An image (3, H, W) whose shorter side is at most a number of pixels, its aspect kept; None: as it is.
 
     >>> import torch
     >>> [tuple(shrunk(torch.rand(3, 20, 30), side).shape) for side in (10, 50, None)]

@@ -42,7 +42,7 @@ class Footage(Dataset[FlowSample]):
     """Pairs of frames of all videos and folders of frames below a folder, without those that teach nothing.
 
     Pairs across scene cuts, motionless or duplicate pairs, and pairs of frames of a folder between which another
-    sequence begins or numbers are missing are left out; how many is printed when the data set is built. Larger frames
+    sequence begins or numbers are missing are skipped; how many is printed when the data set is built. Larger frames
     are shrunk, which shrinks their motion too. A video is decoded once (see :class:`DecodedClips`); a folder's frames
     are read as they are. A sample is named after its clip and its first frame.
 
@@ -62,7 +62,7 @@ class Footage(Dataset[FlowSample]):
 
     Attributes:
         clips: what is used.
-        told: one sentence of what was found and left out.
+        summary: one sentence of what was found and skipped.
 
     Raises:
         FileNotFoundError: if there is no clip, or none is left for the split.
@@ -103,20 +103,20 @@ class Footage(Dataset[FlowSample]):
                 self.pairs += [forward, backward] if both_directions else [forward]
             every.append(kept)
         side = split if split == "all" else f"{split}, validation_share {validation_share}"
-        self.told = (
-            f"{root} ({side}): {len(self.pairs)} pairs of {len(self.clips)} clips; left out: "
+        self.summary = (
+            f"{root} ({side}): {len(self.pairs)} pairs of {len(self.clips)} clips; skipped: "
             f"{sum(kept.breaks for kept in every)} across sequences or missing numbers, "
             f"{sum(kept.cuts for kept in every)} across scene cuts, "
             f"{sum(kept.motionless for kept in every)} motionless or duplicate{self._too_short(stride)}."
         )
         if any(map(Path.is_file, chosen)):
-            self.told += f" {store}."
+            self.summary += f" {store}."
         if not self.pairs:
-            raise ValueError(f"no pair is left. {self.told}")
-        print(self.told, flush=True)  # noqa: T201, what a data set leaves out is said once
+            raise ValueError(f"no pair is left. {self.summary}")
+        print(self.summary, flush=True)  # noqa: T201, what a data set skips is printed once
 
     def _chosen(self, root: Path, cache: Path, split: Split, share: float) -> list[Path]:
-        """The clips to use; those within the cache are no footage."""
+        """The clips to use; those within the cache are not footage."""
         found = [*find_videos(root), *find_frame_folders(root)]
         found = [path for path in found if cache.resolve() not in path.resolve().parents]
         chosen = [path for path in drawn(found, root, split, share) if self.takes(path)]

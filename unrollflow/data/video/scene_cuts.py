@@ -11,7 +11,7 @@ THUMBNAIL = (36, 64)
 """Height and width of the grey pictures that frames are judged by; noise and compression average out."""
 
 COARSE = (9, 16)
-"""Height and width at which motion hardly changes a picture, and another scene does."""
+"""Height and width at which motion changes a picture only slightly, and another scene does."""
 
 MOTION_QUANTILE = 0.99
 SMALLEST_CHANGE = 1.0 / 255
@@ -35,9 +35,9 @@ class KeptPairs(NamedTuple):
 
     Attributes:
         firsts: indices of first frames.
-        breaks: pairs left out because another sequence begins, or frames are missing, between their frames.
-        cuts: pairs left out because a scene cut lies between their frames.
-        motionless: pairs left out because nothing moves between their frames, as in duplicates.
+        breaks: pairs skipped because another sequence begins, or frames are missing, between their frames.
+        cuts: pairs skipped because a scene cut lies between their frames.
+        motionless: pairs skipped because nothing moves between their frames, as in duplicates.
     """
 
     firsts: list[int]

@@ -44,7 +44,7 @@ class RAFT(nn.Module):
         evaluation_iterations: in evaluation, a fixed number.
 
     Raises:
-        ValueError: for an unknown choice or fewer than one iteration or level; for images that are no multiple of 8,
+        ValueError: for an unknown choice or fewer than one iteration or level; for images that are not a multiple of 8,
             or under 8 * 2^levels pixels (128 by default): the coarsest correlations would be under 2 pixels wide.
 
     Source: Teed and Deng, RAFT, ECCV 2020; the released codes of RAFT and of Cost Unrolling (smurf).

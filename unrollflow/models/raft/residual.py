@@ -13,7 +13,8 @@ Norm = Literal["batch", "instance", "frozen"]
 class FrozenBatchNorm(nn.Module):
     """Batch norm that keeps its statistics in training, too: each image by itself, however a batch is split.
 
-    Its names are those of torch's, of which it is no subclass: Lightning's `sync_batchnorm` would exchange and thaw it.
+    Its names are those of torch's. It is not a subclass, because Lightning's `sync_batchnorm` would exchange and thaw
+    it.
     """
 
     def __init__(self, channels: int) -> None:

@@ -77,7 +77,7 @@ class Layout(NamedTuple):
     Attributes:
         names: of each part with tensors, ours -> theirs.
         twins: second names of parts that a file holds twice, theirs -> theirs.
-        skipped: tensors that are left out, theirs -> why.
+        skipped: tensors that are skipped, theirs -> why.
         remark: how the released network differs from ours, or nothing.
     """
 

@@ -24,7 +24,7 @@ class ImportReport(NamedTuple):
     Attributes:
         tensors: how many, parameters and batch norm's statistics.
         parameters: numbers that training changes.
-        skipped: names of the file that were left out on purpose, and why.
+        skipped: names of the file that were skipped on purpose, and why.
         remark: how the released network differs from ours, or nothing.
     """
 
@@ -34,7 +34,7 @@ class ImportReport(NamedTuple):
     remark: str
 
     def __str__(self) -> str:
-        lines = [f"{self.tensors} tensors taken over, {self.parameters:,} parameters; {len(self.skipped)} left out"]
+        lines = [f"{self.tensors} tensors taken over, {self.parameters:,} parameters; {len(self.skipped)} skipped"]
         lines += [f"  {name}: {why}" for name, why in self.skipped.items()]
         return "\n".join(lines + [self.remark] * bool(self.remark))
 
@@ -119,7 +119,7 @@ def translated(name: str, names: dict[str, str], file: str) -> str:
 
 
 def twins(weights: dict[str, Tensor], layout: Layout, file: str) -> dict[str, str]:
-    """Tensors of a file that stand in it under another name, too, and why they are left out."""
+    """Tensors of a file that stand in it under another name, too, and why they are skipped."""
     found = {}
     for name, tensor in weights.items():
         part, _, leaf = name.rpartition(".")
