@@ -5,11 +5,14 @@ import sys
 from importlib.metadata import version as installed_version
 from pathlib import Path
 
+import pytorch_lightning
+
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent), str(HERE / "_extensions")]
 
-for name in ("pytorch_lightning", "lightning_fabric"):
-    logging.getLogger(name).setLevel(logging.WARNING)  # examples show results, not messages about devices
+# examples show results, not messages about devices; Lightning sets the level when it is imported
+for name in (pytorch_lightning.__name__, "lightning_fabric"):
+    logging.getLogger(name).setLevel(logging.WARNING)
 
 project = "unrollflow"
 author = "The unrollflow authors"
