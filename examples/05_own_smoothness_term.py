@@ -58,7 +58,8 @@ def minimise(smoothness: Smoothness, weight: float, steps: int = 200) -> Tensor:
 
 # %%
 # Each term has its own scale, so each needs its own weight. These are the best of four weights for this pair. The
-# errors show that the terms work. A comparison needs more pairs, finer tuning and test data.
+# errors show that the terms work. A comparison needs more pairs, finer tuning and test data. With a larger weight,
+# total variation keeps the flow near its start: its slope is 1 even for small gradients, and there is no warm-up here.
 
 flows = {
     "own term": minimise(GemanMcClure(), weight=1.0),

@@ -21,5 +21,7 @@ def inline(writer: Any, node: nodes.math) -> None:
 
 def block(writer: Any, node: nodes.math_block) -> None:
     """An equation of its own."""
-    writer.body.append(f'<div class="math">{convert(node.astext().strip(), display="block")}</div>\n')
+    writer.body.append(
+        f'<div class="math" style="margin: 0.8em 0">{convert(node.astext().strip(), display="block")}</div>\n'
+    )
     raise nodes.SkipNode
