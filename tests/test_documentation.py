@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.test_architecture import LAYERS
 from unrollflow.cli.main import main, split_trusted
 
 ROOT = Path(__file__).parents[1]
@@ -45,6 +46,12 @@ def test_every_page_is_in_the_site() -> None:
         for entry in re.findall(r"^[./\w]+$", tree, re.MULTILINE)
     }
     assert {*DOCS} - {ROOT / "docs" / "index.md"} <= listed
+
+
+def test_the_architecture_page_lists_the_layers() -> None:
+    text = (ROOT / "docs" / "design" / "architecture.md").read_text()
+    rows = re.findall(r"^\| \d \| (.*?) \|", text, re.MULTILINE)
+    assert [{*re.findall(r"`(\w+)`", row)} for row in reversed(rows)] == list(LAYERS)
 
 
 @pytest.mark.parametrize("page", DOCS, ids=lambda page: str(page.relative_to(ROOT)))
