@@ -60,5 +60,5 @@ sphinx_gallery_conf = {
     "show_memory": False,
     "remove_config_comments": True,
     "reset_modules": ("matplotlib",),
-    "plot_gallery": True,
+    "write_computation_times": False,
 }
