@@ -11,15 +11,17 @@ import torch
 from tests.callbacks.test_run_report import Still
 from tests.helpers import trees
 from tests.helpers.clips import moving, write_video
+from tests.helpers.pairs import moved
 from tests.training.test_module import parts, trainer
 from unrollflow.callbacks.flow_writers import FlowVideo, FlowWriter, SintelSubmission, bright_length
 from unrollflow.cli.checks import refuse_replacing
-from unrollflow.cli.predict import OneWay, Submission, is_video, task
+from unrollflow.cli.predict import Predictor, Submission, is_video, task
 from unrollflow.contracts import Prediction
 from unrollflow.data import read_flo, read_kitti_flow
 from unrollflow.data.datasets.benchmark import BenchmarkPairs
 from unrollflow.data.video.codec import VideoPairs, read_video
 from unrollflow.training.module import UnsupervisedFlow
+from unrollflow.variational import refine_flow
 
 
 def write(writer: FlowWriter | FlowVideo, name: str, flow: torch.Tensor) -> None:
@@ -203,17 +205,30 @@ def test_what_is_a_video(tmp_path: Path) -> None:
 
 
 def test_one_way_is_the_forward_flow_of_both_ways(monkeypatch: pytest.MonkeyPatch) -> None:
-    both_ways, one_way = UnsupervisedFlow(**parts()).eval(), OneWay(**parts()).eval()
+    network = UnsupervisedFlow(**parts()).eval()
+    both_ways, one_way = (Predictor(network, both_ways=both, refine=False) for both in (True, False))
     image1, image2 = torch.rand(2, 2, 3, 37, 53, generator=torch.Generator().manual_seed(0))  # sizes that are padded
     batch = {"image1": image1, "image2": image2, "name": ["a", "b"]}
-    expected = both_ways.predict_step(batch, 0).flow
-    monkeypatch.setattr(type(one_way.backbone), "both", None)  # it would be called
     with torch.inference_mode():
+        expected = both_ways.predict_step(batch, 0).flow
+        monkeypatch.setattr(type(network.backbone), "both", None)  # it would be called
         found = one_way.predict_step(batch, 0)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
     assert expected.abs().max() > 1e-3
     with pytest.raises(ValueError, match="needs at least"):
         one_way.predict_step({name: image[..., :8] for name, image in (("image1", image1), ("image2", image2))}, 0)
+
+
+def test_a_refined_prediction_is_that_of_the_solver_in_both_directions() -> None:
+    network = UnsupervisedFlow(**parts()).eval()
+    both_ways, one_way = (Predictor(network, both_ways=both, refine=True) for both in (True, False))
+    image1, image2 = moved(1.0, 0.5, size=(48, 64))
+    batch = {"image1": image1, "image2": image2, "name": ["a"]}
+    with torch.inference_mode():
+        plain, refined = network(image1, image2), both_ways.predict_step(batch, 0)
+        assert refined.flow.equal(refine_flow(image1, image2, plain.flow))
+        assert refined.flow_backward.equal(refine_flow(image2, image1, plain.flow_backward))
+        torch.testing.assert_close(one_way.predict_step(batch, 0), refined.flow, atol=1e-3, rtol=0)
 
 
 def test_only_visibility_needs_both_ways(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ class Run(NamedTuple):
         checkpoint: the file that is compared.
         config: its configuration, nested.
         settings: dotted names and values, without seeds.
-        seeds: likewise, seeds alone.
+        seeds: in the same way, seeds alone.
     """
 
     folder: Path

@@ -82,7 +82,7 @@ def quotient_interval(
 
     Both levels are drawn with replacement, each by itself; a drawn image counts for every seed, because all seeds were
     measured on the same images, and both arrays get the same draws (paired). Their variances add up, which counts what
-    seed and image share twice: the interval is rather too wide. Quantiles of so few seeds' draws would be too narrow
+    seed and image share twice: the interval is rather too wide. Quantiles of few seeds' draws would be too narrow
     (of five seeds 87 % where 95 % are meant), so that the seeds' variance is that of n - 1 and the interval Student's,
     with the degrees of freedom of both. One seed alone tells about images only, one value in all
     about nothing (NaN). Written out, for scipy's bootstrap draws along one axis alone.

@@ -180,7 +180,7 @@ def resampled(group: ComparedGroup, reference: ComparedGroup) -> str:
     """What the intervals of a group are over."""
     common = len(pairs(group, reference))
     left_out = len(group.runs) + len(reference.runs) - 2 * common
-    left = f" ({left_out} run(s) of other seeds are left out)" if common and left_out else ""
+    left = f" ({left_out} run(s) of other seeds are omitted)" if common and left_out else ""
     if common > 1:
         return f"difference and interval over images and {common} common seeds{left}"
     seeds = "one common seed" if common else "no common seed"
