@@ -13,11 +13,12 @@ from tests.helpers import trees
 from tests.helpers.clips import moving, write_video
 from tests.helpers.pairs import moved
 from tests.training.test_module import parts, trainer
-from unrollflow.callbacks.flow_writers import FlowVideo, FlowWriter, SintelSubmission, bright_length
+from unrollflow.callbacks.flow_writers import FlowNumbers, FlowVideo, FlowWriter, SintelSubmission, bright_length
 from unrollflow.cli.checks import refuse_replacing
-from unrollflow.cli.predict import Predictor, Submission, is_video, task
+from unrollflow.cli.predict import Predictor
+from unrollflow.cli.predict_inputs import Look, Submission, is_video, listed_pairs, task, tasks
 from unrollflow.contracts import Prediction
-from unrollflow.data import read_flo, read_kitti_flow
+from unrollflow.data import read_flo, read_image, read_kitti_flow
 from unrollflow.data.datasets.benchmark import BenchmarkPairs
 from unrollflow.data.video.codec import VideoPairs, read_video
 from unrollflow.training.module import UnsupervisedFlow
@@ -67,7 +68,7 @@ def test_kittis_servers_get_sixteen_bit_pictures_valid_everywhere(
 ) -> None:
     for folder in frames:
         trees.kitti(tmp_path / "data", folder)
-    pairs, writer, *_ = task([tmp_path / "data"], tmp_path / "out", submission=submission, arrows=False)
+    pairs, (writer,), *_ = task([tmp_path / "data"], tmp_path / "out", submission=submission, look=Look())
     assert isinstance(pairs, BenchmarkPairs)
     assert [(pair.name, pair.image1.parent.name) for pair in pairs.pairs] == [("000000_10", frames[0])]
     flow = torch.tensor([1.5, -300.25]).view(1, 2, 1, 1).repeat(1, 1, 4, 6)
@@ -84,13 +85,13 @@ def test_kittis_servers_get_sixteen_bit_pictures_valid_everywhere(
 def test_an_edition_of_kitti_without_its_frames_is_told(tmp_path: Path) -> None:
     trees.kitti(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"no folder .*testing/colored_0; expected is .*image_0 \(2012, grey\)"):
-        task([tmp_path], tmp_path / "out", submission="kitti2012", arrows=False)
+        task([tmp_path], tmp_path / "out", submission="kitti2012", look=Look())
 
 
 def refused(frames: list[Path], output: Path, submission: Submission | None = None) -> str:
     """The message with which a prediction is refused that would overwrite what it reads."""
     with pytest.raises(ValueError, match=r"would overwrite .*choose another --output") as error:
-        task(frames, output, submission=submission, arrows=False)
+        task(frames, output, submission=submission, look=Look())
     return str(error.value)
 
 
@@ -102,7 +103,7 @@ def test_a_video_is_not_overwritten_by_its_result(tmp_path: Path, monkeypatch: p
     assert str(clip) in refused([clip], tmp_path)
     (tmp_path / "link").symlink_to(tmp_path)
     assert str(clip) in refused([clip], tmp_path / "link")
-    assert isinstance(task([clip], tmp_path / "out", submission=None, arrows=False)[1], FlowVideo)
+    assert isinstance(task([clip], tmp_path / "out", submission=None, look=Look()).writers[0], FlowVideo)
 
 
 def test_frames_are_not_overwritten_by_their_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,26 +115,26 @@ def test_frames_are_not_overwritten_by_their_results(tmp_path: Path, monkeypatch
     trees.frames([folder / "f8_visible.png"])  # the last of two images is written to, too
     assert "f8_visible.png" in refused([folder / "f8.jpg", folder / "f8_visible.png"], folder)
     (folder / "f8_visible.png").unlink()
-    task([folder], folder / "flow", submission=None, arrows=False)
+    task([folder], folder / "flow", submission=None, look=Look())
     trees.frames(other / f"{i}.png" for i in range(2))
     for frame in other.glob("*.png"):
         frame.rename(frame.with_suffix(".jpg"))
-    task([other], other, submission=None, arrows=False)  # results are no .jpg
+    task([other], other, submission=None, look=Look())  # results are no .jpg
 
 
 @pytest.mark.filterwarnings("ignore:.*pairs of neighbouring frames skipped")
 def test_results_are_those_of_the_pairs(tmp_path: Path) -> None:
     trees.frames(tmp_path / f"{name}.png" for name in ("a_1", "a_2", "b_1", "b_2"))
-    found = task([tmp_path], tmp_path / "out", submission=None, arrows=False)
-    assert isinstance(found.writer, FlowWriter)
-    assert found.results == [found.writer.files(name) for name in ("a_1", "b_1")]
+    found = task([tmp_path], tmp_path / "out", submission=None, look=Look())
+    assert isinstance(writer := found.writers[0], FlowWriter)
+    assert found.results == [writer.files(name) for name in ("a_1", "b_1")]
     assert len(found.pairs) == 2  # type: ignore[arg-type]
 
 
 def test_results_do_not_overwrite_each_other(tmp_path: Path) -> None:
     trees.frames(tmp_path / f"{name}.png" for name in ("a", "a_visible", "b"))
     with pytest.raises(ValueError, match=r"a\.png and .*a_visible\.png would both have a result in .*a_visible\.png"):
-        task([tmp_path], tmp_path / "out", submission=None, arrows=False)
+        task([tmp_path], tmp_path / "out", submission=None, look=Look())
 
 
 def test_results_that_are_there_stay_unless_told_otherwise(tmp_path: Path) -> None:
@@ -144,10 +145,95 @@ def test_results_that_are_there_stay_unless_told_otherwise(tmp_path: Path) -> No
         refuse_replacing(results)
 
 
+def test_each_clip_of_several_inputs_has_its_folder(tmp_path: Path) -> None:
+    for folder in ("one/a", "one/b/c", "two"):
+        trees.frames(tmp_path / folder / f"{i}.png" for i in range(3))
+    for video in ("one/b/clip.mp4", "alone.mp4"):
+        write_video(tmp_path / video, moving(3))
+    out = tmp_path / "out"
+    inputs = [tmp_path / name for name in ("one", "two", "alone.mp4")]
+    found = {
+        file.relative_to(out) for job in tasks(inputs, out, submission=None, look=Look()) for file in job.results[0]
+    }
+    frames = {Path(folder) / f"0{ending}" for folder in ("one/a", "one/b/c", "two")
+              for ending in (".flo", ".png", "_visible.png")}  # fmt: skip
+    assert found == frames | {Path("one/b/clip.mp4"), Path("alone.mp4")}
+    (job,) = tasks([tmp_path / "two"], out, submission=None, look=Look())  # one input needs no folder
+    assert job.results[1][0] == out / "1.flo"
+    nested = tasks([tmp_path / "one"], out, submission=None, look=Look())
+    assert {job.results[0][0].parent.relative_to(out) for job in nested} == {Path("a"), Path("b/c"), Path("b")}
+    with pytest.raises(ValueError, match=r"would both have a result in .*clip\.mp4"):
+        tasks([tmp_path / "one/b/clip.mp4"] * 2, out, submission=None, look=Look())
+
+
+def test_pairs_of_a_list(tmp_path: Path) -> None:
+    trees.frames(tmp_path / "data" / name for name in ("a/1.png", "a/2.png", "b c/1.png", "b c/2.png"))
+    file = tmp_path / "data" / "pairs.txt"
+    file.write_text("# name of each pair: its first image\na/1.png a/2.png\n\n'b c/2.png' 'b c/1.png'  # backward\n")
+    (job,) = tasks([file], tmp_path / "out", submission=None, look=Look())
+    assert [files[0] for files in job.results] == [tmp_path / "out" / "a" / "1.flo", tmp_path / "out" / "b c" / "2.flo"]
+    assert job.pairs[1]["name"] == "b c/2"
+    assert job.pairs[1]["image2"].equal(read_image(tmp_path / "data" / "b c" / "1.png"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a.png\n", "line 1: 1 names; two images a line are needed"),
+        ("a.png a.png\na.png 'b.png\n", r"line 2: .*No closing quotation"),
+        ("# nothing\n", "lists no pairs"),
+    ],
+)
+def test_damaged_lists_are_refused(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "pairs.txt").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        listed_pairs(tmp_path / "pairs.txt")
+
+
+def test_a_list_of_files_that_are_missing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"pairs\.txt"):
+        listed_pairs(tmp_path / "pairs.txt")
+    (tmp_path / "pairs.txt").write_text("a.png b.png")
+    with pytest.raises(FileNotFoundError, match=r"a\.png"):
+        tasks([tmp_path / "pairs.txt"], tmp_path / "out", submission=None, look=Look())
+
+
+def test_formats_hold_the_same_flow(tmp_path: Path) -> None:
+    flow = torch.tensor([1.5, -300.25]).view(1, 2, 1, 1).repeat(1, 1, 4, 6)
+    for form in ("flo", "png", "npy"):
+        write(FlowWriter(tmp_path, flow=form), "a", flow)
+    assert read_flo(tmp_path / "a.flo").equal(flow[0])
+    assert read_kitti_flow(tmp_path / "a_flow.png")[0].equal(flow[0])
+    np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), flow[0].movedim(0, -1).numpy())
+    assert np.load(tmp_path / "a.npy").dtype == np.float32
+    with pytest.raises(ValueError, match="flow='exr'; choose one of 'flo', 'png', 'npy'"):
+        FlowWriter(tmp_path, flow="exr")
+
+
+def test_a_fixed_scale_is_that_of_all_pictures(tmp_path: Path) -> None:
+    for name, length in (("a", 2.0), ("b", 4.0)):
+        write(FlowWriter(tmp_path, max_flow=4.0), name, torch.tensor([length, 0.0]).view(1, 2, 1, 1).repeat(1, 1, 4, 6))
+    half, full = (read_image(tmp_path / f"{name}.png")[:, 0, 0].tolist() for name in "ab")
+    assert full == [1, 0, 0]
+    assert half == pytest.approx([1, 0.5, 0.5], abs=0.01)
+
+
+def test_the_numbers_of_a_video_are_written_if_a_format_is_given(tmp_path: Path) -> None:
+    write_video(tmp_path / "clip.mp4", moving(3))
+    job = task([tmp_path / "clip.mp4"], tmp_path / "out", submission=None, look=Look(flow="npy"))
+    video, numbers = job.writers
+    assert isinstance(video, FlowVideo)
+    assert isinstance(numbers, FlowNumbers)
+    write(numbers, "clip.mp4/000001", torch.ones(1, 2, 4, 6))
+    assert np.load(tmp_path / "out" / "clip_flow" / "000001.npy").shape == (4, 6, 2)
+    again = task([tmp_path / "clip.mp4"], tmp_path / "out", submission=None, look=Look(flow="npy"))
+    assert again.earlier == [tmp_path / "out" / "clip_flow" / "000001.npy"]
+
+
 def test_one_image_is_no_pair(tmp_path: Path) -> None:
     trees.frames([tmp_path / "a.png"])
     with pytest.raises(ValueError, match=r"a.png is one image, but a pair needs two"):
-        task([tmp_path / "a.png"], tmp_path / "out", submission=None, arrows=False)
+        task([tmp_path / "a.png"], tmp_path / "out", submission=None, look=Look())
 
 
 def test_a_test_set_is_not_overwritten_by_its_submission(tmp_path: Path) -> None:
@@ -240,8 +326,8 @@ def test_only_visibility_needs_both_ways(tmp_path: Path) -> None:
         ("clip.mp4", None, False), ("kitti", "kitti2015", False), ("sintel", "sintel", False), ("frames", None, True),
     ]  # fmt: skip
     for name, submission, both_ways in submissions:
-        job = task([tmp_path / name], tmp_path / "out", submission=submission, arrows=False)
-        assert job.writer.both_ways == both_ways, name
+        job = task([tmp_path / name], tmp_path / "out", submission=submission, look=Look())
+        assert job.writers[0].both_ways == both_ways, name
 
 
 def test_flow_alone_becomes_the_same_files_but_for_visibility(tmp_path: Path) -> None:

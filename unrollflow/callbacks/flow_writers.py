@@ -1,9 +1,10 @@
 """Predictions as files: flow and pictures, submissions as the benchmarks' servers want them, videos."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
 import pytorch_lightning as pl
 import torch
@@ -11,12 +12,20 @@ from pytorch_lightning.callbacks import BasePredictionWriter
 from torch import Tensor
 
 from unrollflow.contracts import FlowSample, Prediction, known_flow
-from unrollflow.data.io.flow import write_flo, write_image, write_kitti_flow
+from unrollflow.data.io.flow import write_flo, write_image, write_kitti_flow, write_npy
 from unrollflow.data.video.writer import VideoWriter
+from unrollflow.ops.choice import check_choice
 from unrollflow.visualization.flow import flow_arrows, flow_to_rgb
 
 BRIGHT_QUANTILE = 0.99
 """Of a frame's flow lengths: a few wild pixels shall not make a whole video pale."""
+
+
+Format = Literal["flo", "png", "npy"]
+"""Of a flow: Middlebury's .flo, KITTI's PNG of 16 bits, or a float32 array (H, W, 2)."""
+
+ENDINGS: dict[Format, str] = {"flo": ".flo", "png": "_flow.png", "npy": ".npy"}
+WRITERS: dict[Format, Callable[[Path, Tensor], None]] = {"flo": write_flo, "png": write_kitti_flow, "npy": write_npy}
 
 
 class FlowWriter(BasePredictionWriter):
@@ -24,6 +33,8 @@ class FlowWriter(BasePredictionWriter):
 
     Args:
         output: folder to write to; names with folders are kept below it.
+        flow: format of the flow: NAME.flo, NAME_flow.png (KITTI's) or NAME.npy.
+        max_flow: length of full saturation of the colours, pixels; None: the longest of each flow.
 
     Attributes:
         both_ways: whether visibility is written, which needs the flow of both directions.
@@ -34,11 +45,14 @@ class FlowWriter(BasePredictionWriter):
     """
 
     both_ways = True
-    endings: tuple[str, ...] = (".flo", ".png", "_visible.png")
+    pictures: tuple[str, ...] = (".png", "_visible.png")
 
-    def __init__(self, output: Path) -> None:
+    def __init__(self, output: Path, *, flow: Format = "flo", max_flow: float | None = None) -> None:
         super().__init__(write_interval="batch")
+        check_choice("flow", flow, Format)
         self.output = Path(output)
+        self.flow, self.max_flow = flow, max_flow
+        self.endings: tuple[str, ...] = (ENDINGS[flow], *self.pictures)
         self.written = 0
 
     def write_on_batch_end(
@@ -66,11 +80,26 @@ class FlowWriter(BasePredictionWriter):
 
     def write(self, files: list[Path], flow: Tensor, visible: Tensor | None) -> None:
         """Write flow (2, H, W), pixels, and visibility (1, H, W), where it was predicted, of a sample."""
-        flo, colours, seen = files
-        write_flo(flo, flow)
-        write_image(colours, flow_to_rgb(flow))
+        numbers, colours, seen = files
+        WRITERS[self.flow](numbers, flow)
+        write_image(colours, flow_to_rgb(flow, max_flow=self.max_flow))
         if visible is not None:
             write_image(seen, visible)
+
+
+class FlowNumbers(FlowWriter):
+    """Writes the flow alone, named after the last part of a sample's name: the numbers beside a :class:`FlowVideo`."""
+
+    both_ways = False
+    pictures = ()
+
+    def files(self, name: str) -> list[Path]:
+        """The file that a sample becomes."""
+        return super().files(Path(name).name)
+
+    def write(self, files: list[Path], flow: Tensor, visible: Tensor | None) -> None:
+        """Write one flow."""
+        WRITERS[self.flow](files[0], flow)
 
 
 class SintelSubmission(FlowWriter):
@@ -80,7 +109,7 @@ class SintelSubmission(FlowWriter):
     """
 
     both_ways = False
-    endings = (".flo",)
+    pictures = ()
 
     def write(self, files: list[Path], flow: Tensor, visible: Tensor | None) -> None:
         """Write one flow."""
@@ -98,10 +127,10 @@ class KittiSubmission(FlowWriter):
     """
 
     both_ways = False
-    endings = (".png",)
 
     def __init__(self, output: Path, *, folder: str) -> None:
         super().__init__(Path(output) / folder)
+        self.endings = (".png",)
 
     def write(self, files: list[Path], flow: Tensor, visible: Tensor | None) -> None:
         """Write one flow."""
@@ -111,12 +140,12 @@ class KittiSubmission(FlowWriter):
 class FlowVideo(BasePredictionWriter):
     """Writes a video of each frame beside the colours of its flow.
 
-    Colours are as bright as the longest flow (99th percentile of a frame) so far, so that they do not flicker.
-
     Args:
         path: the .mp4 to write; it appears when it is complete.
         rate: frames a second.
         arrows: draw the flow as arrows over the frame, too.
+        max_flow: length of full saturation of the colours, pixels; None: the longest flow (99th percentile of a frame)
+            up to the frame, so that colours do not flicker.
 
     Attributes:
         both_ways: as of :class:`FlowWriter`; a video shows no visibility.
@@ -125,9 +154,11 @@ class FlowVideo(BasePredictionWriter):
 
     both_ways = False
 
-    def __init__(self, path: Path, *, rate: float | Fraction, arrows: bool = False) -> None:
+    def __init__(
+        self, path: Path, *, rate: float | Fraction, arrows: bool = False, max_flow: float | None = None
+    ) -> None:
         super().__init__(write_interval="batch")
-        self.arrows = arrows
+        self.arrows, self.max_flow = arrows, max_flow
         self.writer, self.opened = VideoWriter(path, rate), ExitStack()
         self.longest = 0.0
         self.written = 0
@@ -149,7 +180,7 @@ class FlowVideo(BasePredictionWriter):
         """Append the frames of a batch."""
         for frame, flow in zip(batch["image1"].float().cpu(), flow_of(prediction), strict=True):
             self.longest = max(self.longest, bright_length(flow))
-            colours = flow_to_rgb(flow, max_flow=self.longest or None)
+            colours = flow_to_rgb(flow, max_flow=self.max_flow or self.longest or None)
             left = flow_arrows(frame, flow) if self.arrows else frame
             self.writer.write(torch.cat([left, colours], dim=-1))
             self.written += 1

@@ -168,7 +168,7 @@ class Labeller(pl.LightningModule):
 class LabelWriter(FlowWriter):
     """Writes NAME.flo, with flow of 1e10 px where it is not known, as Middlebury does."""
 
-    endings = (".flo",)
+    pictures = ()
 
     def write(self, files: list[Path], flow: Tensor, visible: Tensor | None) -> None:
         """Write one label."""

@@ -3,37 +3,22 @@
 from argparse import ArgumentParser
 from itertools import chain
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, get_args
 
 import pytorch_lightning as pl
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import DataLoader, Subset
 
-from unrollflow.callbacks.flow_writers import FlowVideo, FlowWriter, KittiSubmission, SintelSubmission
-from unrollflow.cli.checks import (
-    refuse_clashes,
-    refuse_other_sizes,
-    refuse_overwriting,
-    refuse_replacing,
-    refuse_unwritable,
-)
+from unrollflow.callbacks.flow_writers import Format
+from unrollflow.cli.checks import refuse_other_sizes, refuse_replacing, refuse_unwritable
+from unrollflow.cli.predict_inputs import Look, Submission, Task, tasks
 from unrollflow.contracts import FlowSample, Prediction
-from unrollflow.data.datasets.benchmark import BenchmarkPairs
-from unrollflow.data.datasets.frames import FramePairs
-from unrollflow.data.datasets.kitti import FOLDERS, Frames, Kitti
-from unrollflow.data.datasets.sintel import Sintel
-from unrollflow.data.io.flow import IMAGE_SUFFIXES
-from unrollflow.data.video.codec import VideoPairs
 from unrollflow.ops import forward_backward_visibility
 from unrollflow.training.module import UnsupervisedFlow
 from unrollflow.variational import refine_flow
 from unrollflow.weights import DEFAULT, shipped_weights, weights_file
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
-Submission = Literal["sintel", "kitti2012", "kitti2015"]
-
-KITTI_2012: tuple[Frames, ...] = ("colored_0", "image_0")
-"""Folders of KITTI 2012's frames; those in colour are taken where both are there."""
 
 
 def run(arguments: list[str], trusted: list[str]) -> None:
@@ -43,12 +28,23 @@ def run(arguments: list[str], trusted: list[str]) -> None:
         "frames",
         nargs="+",
         type=Path,
-        help="a folder of frames in natural order, two images, a video, or the root of a benchmark (see --submission)",
+        metavar="INPUT",
+        help="two images; or folders of frames in natural order, folders of such folders and videos, videos, and text "
+        "files that list two images a line; or the root of a benchmark (see --submission)",
     )
     add_weights(parser)
     parser.add_argument("--output", type=Path, default=Path("predictions"), help="folder to write to (%(default)s)")
     parser.add_argument(
         "--submission", choices=get_args(Submission), help="write what this benchmark's server takes of its test set"
+    )
+    parser.add_argument(
+        "--flow",
+        choices=get_args(Format),
+        help="format of the flow: .flo, KITTI's .png of 16 bits, or .npy (H, W, 2); without this option, frames have "
+        ".flo files, and videos have pictures only",
+    )
+    parser.add_argument(
+        "--max_flow", type=float, help="length of the flow with full saturation in pictures, pixels (the longest flow)"
     )
     parser.add_argument(
         "--refine",
@@ -74,6 +70,8 @@ def predict(
     weights: str,
     output: Path,
     submission: Submission | None,
+    flow: Format | None,
+    max_flow: float | None,
     refine: bool,
     arrows: bool,
     overwrite: bool,
@@ -85,11 +83,14 @@ def predict(
     """Write the flow of every pair of frames, at their own size.
 
     Args:
-        frames: one folder, two images, one video, or the root of a benchmark.
+        frames: two images; or one or several of: folder of frames, folder of clips, video, text file of two images a
+            line; or the root of a benchmark.
         weights: name of shipped weights, a safetensors file, or a checkpoint of a fit by the command line.
-        output: folder to write to: .flo, colour .png and visibility named after a pair's first frame; of a video
-            NAME.mp4; of a benchmark its submission.
+        output: folder to write to: flow, colours and visibility named after a pair's first frame; of a video
+            NAME.mp4; of a benchmark its submission. The results of several folders are in folders of their names.
         submission: the benchmark, or None.
+        flow: format of the flow; None: .flo for frames, and pictures only for videos.
+        max_flow: length of full saturation in pictures, pixels; None: the longest flow.
         refine: refine each flow with the solver.
         arrows: draw arrows into the video, too.
         overwrite: replace results that are there already.
@@ -102,31 +103,42 @@ def predict(
             or another result, naming it.
         OSError: if a result is there already, or cannot be written.
     """
-    job = task(frames, output, submission=submission, arrows=arrows)
-    left = job.without_result() if skip_existing else list(range(len(job.results)))
+    jobs = tasks(frames, output, submission=submission, look=Look(flow, max_flow, arrows))
+    left = [job.without_result() if skip_existing else list(range(len(job.results))) for job in jobs]
     if not (overwrite or skip_existing):
         remedy = "add --overwrite to replace them, or --skip_existing to keep them"
-        refuse_replacing(list(chain(*job.results)), remedy=remedy)
-    refuse_unwritable(file for i in left for file in job.results[i])
-    refuse_other_sizes(job.images[i] for i in left if job.images)
-    if left:
+        refuse_replacing([file for job in jobs for file in (*chain(*job.results), *job.earlier)], remedy=remedy)
+    refuse_unwritable(file for job, places in zip(jobs, left, strict=True) for i in places for file in job.results[i])
+    refuse_other_sizes(job.images[i] for job, places in zip(jobs, left, strict=True) for i in places if job.images)
+    if any(left):
         network = UnsupervisedFlow.load_from_checkpoint(weights_file(weights), trusted=trusted)
-        module = Predictor(network, both_ways=job.writer.both_ways, refine=refine)
-        trainer = pl.Trainer(
-            accelerator=accelerator,
-            devices=1,
-            precision=precision,
-            callbacks=[job.writer],
-            logger=False,
-            enable_model_summary=False,
-            enable_checkpointing=False,
-        )
-        pairs = job.pairs if len(left) == len(job.results) else Subset(job.pairs, left)
-        trainer.predict(module, DataLoader(pairs), return_predictions=False)
-    kept = f", {len(job.results) - len(left)} result(s) there already" if skip_existing else ""
+        for job, places in zip(jobs, left, strict=True):
+            if places:
+                run_task(job, places, network, refine=refine, accelerator=accelerator, precision=precision)
+    kept = f", {sum(len(job.results) for job in jobs) - sum(map(len, left))} result(s) there already"
+    written = sum(job.writers[0].written for job in jobs)
     print(  # noqa: T201, the command's answer
-        f"Flow of {job.writer.written} pair(s) of frames written to {output} with the weights {weights}{kept}"
+        f"Flow of {written} pair(s) of frames written to {output} with the weights {weights}"
+        f"{kept if skip_existing else ''}"
     )
+
+
+def run_task(
+    job: Task, places: list[int], network: UnsupervisedFlow, *, refine: bool, accelerator: str, precision: Precision
+) -> None:
+    """Predict those pairs of a task whose results are wanted."""
+    trainer = pl.Trainer(
+        accelerator=accelerator,
+        devices=1,
+        precision=precision,
+        callbacks=list(job.writers),
+        logger=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+    )
+    pairs = job.pairs if len(places) == len(job.results) else Subset(job.pairs, places)
+    module = Predictor(network, both_ways=job.writers[0].both_ways, refine=refine)
+    trainer.predict(module, DataLoader(pairs), return_predictions=False)
 
 
 def add_weights(parser: ArgumentParser) -> None:
@@ -168,62 +180,3 @@ class Predictor(pl.LightningModule):
         forward = refine_flow(image1, image2, prediction.flow)
         backward = refine_flow(image2, image1, prediction.flow_backward)
         return Prediction(forward, backward, forward_backward_visibility(forward, backward))
-
-
-class Task(NamedTuple):
-    """What a prediction reads and writes.
-
-    Attributes:
-        pairs: the pairs of frames.
-        writer: writes their flow.
-        images: files of each pair; none of a video.
-        results: files that each pair becomes; of a video, those of all pairs.
-    """
-
-    pairs: Dataset[FlowSample]
-    writer: FlowWriter | FlowVideo
-    images: list[tuple[Path, Path]]
-    results: list[list[Path]]
-
-    def without_result(self) -> list[int]:
-        """Places of the results that are not complete."""
-        return [i for i, files in enumerate(self.results) if not all(file.is_file() for file in files)]
-
-
-def task(frames: list[Path], output: Path, *, submission: Submission | None, arrows: bool) -> Task:
-    """The pairs to predict, what writes their flow, and the files that it will write.
-
-    Raises:
-        FileNotFoundError, ValueError: if the frames are not what they should be, or a result would overwrite one.
-    """
-    if submission is not None:
-        if len(frames) != 1:
-            raise ValueError(f"{len(frames)} paths given; --submission {submission} needs one, the benchmark's root.")
-        benchmark, packed = submission_task(frames[0], output, submission)
-        images = [(pair.image1, pair.image2) for pair in benchmark.pairs]
-        found = Task(benchmark, packed, images, [packed.files(pair.name) for pair in benchmark.pairs])
-    elif len(frames) == 1 and is_video(frames[0]):
-        path, video = output / f"{frames[0].stem}.mp4", VideoPairs(frames[0])
-        found = Task(video, FlowVideo(path, rate=video.rate, arrows=arrows), [], [[path]])
-    else:
-        pairs, writer = FramePairs(frames[0] if len(frames) == 1 else tuple(frames)), FlowWriter(output)
-        results = [writer.files(first.stem) for first, _ in pairs.pairs]
-        refuse_clashes((file, first) for files, (first, _) in zip(results, pairs.pairs, strict=True) for file in files)
-        found = Task(pairs, writer, pairs.pairs, results)
-    refuse_overwriting(chain(*found.images) if found.images else frames, list(chain(*found.results)))
-    return found
-
-
-def submission_task(root: Path, output: Path, submission: Submission) -> tuple[BenchmarkPairs, FlowWriter]:
-    """The pairs of a benchmark's test set, and what writes their flow as its server takes it."""
-    if submission == "sintel":
-        return Sintel(root=root, split="test"), SintelSubmission(output)
-    if submission == "kitti2015":
-        return Kitti(root=root, frames="image_2", split="test"), KittiSubmission(output, folder="flow")
-    there = [frames for frames in KITTI_2012 if (root / FOLDERS["test"] / frames).is_dir()]
-    return Kitti(root=root, frames=(*there, *KITTI_2012)[0], split="test"), KittiSubmission(output, folder=".")
-
-
-def is_video(path: Path) -> bool:
-    """Whether a path is a file that is not an image."""
-    return path.is_file() and path.suffix.lower() not in IMAGE_SUFFIXES

@@ -5,7 +5,7 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from statistics import median_low
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from unrollflow.contracts import FlowSample
+from unrollflow.data.io.files import existing
 from unrollflow.data.io.flow import IMAGE_SUFFIXES, read_image
 
 GAP = 1.5
@@ -60,7 +61,40 @@ class FramePairs(Dataset[FlowSample]):
             raise IndexError(f"pair {index} of {len(self)}")
         first, second = self.pairs[index]
         image1, image2 = read_pair(first, second)
-        return FlowSample(image1=image1, image2=image2, name=first.stem)
+        return FlowSample(image1=image1, image2=image2, name=self.name(index))
+
+    def name(self, index: int) -> str:
+        """Name of a sample."""
+        return self.pairs[index][0].stem
+
+
+class ListedPairs(Dataset[FlowSample]):
+    """The given pairs of images; a sample is named after its first image, with its folders below the root.
+
+    Args:
+        pairs: files.
+        root: folder that names are relative to; images elsewhere are named without their folders.
+
+    Raises:
+        FileNotFoundError: if a file does not exist.
+    """
+
+    def __init__(self, pairs: list[tuple[Path, Path]], *, root: Path) -> None:
+        for path in chain(*pairs):
+            existing(path)
+        self.pairs, self.root = pairs, root
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> FlowSample:
+        image1, image2 = read_pair(*self.pairs[index])
+        return FlowSample(image1=image1, image2=image2, name=self.name(index))
+
+    def name(self, index: int) -> str:
+        """Name of a sample."""
+        first = self.pairs[index][0]
+        return str(first.relative_to(self.root).with_suffix("")) if first.is_relative_to(self.root) else first.stem
 
 
 def consecutive_pairs(clips: Iterable[list[Path]]) -> list[tuple[Path, Path]]:

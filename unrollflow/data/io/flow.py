@@ -9,7 +9,7 @@ from einops import rearrange
 from torch import Tensor
 
 from unrollflow.contracts import UNKNOWN_FLOW, known_flow
-from unrollflow.data.io.files import UMASK, check_flow, check_size, existing, write_whole
+from unrollflow.data.io.files import UMASK, check_flow, check_size, existing, whole_file, write_whole
 from unrollflow.data.io.flo5 import read_flo5, write_flo5
 from unrollflow.data.io.images import IMAGE_SUFFIXES, decode, read_image, read_label_map, read_mask, write_image
 from unrollflow.data.io.pfm import read_pfm, write_pfm
@@ -104,6 +104,17 @@ def read_kitti_flow(path: str | Path) -> tuple[Tensor, Tensor]:
         np.subtract(stored, np.float32(KITTI_OFFSET), out=plane)
         plane /= np.float32(KITTI_SCALE)
     return torch.from_numpy(flow), torch.from_numpy(valid)
+
+
+def write_npy(path: str | Path, flow: Tensor) -> None:
+    """Write a flow (2, H, W), pixels, as a NumPy array (H, W, 2) of float32, whole or not at all.
+
+    Raises:
+        ValueError: if the flow has another shape.
+    """
+    check_flow(flow, path)
+    with whole_file(Path(path)) as file:
+        np.save(file, rearrange(flow.detach().cpu().float(), "c h w -> h w c").numpy())
 
 
 def write_kitti_flow(path: str | Path, flow: Tensor, valid: Tensor | None = None) -> None:
