@@ -139,6 +139,8 @@ class FlowSample(TypedDict):
         name: file or index, for predictions and reports.
         flow: (2, H, W), from image1 to image2 in pixels; finite everywhere.
         valid: (H, W) bool, True where `flow` is known.
+        flow_candidates: (K, 2, H, W), several true flows of each pixel, finite; an evaluation takes the closest one.
+            Transforms do not map them.
         occluded: (H, W) bool, True where the pixel of image1 is not seen in image2.
         boundary_distance: (H, W), pixels to the nearest motion boundary; infinite if the frame has none.
         foreground: (H, W) bool, True on what moves by itself (KITTI's object map).
@@ -153,6 +155,7 @@ class FlowSample(TypedDict):
     name: str
     flow: NotRequired[Tensor]
     valid: NotRequired[Tensor]
+    flow_candidates: NotRequired[Tensor]
     occluded: NotRequired[Tensor]
     boundary_distance: NotRequired[Tensor]
     foreground: NotRequired[Tensor]

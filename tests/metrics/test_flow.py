@@ -204,3 +204,21 @@ def test_bootstrap_needs_two_images_and_repeats_itself() -> None:
 def test_the_mean_of_no_image_is_undefined() -> None:
     assert math.isnan(image_mean([math.nan]))
     assert math.isnan(pooled_mean([math.nan], [0]))
+
+
+def test_of_several_true_flows_the_closest_counts_and_the_longest_sets_the_tolerance() -> None:
+    """Spring's rule, by hand: two pixels with four true flows each."""
+    candidates = torch.tensor([
+        [[3.0, 4.0], [0.0, 0.0], [6.0, 8.0], [30.0, 40.0]],  # of a pixel whose prediction is (0, 1)
+        [[10.0, 0.0], [90.0, 0.0], [0.0, 120.0], [60.0, 0.0]],  # of one whose prediction is (5, 0)
+    ])  # fmt: skip
+    candidates = candidates.permute(1, 2, 0).reshape(1, 4, 2, 1, 2)
+    flow = torch.tensor([[0.0, 5.0], [1.0, 0.0]]).view(1, 2, 1, 2)
+    found = image_measures(flow, candidates[:, 0], flow_candidates=candidates).mean
+    assert found["epe"].item() == pytest.approx((1.0 + 5.0) / 2)
+    assert found["epe_zero_flow"].item() == pytest.approx((0.0 + 10.0) / 2)
+    assert found["fl"].item() == 0  # 5 px is over 3 px, but not over 5 % of 120 px
+    assert found["over_3px"].item() == 50
+    alone = image_measures(flow, candidates[:, 0]).mean
+    assert alone["epe"].item() == pytest.approx((18**0.5 + 5.0) / 2)
+    assert alone["fl"].item() == 100

@@ -1,6 +1,7 @@
 """What the benchmarks measure, per image, averaged over images and pooled over pixels, with baselines beside it."""
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -49,8 +50,19 @@ def fl_outliers(flow: Tensor, target: Tensor) -> Tensor:
     True
     """
     error = endpoint_error(flow, target).nan_to_num(nan=torch.inf)
-    outlier: Tensor = (error > OUTLIER_PIXELS) & (error > OUTLIER_SHARE * torch.linalg.vector_norm(target, dim=1))
+    return is_outlier(error, torch.linalg.vector_norm(target, dim=1))
+
+
+def is_outlier(error: Tensor, speed: Tensor) -> Tensor:
+    """Where an error, pixels, is over 3 px and over 5 % of the true motion, pixels."""
+    outlier: Tensor = (error > OUTLIER_PIXELS) & (error > OUTLIER_SHARE * speed)
     return outlier
+
+
+def least(measure: Callable[[Tensor, Tensor], Tensor], flow: Tensor, candidates: Tensor) -> Tensor:
+    """The smallest measure (B, H, W) of a flow (B, 2, H, W) over the true flows (B, K, 2, H, W) of each pixel."""
+    smallest: Tensor = torch.stack([measure(flow, target) for target in candidates.unbind(dim=1)]).amin(dim=0)
+    return smallest
 
 
 def angular_error(flow: Tensor, target: Tensor) -> Tensor:
@@ -114,6 +126,7 @@ def image_measures(
     occluded: Tensor | None = None,
     foreground: Tensor | None = None,
     boundary_distance: Tensor | None = None,
+    flow_candidates: Tensor | None = None,
 ) -> ImageMeasures:
     """Every measure of :data:`~unrollflow.metrics.names.MEASURES` of every image.
 
@@ -124,13 +137,17 @@ def image_measures(
         occluded: (B, H, W) bool; None: unknown, and the measures that need it are undefined; the same holds for:
         foreground: (B, H, W) bool, what moves by itself.
         boundary_distance: (B, H, W), pixels to the nearest motion boundary; infinite, and so in no region, without one.
+        flow_candidates: (B, K, 2, H, W), several true flows of each pixel, of which the closest counts (Spring); None:
+            the target alone. Regions of speed and the baseline's median are of the target.
 
     Source: Butler et al., ECCV 2012 (Sintel: s, d); Menze and Geiger, CVPR 2015 (KITTI: Fl, foreground); Barron et al.,
-        IJCV 1994 (angle); Baker et al., IJCV 2011 (Middlebury: rates).
+        IJCV 1994 (angle); Baker et al., IJCV 2011 (Middlebury: rates); Mehl et al., CVPR 2023 (Spring: candidates).
     """
     valid = known_flow(target) if valid is None else valid
-    error = endpoint_error(flow, target).nan_to_num(nan=torch.inf)  # a broken flow is infinitely wrong, not omitted
-    outlier = 100 * fl_outliers(flow, target).to(error.dtype)
+    candidates = target.unsqueeze(1) if flow_candidates is None else flow_candidates
+    error = least(endpoint_error, flow, candidates).nan_to_num(nan=torch.inf)  # a broken flow is wrong, not omitted
+    longest = torch.linalg.vector_norm(candidates, dim=2).amax(dim=1)
+    outlier = 100 * is_outlier(error, longest).to(error.dtype)
     speed = torch.linalg.vector_norm(target, dim=1)
     regions = {"": valid}
     regions |= {} if occluded is None else {"noc": valid & ~occluded, "occ": valid & occluded}
@@ -142,9 +159,9 @@ def image_measures(
     maps = {
         "epe": error,
         "fl": outlier,
-        "angular": angular_error(flow, target).nan_to_num(nan=180.0),
-        "epe_zero_flow": speed,
-        "epe_median_flow": endpoint_error(constant, target),
+        "angular": least(angular_error, flow, candidates).nan_to_num(nan=180.0),
+        "epe_zero_flow": least(endpoint_error, torch.zeros_like(flow), candidates),
+        "epe_median_flow": least(endpoint_error, constant, candidates),
     }
     maps |= {f"over_{limit}px": 100 * (error > limit).to(error.dtype) for limit in RATES}
     nowhere = torch.zeros_like(valid)

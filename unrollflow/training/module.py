@@ -24,7 +24,7 @@ from unrollflow.training.compile import StepParts, compiled
 from unrollflow.training.loading import LoadsData
 from unrollflow.weights import weights_file
 
-TRUE_MAPS = ("valid", "occluded", "foreground", "boundary_distance")
+TRUE_MAPS = ("valid", "occluded", "foreground", "boundary_distance", "flow_candidates")
 ObjectiveFactory = Callable[[Photometric, Smoothness], Objective]
 OptimizerFactory = Callable[[Iterable[Any]], Optimizer]
 SchedulerFactory = Callable[[Optimizer], LRScheduler]

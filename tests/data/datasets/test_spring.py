@@ -46,6 +46,26 @@ def test_unknown_flow_is_not_valid(tmp_path: Path) -> None:
     assert sample["flow"].isfinite().all()
 
 
+def test_every_value_of_a_pixel_is_a_candidate(tmp_path: Path) -> None:
+    path = trees.spring(tmp_path) / "train" / "0001" / "flow_FW_left" / "flow_FW_left_0001.flo5"
+    flow = read_flo5(path)
+    flow[:, 4:6, 6:8] = torch.tensor([[[1.0, 2.0], [3.0, 4.0]], [[5.0, 6.0], [7.0, 8.0]]])
+    flow[:, 6, 8] = float("nan")  # the upper left value of pixel (3, 4)
+    flow[0, 7, 9] = 1e10
+    flow[:, 8:10, 10:12] = float("nan")
+    write_flo5(path, flow)
+    sample = Spring(root=tmp_path, every_value=True)[0]
+    candidates = sample["flow_candidates"]
+    assert candidates.shape == (4, 2, 64, 96)
+    assert candidates[:, :, 2, 3].tolist() == [[1, 5], [2, 6], [3, 7], [4, 8]]
+    first_known = flow[:, 6, 9]
+    assert candidates[0, :, 3, 4].equal(first_known)
+    assert candidates[3, :, 3, 4].equal(first_known)
+    assert (~sample["valid"]).nonzero().tolist() == [[4, 5]]
+    assert sample["flow"].equal(candidates[0])
+    assert candidates.isfinite().all()
+
+
 def test_flow_of_another_size_is_named(tmp_path: Path) -> None:
     path = trees.spring(tmp_path) / "train" / "0001" / "flow_FW_left" / "flow_FW_left_0001.flo5"
     write_flo5(path, torch.zeros(2, 128, 190))

@@ -39,6 +39,7 @@ class GroundTruth(TypedDict):
 
     flow: Tensor
     valid: Tensor
+    flow_candidates: NotRequired[Tensor]
     occluded: NotRequired[Tensor]
     foreground: NotRequired[Tensor]
 

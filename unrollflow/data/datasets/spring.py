@@ -5,6 +5,8 @@ from itertools import product
 from pathlib import Path
 from typing import Literal
 
+import torch
+from einops import rearrange
 from torch import Tensor
 
 from unrollflow.contracts import known_flow
@@ -36,8 +38,9 @@ class Spring(BenchmarkPairs):
     """Neighbouring frames of Spring, named after scene and flow, such as "0001/flow_FW_left_0001".
 
     The ground truth has two rows and columns for each of the frames, in pixels of the frames. Of each 2x2 block the
-    upper left value is taken, as the set's own loader does: a mean would mix motions at their boundaries. Flow that
-    is unknown (not finite, or over 1e9 px) is not valid; pixels without a match, where maps/ is, are occluded.
+    upper left value is the flow, as in the set's own loader: a mean would mix motions at their boundaries. The server
+    compares a pixel with the closest of its four values; `every_value` yields them for an evaluation. Flow that is
+    unknown (not finite, or over 1e9 px) is not valid; pixels without a match, where maps/ is, are occluded.
 
     Args:
         root: folder that holds train/ and test/.
@@ -45,6 +48,8 @@ class Spring(BenchmarkPairs):
         cameras: "left", "right" or both.
         directions: "FW", to the next frame, "BW", to the one before, or both.
         labels: False: ground truth is neither needed nor read.
+        every_value: yield the four values of each pixel as `flow_candidates`. A pixel is valid if one of them is known,
+            and unknown ones are replaced by the first known one.
 
     Raises:
         FileNotFoundError: if a folder is missing, or no pair is complete.
@@ -60,7 +65,9 @@ class Spring(BenchmarkPairs):
         cameras: tuple[Camera, ...] = ("left",),
         directions: tuple[Direction, ...] = ("FW",),
         labels: bool = True,
+        every_value: bool = False,
     ) -> None:
+        self.every_value = every_value
         check_choices("split", [split], SpringSplit)
         check_choices("cameras", cameras, Camera)
         check_choices("directions", directions, Direction)
@@ -75,12 +82,33 @@ class Spring(BenchmarkPairs):
 
     def read_truth(self, files: dict[str, Path], size: tuple[int, int]) -> GroundTruth:
         """Ground truth at the frames' size of a .flo5 file "flow" and a coloured picture "occluded"."""
-        flow = at_frame_size(read_flo5(files["flow"]), files["flow"], size)
-        truth = known(flow, known_flow(flow))
+        stored = read_flo5(files["flow"])
+        flow = at_frame_size(stored, files["flow"], size)
+        if self.every_value and stored.shape != flow.shape:
+            candidates, valid = filled(rearrange(stored, "c (h y) (w x) -> (y x) c h w", y=2, x=2))
+            truth: GroundTruth = {"flow": candidates[0], "valid": valid, "flow_candidates": candidates}
+        else:
+            truth = known(flow, known_flow(flow))
         if "occluded" in files:
             unmatched = (read_image(files["occluded"]) > 0.5).any(dim=0)  # red: hidden, green: outside the frame
             truth["occluded"] = at_frame_size(unmatched, files["occluded"], size)
         return truth
+
+
+def filled(candidates: Tensor) -> tuple[Tensor, Tensor]:
+    """Flows (K, 2, H, W) whose unknown values are the pixel's first known one, and where there is one, (H, W).
+
+    Pixels without a known value are 0.
+
+    >>> flows, valid = filled(torch.tensor([[torch.nan, torch.nan], [1.0, 2.0]]).view(2, 2, 1, 1))
+    >>> flows.flatten().tolist(), valid.item()
+    ([1.0, 2.0, 1.0, 2.0], True)
+    """
+    known_ones = known_flow(candidates)  # (K, H, W)
+    first = known_ones.to(torch.uint8).argmax(dim=0)  # of equal values, the first one's place
+    substitute = candidates.gather(0, first.expand(1, 2, *first.shape))
+    valid = known_ones.any(dim=0)
+    return torch.where(known_ones.unsqueeze(1), candidates, substitute).where(valid, 0.0), valid
 
 
 def scene_pairs(scene: Path, camera: Camera, direction: Direction, labels: bool) -> Iterator[Pair]:
