@@ -4,11 +4,13 @@ Command: python -m experiments.ship_weights small runs/flow/version_N --minutes 
     --command "unrollflow fit --config configs/experiment/thirty_minutes.yaml"
 
 The errors are those of the averaged weights at the end of the run, on held-out MovingLayers and on the benchmark
-sequences below UNROLLFLOW_DATA_DIR. The run never sees those.
+sequences below UNROLLFLOW_DATA_DIR. The run never sees those. Errors of DIS and of the solver are measured once and
+stored in results/rows.jsonl: remove it after a change of the solver.
 """
 
 import argparse
 import json
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,11 +21,15 @@ import yaml
 from torch import Tensor
 
 from experiments.common.accuracy import FlowOf, benchmark_sets, data_folder, dis_flow, errors, held_out
+from experiments.common.grid import Results, run_grid
 from unrollflow.checkpoints import MODEL_KEY, read_checkpoint
+from unrollflow.contracts import FlowSample
 from unrollflow.data.io.files import write_whole
 from unrollflow.inference import pretrained
 from unrollflow.variational import preset_flow, refine_flow
 from unrollflow.weights import SHIPPED, SUFFIX, packed_weights
+
+RESULTS = Path(__file__).with_name("results")
 
 SETS = ("middlebury", "sintel", "sintel final", "kitti2012", "kitti2015", "chairs")
 SAMPLES = "held-out MovingLayers"
@@ -58,19 +64,34 @@ Known failures:
 """
 
 
-def methods(network: FlowOf) -> dict[str, FlowOf]:
-    """What is compared, by name."""
+BASELINES: dict[str, FlowOf] = {
+    "OpenCV DIS, medium": dis_flow,
+    "solver, fast": lambda image1, image2: preset_flow(image1, image2, preset="fast"),
+    "solver, default": preset_flow,
+}
+"""What the network is compared with, by name."""
+
+
+def samples(group: str) -> list[FlowSample]:
+    """The pairs of a set."""
+    pairs = {SAMPLES: held_out(), **benchmark_sets(data_folder(), group)}[group]
+    return [pairs[i] for i in range(len(pairs))]  # type: ignore[arg-type, index]
+
+
+def baseline(*, group: str, method: str) -> Results:
+    """Errors of a baseline on a set."""
+    return errors(BASELINES[method], samples(group))._asdict()
+
+
+def measured(network: FlowOf, group: str) -> dict[str, Results]:
+    """Errors of a network, alone and refined, on a set."""
 
     def refined(image1: Tensor, image2: Tensor) -> Tensor:
         return refine_flow(image1, image2, network(image1, image2))
 
-    return {
-        "this network": network,
-        "this network, refined": refined,
-        "OpenCV DIS, medium": dis_flow,
-        "solver, fast": lambda image1, image2: preset_flow(image1, image2, preset="fast"),
-        "solver, default": preset_flow,
-    }
+    pairs = samples(group)
+    methods = {"this network": network, "this network, refined": refined}
+    return {name: errors(method, pairs)._asdict() for name, method in methods.items()}
 
 
 def seconds_of(network: FlowOf) -> float:
@@ -131,12 +152,12 @@ def main() -> None:
     write(file, checkpoint["state_dict"], card)
     network = pretrained(file).one_way
     card["seconds"] = {"size": FRAME, "threads": 2, "forward": round(seconds_of(network), 3)}
-    sets = {SAMPLES: held_out(), **benchmark_sets(data_folder(), *SETS)}
-    found: dict[str, dict[str, dict[str, Any]]] = {}
-    for group, pairs in sets.items():
-        samples = [pairs[i] for i in range(len(pairs))]  # type: ignore[arg-type, index]
-        found[group] = {name: errors(method, samples)._asdict() for name, method in methods(network).items()}
-        print(group, {name: round(value["epe"], 4) for name, value in found[group].items()}, flush=True)
+    groups = [SAMPLES, *benchmark_sets(data_folder(), *SETS)]
+    cells = [{"group": group, "method": method} for group in groups for method in BASELINES]
+    rows = run_grid(cells, baseline, RESULTS / "rows.jsonl", processes=os.cpu_count() or 1, about="baselines")
+    found = {group: measured(network, group) for group in groups}
+    for row in rows:
+        found[row["settings"]["group"]][row["settings"]["method"]] = row["results"]
     card["errors"] = rounded(found)
     write(file, checkpoint["state_dict"], card)
     text = CARD.format(
