@@ -150,7 +150,7 @@ def replay(
     """
     cells = choices(sweep, runs=runs, seed=seed)
     lines = [[*command_line(sweep, cell), *extra] for cell in cells]
-    # the interpreter's place is no setting: another checkout finds the runs finished
+    # the interpreter's path is not a setting: another checkout finds the runs finished
     texts = [shlex.join("python" if word == sys.executable else word for word in line) for line in lines]
     run = partial(run_command, folder=folder, threads=1 if processes > 1 else None)
     rows = run_grid([{"command": text} for text in texts], run, folder / "rows.jsonl", processes=processes)
@@ -172,8 +172,8 @@ def compared_runs(rows: Sequence[Row], folder: Path, *, name: str) -> list[Path]
 
     Args:
         rows: of :func:`replay`.
-        folder: likewise.
-        name: of the error in the results; runs without it are left out.
+        folder: of :func:`replay`.
+        name: of the error in the results; runs without it are omitted.
     """
     reports = [last_report(place_of(row["settings"]["command"], folder)) for row in rows]
     found = [

@@ -1,6 +1,7 @@
 """Phrases that are not plain English: python -m tests.wording lists where they are used, and fails if there are any.
 
-Checked are Markdown pages, comments of YAML files, and comments and strings of the package, examples and documentation.
+Checked are Markdown pages, comments of YAML files, and comments and strings of all Python files that are
+not tests.
 """
 
 import io
@@ -32,8 +33,8 @@ INSTEAD = {
 }
 """Regular expressions, and what to write in their place."""
 
-NOT_CHECKED = ("docs/faults.md", "tests/", "experiments/")
-"""Generated text, tests, and the records of experiments."""
+NOT_CHECKED = ("docs/faults.md", "tests/")
+"""Generated text, and tests."""
 
 
 def comments(path: Path) -> Iterator[tuple[int, str]]:

@@ -44,8 +44,8 @@ def run_grid(
         about: what the progress bar counts.
 
     Raises:
-        ValueError: if two cells are alike, or a line of the store (but the last: a killed process leaves half a one)
-            is no row.
+        ValueError: if two cells are alike, or a line of the store is not a row (except the last line, which a killed
+            process may have left incomplete).
     """
     keys = [identity(cell) for cell in cells]
     if len(set(keys)) < len(keys):
@@ -108,8 +108,8 @@ def read_rows(store: Path) -> list[Row]:
             row["settings"], row["results"]
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise ValueError(
-                f"{store}, line {number}: {line[:60]!r} is no finished run ({error}); remove that line, and its run "
-                "is repeated."
+                f"{store}, line {number}: {line[:60]!r} is not a finished run ({error}); remove that line to repeat "
+                "its run."
             ) from None
         rows.append(row)
     return rows

@@ -16,7 +16,7 @@ def exact_total_variation(noisy: NDArray[np.float64], weight: float) -> NDArray[
         weight: >= 0.
 
     Raises:
-        ValueError: if the signal is no vector of at least two finite numbers, or the weight is negative.
+        ValueError: if the signal is not a vector of at least two finite numbers, or the weight is negative.
         RuntimeError: if the solver does not say that it is at the optimum.
 
     Source: Condat, A Direct Algorithm for 1-D Total Variation Denoising, IEEE SPL 2013, equations 1 to 3.

@@ -56,8 +56,8 @@ def counts(rows: Sequence[Row], split: Split = "test") -> str:
         for family in ("none", "hard", "unrolled")
     }
     zero = final_rows(rows, "hard")[0]["results"][split]["zero_epe_occ"]
-    failed = [] if occluded["hard"] < occluded["none"] else ["hard is no better than none"]
-    failed += [f"{name} is no better than zero flow" for name in ("hard", "unrolled") if occluded[name] >= zero]
+    failed = [] if occluded["hard"] < occluded["none"] else ["hard is not better than none"]
+    failed += [f"{name} is not better than zero flow" for name in ("hard", "unrolled") if occluded[name] >= zero]
     return "does not count: " + ", ".join(failed) if failed else "counts: hard beats none, both beat zero flow"
 
 

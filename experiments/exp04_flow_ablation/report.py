@@ -1,4 +1,4 @@
-"""Tables and figure of experiment 04, of the rows that there are: an unfinished grid is reported as far as it is."""
+"""Tables and figure of experiment 04; of an unfinished grid, those of its finished rows."""
 
 import math
 from collections.abc import Sequence

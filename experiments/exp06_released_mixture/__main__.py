@@ -11,14 +11,14 @@ it goes on where it was left.
 Held equal: network, data, photometric loss, visibility, optimizer, rate, ramp (those of experiment 04's search) and
 steps (1200 of 4 pairs, in trials as in finals). Each penalty gets three weights with each operator, in pixels per pixel
 and total variation's unit, so that an operator's scale does not decide (threshold: 0.3 px/px, as in experiment 04);
-Sobel's, which hardly sees what changes from pixel to pixel, are heavier. The best of validation, seed 0, by experiment
-04's rule (lowest EPE of occluded pixels among the settings within 5 % of `none` in EPE of all pixels; where none is,
-lowest EPE of all pixels) is run with seeds 1 to 3 and measured on test samples of a seed of their own. Those seeds are
-compared; the intervals are of the chosen weights, and know nothing of how they were chosen. One rate for all: a
-difference may be another at each one's own best rate.
+Sobel's weights are larger, because it responds little to changes from pixel to pixel. The best of validation, seed 0,
+by experiment 04's rule (lowest EPE of occluded pixels among the settings within 5 % of `none` in EPE of all pixels;
+where none is, lowest EPE of all pixels) is run with seeds 1 to 3 and measured on test samples of a seed of their own.
+Those seeds are compared; the intervals are of the chosen weights, and know nothing of how they were chosen. One rate
+for all: a difference may be another at each one's own best rate.
 
 An earlier round (700 steps, two weights, other samples of the same test photographs; its rows are in the store) let the
-penalties differ in weight by a factor of three, and told little of the penalty therefore.
+penalties differ in weight by a factor of three. It says little about the penalty for this reason.
 """
 
 import argparse

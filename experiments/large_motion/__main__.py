@@ -46,7 +46,7 @@ def two_apart(root: Path) -> list[FlowSample]:
 
 
 def visible(sample: FlowSample) -> Tensor:
-    """(H, W) bool: where the flow is known and the second frame shows the pixel, as far as there is a map."""
+    """(H, W) bool: where the flow is known and, if there is an occlusion map, the second frame shows the pixel."""
     return sample["valid"] & ~sample.get("occluded", torch.zeros_like(sample["valid"]))
 
 

@@ -181,8 +181,8 @@ def test_a_comparison_counts_where_smoothness_helps_and_flow_is_better_than_none
         return rows
 
     assert counts(finals(1.9, 1.8)).startswith("counts")
-    assert counts(finals(2.1, 1.8)) == "does not count: hard is no better than none"
-    assert counts(finals(2.6, 2.7, none=3.0)).count("no better than zero flow") == 2
+    assert counts(finals(2.1, 1.8)) == "does not count: hard is not better than none"
+    assert counts(finals(2.6, 2.7, none=3.0)).count("not better than zero flow") == 2
 
 
 def test_runs_of_another_protocol_are_not_reported() -> None:
