@@ -130,6 +130,13 @@ def test_measures_need_ground_truth_and_the_score_does_not(tmp_path: Path) -> No
     assert blind["val/score"] == blind["val/photometric"] == pytest.approx(labelled["val/photometric"])
 
 
+def test_of_several_true_flows_a_validation_takes_the_closest(tmp_path: Path) -> None:
+    sample = layers(1, "validation")[0]
+    samples: Any = [sample | {"flow_candidates": torch.stack([sample["flow"], torch.zeros_like(sample["flow"])])}]
+    (measured,) = trainer(tmp_path).validate(UnsupervisedFlow(**parts()), DataLoader(samples), verbose=False)
+    assert measured["val/epe_zero_flow"] == 0
+
+
 def test_bfloat16_autocast_trains_and_stays_close(tmp_path: Path) -> None:
     losses = {}
     for precision in ("32-true", "bf16-mixed"):
