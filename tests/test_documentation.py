@@ -19,6 +19,7 @@ LINK = re.compile(r"\]\(([^)#]+)[^)]*\)")
 CONFIG = re.compile(r"configs/[\w/]+\.yaml")
 COMMAND = re.compile(r"^(?:\w+=\S+ )?unrollflow (.*?)(?: {2,}#.*)?$", re.MULTILINE)
 COMMANDS = {found for page in PAGES for found in COMMAND.findall(page.read_text())}
+TEST = re.compile(r"(tests/[\w/.-]+)::(\w+)")
 LONGEST_README = 150
 
 
@@ -52,6 +53,19 @@ def test_the_architecture_page_lists_the_layers() -> None:
     text = (ROOT / "docs" / "design" / "architecture.md").read_text()
     rows = re.findall(r"^\| \d \| (.*?) \|", text, re.MULTILINE)
     assert [{*re.findall(r"`(\w+)`", row)} for row in reversed(rows)] == list(LAYERS)
+
+
+def test_the_tests_of_the_regression_page_exist() -> None:
+    text = (ROOT / "docs" / "design" / "regression_tests.md").read_text()
+    rows = re.findall(r"^\| (\d+) \| .*? \| (.*) \|$", text, re.MULTILINE)
+    assert [int(number) for number, _ in rows] == list(range(1, 38))
+    assert all(TEST.search(tests) for _, tests in rows)
+    assert not [f"{file}::{name}" for file, name in TEST.findall(text) if not defines(ROOT / file, name)]
+
+
+def defines(path: Path, name: str) -> bool:
+    """Whether a file defines a test."""
+    return path.is_file() and re.search(rf"^def {name}\(", path.read_text(), re.MULTILINE) is not None
 
 
 @pytest.mark.parametrize("page", DOCS, ids=lambda page: str(page.relative_to(ROOT)))
