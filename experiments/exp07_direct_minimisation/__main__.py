@@ -1,7 +1,6 @@
 """Without a network: what do optimizers and smoothness terms do to the objective, and how good is its flow?
 
-Command: make reproduce EXP=07; rows of another network: python -m experiments.exp07_direct_minimisation --checkpoint
-best.ckpt (the stored ones are of `make quickstart`'s). CPU minutes: about 5.
+Command: make reproduce EXP=07. CPU minutes: about 5. The network is that of the shipped weights.
 
 Pairs are Middlebury's and Sintel's below the environment variable UNROLLFLOW_DATA_DIR (../shared/data). Optimizers and
 terms are compared at a quarter of the size, from one start: classical flow of an eighth of it. Of each optimizer's
@@ -11,11 +10,9 @@ as a first version was tried. `seconds` are of the CPU, all threads added up.
 """
 
 import argparse
-import hashlib
 import os
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import cv2
@@ -23,9 +20,10 @@ import torch
 from skimage.registration import optical_flow_tvl1
 from torch import Tensor
 
-from experiments.common.grid import Results, Row, read_rows, run_grid
+from experiments.common.grid import Results, Row, run_grid
 from experiments.common.results import write_table
 from experiments.exp07_direct_minimisation.figure import draw
+from unrollflow import inference
 from unrollflow.contracts import FlowSample
 from unrollflow.data import Middlebury, MovingLayers, Sintel
 from unrollflow.losses import (
@@ -38,7 +36,6 @@ from unrollflow.losses import (
 )
 from unrollflow.metrics import endpoint_error
 from unrollflow.ops import resize_flow, resize_image
-from unrollflow.training.module import UnsupervisedFlow
 from unrollflow.variational import (
     FlowEnergy,
     LinearisedFlow,
@@ -49,6 +46,7 @@ from unrollflow.variational import (
 )
 from unrollflow.variational.descent import descend
 from unrollflow.variational.search import inverse_search
+from unrollflow.weights import DEFAULT, read_card, weights_file
 
 RESULTS = Path(__file__).with_name("results")
 
@@ -200,45 +198,29 @@ def gradient_difference(cost: Callable[[Tensor], Tensor], flow: Tensor, *, width
     return float(difference.abs().max() / gradient.abs().max())
 
 
-def fingerprint(checkpoint: Path) -> str:
-    """Of a network's weights, whatever else the file holds."""
-    state = UnsupervisedFlow.load_from_checkpoint(checkpoint).state_dict()
-    return hashlib.sha256(b"".join(state[name].numpy().tobytes() for name in sorted(state))).hexdigest()[:12]
-
-
-def run_method(*, pair: str, method: str, weights: str, checkpoint: Path | None) -> Results:
-    """Error and CPU seconds of a way to flow, at full size; a network's (of these weights) alone, and refined."""
+def run_method(*, pair: str, method: str, weights: str) -> Results:
+    """Error and CPU seconds of a way to flow, at full size; a network's with the shipped weights of this SHA-256."""
     sample = sample_of(pair)
     first, second = (sample[name].unsqueeze(0) for name in ("image1", "image2"))
     begun = time.process_time()
-    flow = METHODS[method](first, second, checkpoint)
+    flow = METHODS[method](first, second)
     return {"epe": error_of(flow, sample), "cpu_seconds": time.process_time() - begun}
 
 
-def tvl1(first: Tensor, second: Tensor, checkpoint: Path | None) -> Tensor:
+def tvl1(first: Tensor, second: Tensor) -> Tensor:
     """Scikit-image's TV-L1, of grey images, with its own parameters."""
     frames = (cv2.cvtColor(image[0].movedim(0, -1).numpy(), cv2.COLOR_RGB2GRAY) for image in (first, second))
     rows, columns = optical_flow_tvl1(*frames)
     return torch.stack([torch.from_numpy(columns), torch.from_numpy(rows)]).unsqueeze(0)
 
 
-def network(first: Tensor, second: Tensor, checkpoint: Path | None) -> Tensor:
-    """Flow of a trained network."""
-    if checkpoint is None:
-        raise ValueError("a network's row is missing from rows.jsonl: name its --checkpoint.")
-    batch = FlowSample(image1=first, image2=second, name="")
-    with torch.no_grad():
-        flow: Tensor = UnsupervisedFlow.load_from_checkpoint(checkpoint).predict_step(batch, 0).flow
-    return flow
-
-
-METHODS: dict[str, Callable[[Tensor, Tensor, Path | None], Tensor]] = {
-    "OpenCV DIS (medium)": lambda first, second, _: inverse_search(first, second),
+METHODS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "OpenCV DIS (medium)": inverse_search,
     "scikit-image TV-L1": tvl1,
-    "fast": lambda first, second, _: preset_flow(first, second, preset="fast"),
-    "default": lambda first, second, _: preset_flow(first, second, preset="default"),
-    "network": network,
-    "network, refined": lambda first, second, file: refine_flow(first, second, network(first, second, file)),
+    "fast": lambda first, second: preset_flow(first, second, preset="fast"),
+    "default": lambda first, second: preset_flow(first, second, preset="default"),
+    "network": inference.flow,
+    "network, refined": lambda first, second: refine_flow(first, second, inference.flow(first, second)),
 }
 
 
@@ -283,13 +265,12 @@ def best_rates(rows: list[Row]) -> list[Row]:
     return list(lowest.values())
 
 
-def main(*, smoke: bool = False, folder: Path = RESULTS, checkpoint: Path | None = None) -> None:
+def main(*, smoke: bool = False, folder: Path = RESULTS) -> None:
     """Run what is missing, then write tables and figure.
 
     Args:
         smoke: a few steps of small generated pairs.
         folder: of the results.
-        checkpoint: of a fit of the quickstart, to be refined, too; None: the network whose rows are stored.
     """
     pairs = ["layers"] if smoke else ["RubberWhale", "final/bandage_1/frame_0035"]
     steps, store = 2 if smoke else 81, folder / "rows.jsonl"
@@ -310,15 +291,13 @@ def main(*, smoke: bool = False, folder: Path = RESULTS, checkpoint: Path | None
             "descent": (1.0, 10.0, 100.0, 1000.0), "random search": (0.1, 1.0), "gradient": (1.0, 0.1, 1e-2, 1e-4, 1e-6)
         }.items() for rate in rates
     ]  # fmt: skip
-    stored = [str(row["settings"]["weights"]) for row in read_rows(store) if row["settings"].get("weights")]
-    known = fingerprint(checkpoint) if checkpoint else stored[-1] if stored else None
-    chosen = [name for name in METHODS if known or not name.startswith("network")]
+    shipped = read_card(weights_file(DEFAULT))["sha256"][:12]
     sequences = pairs if smoke else [str(sample["name"]) for sample in Middlebury(root=DATA / "middlebury")]
     ways = [
-        {"pair": pair, "method": name, "weights": known if name.startswith("network") else ""}
-        for name in chosen for pair in sequences
+        {"pair": pair, "method": name, "weights": shipped if name.startswith("network") else ""}
+        for name in METHODS for pair in sequences
     ]  # fmt: skip
-    methods = run_grid(ways, partial(run_method, checkpoint=checkpoint), store, about="methods")
+    methods = run_grid(ways, run_method, store, about="methods")
     best = best_rates(run_grid(descents, run_optimizer, store, about="optimizers"))
     terms = run_grid(smoothed, run_term, store, about="smoothness terms")
     taught = run_grid(lessons, run_lesson, store, about="lessons")
@@ -330,5 +309,4 @@ def main(*, smoke: bool = False, folder: Path = RESULTS, checkpoint: Path | None
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--smoke", action="store_true", help="a few steps of small generated pairs")
-    parser.add_argument("--checkpoint", type=Path, help="of a fit of the quickstart, to be refined, too")
     main(**vars(parser.parse_args()))

@@ -117,6 +117,14 @@ def test_test_by_checkpoint_alone(checkpoint: str, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "metrics.json").read_text())["epe"] > 0
 
 
+def test_a_fast_dev_run_of_a_validation_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = str(Path(QUICKSTART).absolute())
+    monkeypatch.chdir(tmp_path)
+    main(["validate", "--config", config, "--trainer.fast_dev_run", "true", "--data.validation_batch_size", "1",
+          "--data.workers", "0"])  # fmt: skip
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
 def test_predict_any_size_by_checkpoint_alone(checkpoint: str, tmp_path: Path) -> None:
     for i in range(8, 11):
         write_image(tmp_path / "frames" / f"frame_{i}.png", torch.rand(3, 37, 53))

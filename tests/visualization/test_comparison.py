@@ -42,7 +42,7 @@ def test_differences_are_paired_by_seed() -> None:
 def test_seeds_without_a_counterpart_are_left_out_and_counted() -> None:
     reference, other = group(0, run(1.0), run(3.0, seed=1)), group(1, run(2.0), run(9.0, seed=7))
     assert difference(other, reference, "epe") == pytest.approx((1.0, 1.0, 1.0))
-    assert "one common seed (2 run(s) of other seeds are left out)" in resampled(other, reference)
+    assert "one common seed (2 run(s) of other seeds are omitted)" in resampled(other, reference)
 
 
 def test_without_a_common_seed_the_means_over_the_seeds_are_compared() -> None:

@@ -12,7 +12,7 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.utilities import CombinedLoader, rank_zero_only
 from torch.utils.data import DistributedSampler
 
-from unrollflow.callbacks.run_directory import run_directory, say
+from unrollflow.callbacks.run_directory import run_directory, say, writes_nothing
 from unrollflow.contracts import FlowSample
 from unrollflow.data.io.flow import write_whole
 from unrollflow.metrics.averages import bootstrap_interval, image_mean, pooled_mean
@@ -74,16 +74,17 @@ class EvaluationTable(Callback):
 
     @rank_zero_only
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write and print the table."""
+        """Print and write the table."""
         if not self.rows:
             return
-        directory = run_directory(trainer)
         averages = summary(self.rows, confidence=self.confidence)
-        write_whole(directory / "per_sample.csv", comma_separated(self.rows).encode())
-        write_whole(directory / "evaluation.json", (json.dumps(averages, indent=2) + "\n").encode())
         say(samples_table(self.rows if len(self.rows) <= self.most_rows else []) + summary_table(averages))
-        say(f"every sample {directory / 'per_sample.csv'}")
-        say(f"averages     {directory / 'evaluation.json'}")
+        if not writes_nothing(trainer):
+            directory = run_directory(trainer)
+            write_whole(directory / "per_sample.csv", comma_separated(self.rows).encode())
+            write_whole(directory / "evaluation.json", (json.dumps(averages, indent=2) + "\n").encode())
+            say(f"every sample {directory / 'per_sample.csv'}")
+            say(f"averages     {directory / 'evaluation.json'}")
         self.rows = []
 
     on_test_end = on_validation_end

@@ -11,7 +11,7 @@ from experiments.common.accuracy import benchmark_sets, dis_flow, errors, networ
 from experiments.large_motion.__main__ import two_apart, with_levels
 from experiments.quickstart import set_rows
 from tests.helpers import trees
-from unrollflow.contracts import FlowSample, Prediction
+from unrollflow.contracts import FlowSample
 from unrollflow.data import Sintel
 from unrollflow.models import PyramidMatcher
 
@@ -78,10 +78,9 @@ def test_a_fixed_number_of_levels_is_used_and_given_up_again() -> None:
             super().__init__()
             self.backbone = PyramidMatcher(levels=2)
 
-        def forward(self, image1: Tensor, image2: Tensor) -> Prediction:
+        def one_way(self, image1: Tensor, image2: Tensor) -> Tensor:
             estimates = self.backbone(image1, image2)
-            flow = torch.full_like(image1[:, :2], len(estimates))
-            return Prediction(flow, flow, flow[:, :1])
+            return torch.full_like(image1[:, :2], len(estimates))
 
     module, image = Counted(), torch.rand(1, 3, 64, 64)
     assert with_levels(module, 3)(image, image).unique().item() == 4  # and the last stage
