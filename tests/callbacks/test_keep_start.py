@@ -90,6 +90,7 @@ def test_what_it_needs_is_said(tmp_path: Path) -> None:
         fit(tmp_path, [], best=False)
 
 
-def test_a_fast_dev_run_writes_nothing(tmp_path: Path) -> None:
-    fit(tmp_path, [0.5], fast_dev_run=True)
+def test_a_fast_dev_run_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # a run directory that is not the logger's would be below it
+    fit(tmp_path, [0.5], best=False, fast_dev_run=True)
     assert not list(tmp_path.rglob("*.ckpt"))
