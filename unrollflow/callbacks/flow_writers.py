@@ -80,8 +80,11 @@ class FlowWriter(BasePredictionWriter):
 
     def write(self, files: list[Path], flow: Tensor, visible: Tensor | None) -> None:
         """Write flow (2, H, W), pixels, and visibility (1, H, W), where it was predicted, of a sample."""
-        numbers, colours, seen = files
+        numbers, *pictures = files
         WRITERS[self.flow](numbers, flow)
+        if not pictures:
+            return
+        colours, seen = pictures
         write_image(colours, flow_to_rgb(flow, max_flow=self.max_flow))
         if visible is not None:
             write_image(seen, visible)
@@ -97,10 +100,6 @@ class FlowNumbers(FlowWriter):
         """The file that a sample becomes."""
         return super().files(Path(name).name)
 
-    def write(self, files: list[Path], flow: Tensor, visible: Tensor | None) -> None:
-        """Write one flow."""
-        WRITERS[self.flow](files[0], flow)
-
 
 class SintelSubmission(FlowWriter):
     """Writes PASS/SCENE/frame_NNNN.flo, the tree that Sintel's `bundler` packs; names are those of data.Sintel.
@@ -110,10 +109,6 @@ class SintelSubmission(FlowWriter):
 
     both_ways = False
     pictures = ()
-
-    def write(self, files: list[Path], flow: Tensor, visible: Tensor | None) -> None:
-        """Write one flow."""
-        write_flo(files[0], flow)
 
 
 class KittiSubmission(FlowWriter):
@@ -127,14 +122,11 @@ class KittiSubmission(FlowWriter):
     """
 
     both_ways = False
+    pictures = ()
 
     def __init__(self, output: Path, *, folder: str) -> None:
-        super().__init__(Path(output) / folder)
+        super().__init__(Path(output) / folder, flow="png")
         self.endings = (".png",)
-
-    def write(self, files: list[Path], flow: Tensor, visible: Tensor | None) -> None:
-        """Write one flow."""
-        write_kitti_flow(files[0], flow)
 
 
 class FlowVideo(BasePredictionWriter):

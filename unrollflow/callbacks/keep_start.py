@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 
 from unrollflow.callbacks.run_directory import run_directory, say, writes_nothing
 from unrollflow.data.io.files import write_whole
 
 
-class KeepStart(Callback):
+class KeepStart(Checkpoint):
     """Replaces the best checkpoint by the weights that a training started from, unless a validation is better.
 
     The start is validated before the first step (the trainer's `num_sanity_val_steps: -1`) and saved as `start.ckpt`.

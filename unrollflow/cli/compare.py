@@ -14,6 +14,7 @@ from torch import Tensor
 from unrollflow.callbacks.evaluation_table import Row, batch_rows
 from unrollflow.checkpoints import TRUSTED, check_trusted, read_checkpoint
 from unrollflow.cli.checks import refuse_replacing, refuse_unwritable
+from unrollflow.cli.networks import one_device_trainer
 from unrollflow.cli.runs import Run, differing, grouped, read_runs, seed_keys, seed_text
 from unrollflow.cli.saved_config import class_paths
 from unrollflow.contracts import FlowSample
@@ -131,14 +132,7 @@ class Evaluation(Callback):
 def evaluate(module: UnsupervisedFlow, data: FlowDataModule, *, samples: int, accelerator: str) -> Evaluation:
     """Validate a network on all validation data."""
     kept = Evaluation(samples=samples)
-    trainer = pl.Trainer(
-        accelerator=accelerator,
-        devices=1,
-        callbacks=[kept],
-        logger=False,
-        enable_model_summary=False,
-        enable_checkpointing=False,
-    )
+    trainer = one_device_trainer([kept], accelerator=accelerator)
     trainer.validate(module, data, verbose=False)
     return kept
 

@@ -20,7 +20,6 @@ from pytorch_lightning.loggers import CSVLogger
 
 from unrollflow.callbacks.checkpoint_on_signal import CheckpointOnSignal
 from unrollflow.callbacks.evaluation_table import EvaluationTable
-from unrollflow.callbacks.keep_start import KeepStart
 from unrollflow.callbacks.last_checkpoint import LastCheckpoint
 from unrollflow.callbacks.pending_work import PendingWork
 from unrollflow.callbacks.skip_non_finite import SkipNonFiniteSteps
@@ -57,10 +56,10 @@ MOST_DIFFERENCES = 3
 
 SWITCHES = {
     "logger": (LearningRateMonitor, DeviceStatsMonitor),
-    "enable_checkpointing": (Checkpoint, KeepStart),
+    "enable_checkpointing": (Checkpoint,),
     "enable_progress_bar": (ProgressBar,),
 }
-"""Callbacks that Lightning refuses, or that have nothing to save, where the trainer's setting is false."""
+"""Callbacks that Lightning refuses where the trainer's setting is false."""
 
 
 def run(arguments: list[str], trusted: list[str]) -> None:

@@ -4,7 +4,6 @@ import json
 from argparse import ArgumentParser
 from hashlib import sha256
 from pathlib import Path
-from typing import get_args
 
 import pytorch_lightning as pl
 from torch import Tensor
@@ -12,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from unrollflow.callbacks.flow_writers import FlowWriter
 from unrollflow.cli.checks import refuse_other_sizes, refuse_unwritable
-from unrollflow.cli.predict import Precision, add_weights
+from unrollflow.cli.networks import Precision, add_device, add_weights, one_device_trainer
 from unrollflow.contracts import FlowSample, Prediction
 from unrollflow.data.datasets.frames import consecutive_pairs, find_frame_folders, list_frames, read_pair
 from unrollflow.data.datasets.labelled_frames import label_path
@@ -35,8 +34,7 @@ def run(arguments: list[str], trusted: list[str]) -> None:
     parser.add_argument("root", type=Path, help="a folder of frames in natural order, or of such folders at any depth")
     add_weights(parser)
     parser.add_argument("--output", required=True, type=Path, help="folder to write NAME.flo to, in the same tree")
-    parser.add_argument("--accelerator", default="auto", help="as of Lightning's Trainer (%(default)s)")
-    parser.add_argument("--precision", default="32-true", choices=get_args(Precision), help="(%(default)s)")
+    add_device(parser)
     label(**vars(parser.parse_args(arguments[1:])), trusted=trusted)
 
 
@@ -68,15 +66,7 @@ def label(
     refuse_other_checkpoint(file, output, there=frames.there)
     writer = LabelWriter(output)
     if len(frames):
-        trainer = pl.Trainer(
-            accelerator=accelerator,
-            devices=1,
-            precision=precision,
-            callbacks=[writer],
-            logger=False,
-            enable_model_summary=False,
-            enable_checkpointing=False,
-        )
+        trainer = one_device_trainer([writer], accelerator=accelerator, precision=precision)
         trainer.predict(module, DataLoader(frames), return_predictions=False)
     print(  # noqa: T201, the command's answer
         f"{writer.written} label(s) written to {output}, {frames.there} there already; of the occluded pixels "

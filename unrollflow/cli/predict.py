@@ -3,7 +3,7 @@
 from argparse import ArgumentParser
 from itertools import chain
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 import pytorch_lightning as pl
 from torch import Tensor
@@ -11,14 +11,13 @@ from torch.utils.data import DataLoader, Subset
 
 from unrollflow.callbacks.flow_writers import Format
 from unrollflow.cli.checks import refuse_other_sizes, refuse_replacing, refuse_unwritable
+from unrollflow.cli.networks import Precision, add_device, add_weights, one_device_trainer
 from unrollflow.cli.predict_inputs import Look, Submission, Task, tasks
 from unrollflow.contracts import FlowSample, Prediction
 from unrollflow.ops import forward_backward_visibility
 from unrollflow.training.module import UnsupervisedFlow
 from unrollflow.variational import refine_flow
-from unrollflow.weights import DEFAULT, shipped_weights, weights_file
-
-Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+from unrollflow.weights import weights_file
 
 
 def run(arguments: list[str], trusted: list[str]) -> None:
@@ -59,8 +58,7 @@ def run(arguments: list[str], trusted: list[str]) -> None:
         action="store_true",
         help="keep results that are there already, whatever checkpoint they are of, and compute the others",
     )
-    parser.add_argument("--accelerator", default="auto", help="as of Lightning's Trainer (%(default)s)")
-    parser.add_argument("--precision", default="32-true", choices=get_args(Precision), help="(%(default)s)")
+    add_device(parser)
     predict(**vars(parser.parse_args(arguments[1:])), trusted=trusted)
 
 
@@ -104,22 +102,22 @@ def predict(
         OSError: if a result is there already, or cannot be written.
     """
     jobs = tasks(frames, output, submission=submission, look=Look(flow, max_flow, arrows))
-    left = [job.without_result() if skip_existing else list(range(len(job.results))) for job in jobs]
+    work = [(job, job.without_result() if skip_existing else list(range(len(job.results)))) for job in jobs]
     if not (overwrite or skip_existing):
         remedy = "add --overwrite to replace them, or --skip_existing to keep them"
         refuse_replacing([file for job in jobs for file in (*chain(*job.results), *job.earlier)], remedy=remedy)
-    refuse_unwritable(file for job, places in zip(jobs, left, strict=True) for i in places for file in job.results[i])
-    refuse_other_sizes(job.images[i] for job, places in zip(jobs, left, strict=True) for i in places if job.images)
-    if any(left):
+    refuse_unwritable(file for job, places in work for i in places for file in job.results[i])
+    refuse_other_sizes(job.images[i] for job, places in work for i in places if job.images)
+    work = [(job, places) for job, places in work if places]
+    if work:
         network = UnsupervisedFlow.load_from_checkpoint(weights_file(weights), trusted=trusted)
-        for job, places in zip(jobs, left, strict=True):
-            if places:
-                run_task(job, places, network, refine=refine, accelerator=accelerator, precision=precision)
-    kept = f", {sum(len(job.results) for job in jobs) - sum(map(len, left))} result(s) there already"
+        for job, places in work:
+            run_task(job, places, network, refine=refine, accelerator=accelerator, precision=precision)
     written = sum(job.writers[0].written for job in jobs)
+    there = sum(len(job.results) for job in jobs) - sum(len(places) for _, places in work)
+    kept = f", {there} result(s) there already" if skip_existing else ""
     print(  # noqa: T201, the command's answer
-        f"Flow of {written} pair(s) of frames written to {output} with the weights {weights}"
-        f"{kept if skip_existing else ''}"
+        f"Flow of {written} pair(s) of frames written to {output} with the weights {weights}{kept}"
     )
 
 
@@ -127,31 +125,10 @@ def run_task(
     job: Task, places: list[int], network: UnsupervisedFlow, *, refine: bool, accelerator: str, precision: Precision
 ) -> None:
     """Predict those pairs of a task whose results are wanted."""
-    trainer = pl.Trainer(
-        accelerator=accelerator,
-        devices=1,
-        precision=precision,
-        callbacks=list(job.writers),
-        logger=False,
-        enable_model_summary=False,
-        enable_checkpointing=False,
-    )
+    trainer = one_device_trainer(job.writers, accelerator=accelerator, precision=precision)
     pairs = job.pairs if len(places) == len(job.results) else Subset(job.pairs, places)
     module = Predictor(network, both_ways=job.writers[0].both_ways, refine=refine)
     trainer.predict(module, DataLoader(pairs), return_predictions=False)
-
-
-def add_weights(parser: ArgumentParser) -> None:
-    """Add the option that chooses a network."""
-    parser.add_argument(
-        "--weights",
-        "--ckpt_path",
-        dest="weights",
-        default=DEFAULT,
-        metavar="NAME|FILE",
-        help=f"weights that are shipped ({', '.join(shipped_weights())}), a .safetensors file or a checkpoint of a fit "
-        "(%(default)s)",
-    )
 
 
 class Predictor(pl.LightningModule):

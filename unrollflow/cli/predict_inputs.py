@@ -19,12 +19,13 @@ from unrollflow.callbacks.flow_writers import (
 from unrollflow.cli.checks import refuse_clashes, refuse_overwriting
 from unrollflow.contracts import FlowSample
 from unrollflow.data.datasets.benchmark import BenchmarkPairs
-from unrollflow.data.datasets.frames import FramePairs, ListedPairs, find_frame_folders, visible
+from unrollflow.data.datasets.frames import FramePairs, ListedPairs, find_frame_folders
 from unrollflow.data.datasets.kitti import FOLDERS, Frames, Kitti
 from unrollflow.data.datasets.sintel import Sintel
+from unrollflow.data.io.files import existing
 from unrollflow.data.io.flow import IMAGE_SUFFIXES
 from unrollflow.data.video.codec import VideoPairs
-from unrollflow.data.video.footage import VIDEO_SUFFIXES
+from unrollflow.data.video.footage import find_videos
 
 Submission = Literal["sintel", "kitti2012", "kitti2015"]
 
@@ -94,7 +95,7 @@ def clips_of(path: Path) -> Iterator[tuple[Path, Path]]:
     A folder that holds two images or more is one clip; otherwise every folder of frames and every video below it is.
     """
     folders = find_frame_folders(path) if path.is_dir() else []
-    videos = [file for file in visible(path) if file.suffix.lower() in VIDEO_SUFFIXES] if path.is_dir() else []
+    videos = find_videos(path) if path.is_dir() else []
     if path in folders or not (folders or videos):
         yield path, Path()
         return
@@ -156,10 +157,8 @@ def listed_pairs(path: Path) -> list[tuple[Path, Path]]:
         FileNotFoundError: if there is no such file.
         ValueError: naming the line, if it does not hold two names; if there is no line.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"no file {path}")
     pairs = []
-    for number, line in enumerate(path.read_text().splitlines(), 1):
+    for number, line in enumerate(existing(path).read_text().splitlines(), 1):
         try:
             names = shlex.split(line, comments=True)
         except ValueError as error:
