@@ -43,8 +43,18 @@ def data_folder() -> Path | None:
 
 def held_out() -> MovingLayers:
     """The quickstart's validation samples: 128 pairs of 64x64."""
+    return layers("validation")
+
+
+def final_layers() -> MovingLayers:
+    """The quickstart's test samples: 512 pairs of 64x64."""
+    return layers("test")
+
+
+def layers(split: str) -> MovingLayers:
+    """The samples of a split, as the quickstart's data file states them."""
     atom = yaml.safe_load((CONFIGS / "data" / "moving_layers.yaml").read_text())
-    return MovingLayers(**atom["validation"]["init_args"])
+    return MovingLayers(**atom[split]["init_args"])
 
 
 def benchmark_sets(folder: Path | None, *names: str) -> dict[str, Iterable[FlowSample]]:

@@ -12,7 +12,6 @@ Sintel clean. Remove rows.jsonl after a change of the recipe.
 import json
 import os
 import shlex
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
@@ -23,16 +22,12 @@ from matplotlib.figure import Figure
 from experiments.common.accuracy import benchmark_sets, data_folder, errors, held_out, network_flow
 from experiments.common.assembly import CONFIGS
 from experiments.common.grid import Results, Row, check_again, run_grid
+from experiments.common.recipe import fit_quickstart
 from experiments.common.results import write_table
-from unrollflow.cli.main import main as unrollflow
-from unrollflow.training.module import UnsupervisedFlow
 
 RESULTS = Path(__file__).with_name("results")
 
 STEPS, SEEDS = 200, (0, 1)
-VISIBILITY_START = 200 / 900
-"""Share of the quickstart's steps after which occluded pixels no longer count."""
-
 SMOKE_STEPS, SMOKE_IMAGES = 2, 2
 RECIPE = "the recipe"
 BACKBONE, NETWORK, SMOOTHNESS = "--model.backbone", "--model.backbone.init_args", "--model.smoothness"
@@ -80,6 +75,7 @@ LEVERS: dict[str, str] = {
     "colour jitter": "--model.jitter configs/jitter/arflow.yaml",
     "photographs as textures": f"{TRAIN}.textures {TEXTURES}",
     "200 samples, repeated": f"--data.train.class_path {VARIANTS}.RepeatedLayers {TRAIN}.samples 200",
+    "small motions first": f"--data.train.class_path {VARIANTS}.GrowingMotion {TRAIN}.samples {5 * STEPS // 2}",
     "motions of twice the size": f"{TRAIN}.background_translation 8.0 {TRAIN}.foreground_translation 16.0",
     "crops of 64x64, batch 8": f"--data.batch_size 8 --data.transform {shlex.quote(crops(64))}",
     "batch of 10": "--data.batch_size 10",
@@ -107,19 +103,8 @@ def trained(*, arguments: str, seed: int, steps: int, images: int) -> Results:
         steps: of training.
         images: of the validation samples that are measured.
     """
-    seeds = ["--seed_everything", str(seed), "--data.seed", str(100 * seed), "--data.train.seed", str(seed)]
-    length = ["--trainer.max_steps", str(steps), "--model.scheduler.init_args.total_steps", str(steps + 1)]
-    starts = f"[0, {max(1, round(VISIBILITY_START * steps))}]"
-    length += ["--model.objective.init_args.visibility.init_args.starts", starts]
-    quiet = ["--trainer.enable_model_summary", "false", "--trainer.limit_val_batches", "1", "--data.workers", "0"]
-    with tempfile.TemporaryDirectory() as folder:
-        logger = {"class_path": "pytorch_lightning.loggers.CSVLogger", "init_args": {"save_dir": folder, "name": "run"}}
-        files = ["--trainer.val_check_interval", str(steps), "--trainer.logger", json.dumps([logger])]
-        config = ["fit", "--config", "configs/experiment/quickstart.yaml"]
-        lever = shlex.split(arguments.replace("DATA/", f"{data_folder()}/"))
-        unrollflow([*config, *seeds, *length, *quiet, *files, *lever])
-        checkpoint = Path(folder) / "run" / "version_0" / "checkpoints" / "last.ckpt"
-        module = UnsupervisedFlow.load_from_checkpoint(checkpoint, trusted=["experiments."])
+    lever = shlex.split(arguments.replace("DATA/", f"{data_folder()}/"))
+    module = fit_quickstart(lever, seed=seed, steps=steps).module
     flow_of, layers = network_flow(module), held_out()
     sets = {"moving_layers": [layers[index] for index in range(images)]}
     sets |= benchmark_sets(data_folder(), "middlebury", "sintel")

@@ -1,4 +1,4 @@
-"""What was tried and is not part of the package: unrolled propagation, occlusion-aware smoothness, repeated samples."""
+"""What was tried and is not part of the package: changes of the network, the objective and the samples."""
 
 from typing import Any
 
@@ -16,6 +16,9 @@ from unrollflow.ops.precision import full_precision
 
 STEP = 0.35  # primal and dual step: their product times the norm 8 of the difference operator is less than 1
 LARGEST_WEIGHT = 0.1  # initial weight of the total variation, pixels
+SCALES = (1 / 3, 1 / 2, 2 / 3, 5 / 6, 1.0)
+"""Of the motions in :class:`GrowingMotion`, in the order of training."""
+
 RIGHT, BELOW = 5, 7  # neighbours among the 3x3 scores
 
 
@@ -138,3 +141,29 @@ class RepeatedLayers(Dataset[FlowSample]):
 
     def __getitem__(self, index: int) -> FlowSample:
         return self.layers[index % self.samples]
+
+
+class GrowingMotion(Dataset[FlowSample]):
+    """MovingLayers whose translations, rotations and zooms grow from a third to their whole size.
+
+    Its samples depend on how many have been drawn before: it needs `--data.workers 0`.
+
+    Args:
+        samples: how many are drawn until the motion has its whole size.
+        kwargs: MovingLayers'.
+    """
+
+    def __init__(self, *, samples: int, **kwargs: Any) -> None:
+        ranges = {name: value for name, value in kwargs.items() if name.startswith(("background_", "foreground_"))}
+        self.stages = [
+            MovingLayers(**kwargs | {name: scale * value for name, value in ranges.items()}) for scale in SCALES
+        ]
+        self.samples, self.drawn = samples, 0
+
+    def __len__(self) -> int:
+        return len(self.stages[0])
+
+    def __getitem__(self, index: int) -> FlowSample:
+        stage = min(len(SCALES) - 1, len(SCALES) * self.drawn // self.samples)
+        self.drawn += 1
+        return self.stages[stage][index]

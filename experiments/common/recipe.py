@@ -1,0 +1,64 @@
+"""Trainings of the quickstart's recipe through the command line, with some of its settings changed."""
+
+import csv
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from unrollflow.cli.main import main as unrollflow
+from unrollflow.training.module import UnsupervisedFlow
+
+VISIBILITY_START = 200 / 900
+"""Share of the quickstart's steps after which occluded pixels no longer count."""
+
+CURVE = {"epe": "val/epe", "visible": "val/epe_noc", "occluded": "val/epe_occ"}
+
+
+class Trained(NamedTuple):
+    """A training's outcome.
+
+    Attributes:
+        module: with the averaged weights of the last step.
+        curve: `step`, and errors of the validation samples after so many steps, pixels; empty without validations.
+    """
+
+    module: UnsupervisedFlow
+    curve: dict[str, list[float]]
+
+
+def fit_quickstart(arguments: Sequence[str], *, seed: int, steps: int, validations: int = 0) -> Trained:
+    """Fit configs/experiment/quickstart.yaml in a temporary folder.
+
+    The rate's schedule and the visibility test's start are scaled to the number of steps.
+
+    Args:
+        arguments: of the command line, which change the recipe.
+        seed: of weights, samples and order.
+        steps: of training.
+        validations: how often the validation samples are measured, at equal distances; 0: of one batch, at the end.
+    """
+    seeds = ["--seed_everything", str(seed), "--data.seed", str(100 * seed), "--data.train.seed", str(seed)]
+    length = ["--trainer.max_steps", str(steps), "--model.scheduler.init_args.total_steps", str(steps + 1)]
+    starts = f"[0, {max(1, round(VISIBILITY_START * steps))}]"
+    length += ["--model.objective.init_args.visibility.init_args.starts", starts]
+    quiet = ["--trainer.enable_model_summary", "false", "--data.workers", "0"]
+    interval = ["--trainer.val_check_interval", str(steps // max(1, validations))]
+    interval += [] if validations else ["--trainer.limit_val_batches", "1"]
+    with tempfile.TemporaryDirectory() as folder:
+        logger = {"class_path": "pytorch_lightning.loggers.CSVLogger", "init_args": {"save_dir": folder, "name": "run"}}
+        files = ["--trainer.logger", json.dumps([logger])]
+        config = ["fit", "--config", "configs/experiment/quickstart.yaml"]
+        unrollflow([*config, *seeds, *length, *quiet, *interval, *files, *arguments])
+        run = Path(folder) / "run" / "version_0"
+        module = UnsupervisedFlow.load_from_checkpoint(run / "checkpoints" / "last.ckpt", trusted=["experiments."])
+        return Trained(module, read_curve(run / "metrics.csv") if validations else {})
+
+
+def read_curve(metrics: Path) -> dict[str, list[float]]:
+    """Steps and errors of the validations that a run's metrics.csv holds."""
+    with metrics.open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row[CURVE["epe"]]]
+    curve = {"step": [float(row["step"]) + 1 for row in rows]}  # steps are counted from 0
+    return curve | {name: [float(row[column]) for row in rows] for name, column in CURVE.items()}

@@ -1,0 +1,1 @@
+"""Experiment 08: levers of the quickstart's recipe."""

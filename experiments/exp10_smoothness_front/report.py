@@ -1,0 +1,215 @@
+"""Tables and figure of experiment 10, of the rows that are finished."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import mean
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from experiments.common.grid import Row
+from experiments.common.results import write_table
+from experiments.exp10_smoothness_front.forms import FORMS
+from experiments.exp10_smoothness_front.fronts import Errors, Mix, at_level, means, mixed, tolerated
+from unrollflow.metrics.paired import Interval, relative_change
+
+BASELINE = "total variation"
+UNDEFINED = Interval(math.nan, math.nan, math.nan)
+
+COMPARED = {
+    "occluded": ("layers", "epe_occ"),
+    "all pixels": ("layers", "epe"),
+    "under 5 px from a motion boundary": ("layers", "epe_d0_5"),
+    "Sintel clean, occluded": ("sintel", "epe_occ"),
+    "Sintel final, occluded": ("sintel final", "epe_occ"),
+    "Middlebury": ("middlebury", "epe"),
+    "Middlebury, under 5 px from a boundary": ("middlebury", "epe_d0_5"),
+}
+"""Figures at equal visible error: the set and the measure of each; the first one is the primary figure."""
+
+
+class Front(NamedTuple):
+    """The rows of a term whose seeds have every strength.
+
+    Attributes:
+        name: of the term, with its ramp.
+        strengths: in rising order.
+        seeds: in rising order.
+        rows: by strength and seed.
+    """
+
+    name: str
+    strengths: list[float]
+    seeds: list[int]
+    rows: dict[tuple[float, int], Row]
+
+    def errors(self, place: str, measure: str, seeds: Sequence[int] | None = None) -> Errors:
+        """(strengths, seeds, images), pixels."""
+        chosen = self.seeds if seeds is None else seeds
+        table = [[self.rows[s, seed]["results"][place][measure] for seed in chosen] for s in self.strengths]
+        return np.array(table, dtype=np.float64)
+
+    def best(self) -> int:
+        """Position of the strength with the lowest EPE of all test pixels, mean of the seeds."""
+        return int(np.argmin(means(self.errors("layers", "epe")).mean(axis=1)))
+
+    def has(self, place: str) -> bool:
+        """Whether a set was measured."""
+        return place in next(iter(self.rows.values()))["results"]
+
+
+def read_fronts(rows: Sequence[Row]) -> dict[str, Front]:
+    """Fronts by name, of the seeds that are whole."""
+    groups: dict[str, dict[tuple[float, int], Row]] = {}
+    for row in rows:
+        settings = row["settings"]
+        if settings["test"]:
+            name = settings["term"] + (", ramp" if settings["ramp"] else "")
+            groups.setdefault(name, {})[settings["strength"], settings["seed"]] = row
+    fronts = {}
+    for name, found in groups.items():
+        strengths = sorted({strength for strength, _ in found})
+        seeds = sorted({seed for _, seed in found})
+        whole = [seed for seed in seeds if all((strength, seed) in found for strength in strengths)]
+        if whole:
+            fronts[name] = Front(name, strengths, whole, found)
+    return fronts
+
+
+def write_report(folder: Path, rows: Sequence[Row]) -> None:
+    """Write `search`, `fronts` and the comparison (`table`), and figure.png, into a folder."""
+    searched = [row for row in rows if not row["settings"]["test"]]
+    if searched:
+        write_search(folder / "search", searched)
+    fronts = read_fronts(rows)
+    if BASELINE in fronts:
+        write_points(folder / "fronts", fronts)
+        write_comparison(folder, fronts)
+        draw(folder / "figure.png", fronts)
+
+
+def write_search(folder: Path, rows: Sequence[Row]) -> None:
+    """Every trial on validation images, the best of a term first."""
+    order = {name: position for position, name in enumerate(FORMS)}
+    lines: list[list[str | int | float]] = []
+    for row in sorted(rows, key=lambda row: (order[row["settings"]["term"]], validation(row, "epe"))):
+        settings = row["settings"]
+        figures = [validation(row, name) for name in ("epe", "epe_noc", "epe_occ")]
+        lines.append([settings["term"], settings["rounding"] or "", settings["strength"], *figures])
+    headings = ["term", "rounding (px/px)", "strength", "EPE (px)", "visible (px)", "occluded (px)"]
+    write_table(folder, headings, lines)
+
+
+def validation(row: Row, measure: str) -> float:
+    """Mean over the images that have such pixels."""
+    return mean(value for value in row["results"]["layers"][measure] if value is not None)
+
+
+def write_points(folder: Path, fronts: dict[str, Front]) -> None:
+    """Every point of the fronts, means of seeds and images."""
+    lines: list[list[str | int | float]] = []
+    columns = [("layers", "epe"), ("layers", "epe_noc"), ("layers", "epe_occ")]
+    columns += [("middlebury", "epe"), ("sintel", "epe"), ("sintel final", "epe")]
+    for front in fronts.values():
+        found = [means(front.errors(*c)).mean(axis=1) if front.has(c[0]) else None for c in columns]
+        for i, strength in enumerate(front.strengths):
+            settings = front.rows[strength, front.seeds[0]]["settings"]
+            figures = [math.nan if values is None else float(values[i]) for values in found]
+            lines.append([front.name, settings["rounding"] or "", strength, len(front.seeds), *figures])
+    headings = ["term", "rounding (px/px)", "strength", "seeds", "EPE (px)", "visible (px)", "occluded (px)"]
+    write_table(folder, [*headings, "Middlebury (px)", "Sintel clean (px)", "Sintel final (px)"], lines)
+
+
+def write_comparison(folder: Path, fronts: dict[str, Front]) -> None:
+    """One line for each term: its best strength, and its figures at total variation's visible error."""
+    lines: list[list[str | int | float]] = []
+    shown = {title: place for title, place in COMPARED.items() if fronts[BASELINE].has(place[0])}
+    for name, front in fronts.items():
+        best = front.best()
+        errors = means(front.errors("layers", "epe")).mean(axis=1)
+        ends = tolerated(front.strengths, errors.tolist()) if len(front.strengths) > 1 else (math.nan, math.nan)
+        line: list[str | int | float] = [name, len(front.seeds), front.strengths[best], float(errors[best]), *ends]
+        line.append(steps_to(front, fronts[BASELINE]))
+        for place in shown.values():
+            line.append(described(compared(front, fronts[BASELINE], *place)))
+        lines.append(line)
+    headings = ["term", "seeds", "best strength", "its EPE (px)", "EPE within 5 % from strength", "to strength"]
+    headings += ["steps to total variation's best final EPE (validation)"]
+    headings += [f"{title}: change at equal visible EPE (%)" for title in shown]
+    write_table(folder, headings, lines)
+
+
+def compared(front: Front, baseline: Front, place: str, measure: str) -> Interval:
+    """Relative change of an error against the baseline at the baseline's best point, on the seeds that both have.
+
+    Seeds whose front does not reach the baseline's visible error are omitted; undefined without any.
+    """
+    seeds = [seed for seed in front.seeds if seed in baseline.seeds]
+    if front.name == baseline.name or len(front.strengths) < 2 or not seeds:
+        return UNDEFINED
+    levels = means(baseline.errors("layers", "epe_noc", seeds))[baseline.best()]
+    visible = means(front.errors("layers", "epe_noc", seeds))
+    mixes: list[Mix | None] = [at_level(visible[:, i].tolist(), level) for i, level in enumerate(levels)]
+    if not any(mixes):
+        return UNDEFINED
+    ours = mixed(front.errors(place, measure, seeds), mixes)
+    theirs: NDArray[np.float64] = baseline.errors(place, measure, seeds)[baseline.best()]
+    reached = [i for i, mix in enumerate(mixes) if mix is not None]
+    return relative_change(ours[reached], theirs[reached])
+
+
+def described(change: Interval) -> str:
+    """A change in percent with its interval; "" where it is undefined."""
+    if math.isnan(change.estimate):
+        return ""
+    estimate, low, high = (100 * value for value in change)
+    return f"{estimate:+.1f} [{low:+.1f}, {high:+.1f}]"
+
+
+def steps_to(front: Front, baseline: Front) -> str:
+    """Steps after which the validation EPE is at most the baseline's last one, both at their best strength: median."""
+    seeds = [seed for seed in front.seeds if seed in baseline.seeds]
+    if not seeds:
+        return ""
+    goals = [curve(baseline, seed)["epe"][-1] for seed in seeds]
+    found = sorted(first_at(curve(front, seed), goal) for seed, goal in zip(seeds, goals, strict=True))
+    middle = float(np.median(found))
+    return "never" if math.isinf(middle) else f"{middle:.0f}"
+
+
+def curve(front: Front, seed: int) -> dict[str, list[float]]:
+    """The learning curve of a seed at the front's best strength."""
+    found: dict[str, list[float]] = front.rows[front.strengths[front.best()], seed]["results"]["curve"]
+    return found
+
+
+def first_at(points: dict[str, list[float]], goal: float) -> float:
+    """The first step at which the EPE is at most a goal; infinite where there is none."""
+    return next((step for step, epe in zip(points["step"], points["epe"], strict=True) if epe <= goal), math.inf)
+
+
+def draw(path: Path, fronts: dict[str, Front]) -> None:
+    """Fronts, EPE by strength, and learning curves."""
+    figure = Figure(figsize=(15, 5), layout="constrained")
+    left, middle, right = figure.subplots(1, 3)
+    for number, (name, front) in enumerate(fronts.items()):
+        style = {"color": f"C{number % 10}", "marker": "o", "ms": 4, "ls": "--" if name.endswith("ramp") else "-"}
+        visible, occluded, epe = (
+            means(front.errors("layers", measure)).mean(axis=1) for measure in ("epe_noc", "epe_occ", "epe")
+        )
+        left.plot(visible, occluded, label=f"{name} (n = {len(front.seeds)})", **style)
+        middle.plot(front.strengths, epe, **style)
+        curves = [curve(front, seed) for seed in front.seeds]
+        right.plot(curves[0]["step"], np.mean([points["epe"] for points in curves], axis=0), **style)
+    left.set(
+        xlabel="EPE of visible pixels (px), test", ylabel="EPE of occluded pixels (px), test",
+        title="Both errors at each strength: lower left is better",
+    )  # fmt: skip
+    left.set_xlim(right=1.5 * min(line.get_xdata().min() for line in left.lines))  # type: ignore[union-attr]
+    middle.set(xscale="log", xlabel="strength (slope on strong edges)", ylabel="EPE (px), test", title="All pixels")
+    right.set(xlabel="training steps", ylabel="EPE (px), validation", title="Training at the best strength")
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize="small")
+    figure.savefig(path, dpi=110)
