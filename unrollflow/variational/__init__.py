@@ -5,6 +5,7 @@ from unrollflow.variational.linearised import LinearisedFlow
 from unrollflow.variational.median import median_flow, weighted_median_flow
 from unrollflow.variational.presets import Preset, preset_flow, refine_flow
 from unrollflow.variational.primal_dual import primal_dual_flow
+from unrollflow.variational.refined_teacher import RefinedTeacher
 
 __all__ = [
     "OPTIMIZERS",
@@ -12,6 +13,7 @@ __all__ = [
     "LinearisedFlow",
     "Optimizer",
     "Preset",
+    "RefinedTeacher",
     "estimate_flow",
     "median_flow",
     "preset_flow",
