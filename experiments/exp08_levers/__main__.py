@@ -35,9 +35,9 @@ OBJECTIVE, TRAIN = "--model.objective.init_args", "--data.train.init_args"
 RAMP, RATE = f"{OBJECTIVE}.smoothness_ramp", "--model.scheduler.init_args.max_lr"
 
 
-def self_supervision() -> str:
-    """configs/distillation/affine.yaml as JSON, from step 100 on."""
-    (term,) = yaml.safe_load((CONFIGS / "distillation" / "affine.yaml").read_text())
+def self_supervision(name: str) -> str:
+    """A file of configs/distillation as JSON, from step 100 on."""
+    (term,) = yaml.safe_load((CONFIGS / "distillation" / f"{name}.yaml").read_text())
     term["init_args"] |= {"start": STEPS // 2, "ramp": STEPS // 10}
     return json.dumps([term])
 
@@ -55,6 +55,7 @@ TEXTURES = "DATA/textures"
 
 LEVERS: dict[str, str] = {
     RECIPE: "",
+    "two iterations at the image's size": f"{NETWORK}.full_iterations 2",
     "one round of propagation": f"{NETWORK}.propagations 1",
     "unrolled total variation after the propagation": f"{BACKBONE} {VARIANTS}.UnrolledPropagation",
     "unrolled total variation in its place": f"{BACKBONE} {VARIANTS}.UnrolledPropagation {NETWORK}.propagations 0",
@@ -71,7 +72,8 @@ LEVERS: dict[str, str] = {
     "occlusion-aware smoothness": (
         f"--model.objective.class_path {VARIANTS}.OcclusionAwareObjective {OBJECTIVE}.occluded_weight 3.0"
     ),
-    "self-supervision from step 100": f"--model.distillation {shlex.quote(self_supervision())}",
+    "solver as teacher from step 100": f"--model.distillation {shlex.quote(self_supervision('refined'))}",
+    "self-supervision from step 100": f"--model.distillation {shlex.quote(self_supervision('affine'))}",
     "colour jitter": "--model.jitter configs/jitter/arflow.yaml",
     "photographs as textures": f"{TRAIN}.textures {TEXTURES}",
     "200 samples, repeated": f"--data.train.class_path {VARIANTS}.RepeatedLayers {TRAIN}.samples 200",

@@ -16,8 +16,8 @@ from unrollflow.ops.precision import full_precision
 
 STEP = 0.35  # primal and dual step: their product times the norm 8 of the difference operator is less than 1
 LARGEST_WEIGHT = 0.1  # initial weight of the total variation, pixels
-SCALES = (1 / 3, 1 / 2, 2 / 3, 5 / 6, 1.0)
-"""Of the motions in :class:`GrowingMotion`, in the order of training."""
+SCALES = (1 / 3, 1 / 2, 2 / 3, 5 / 6)
+"""Of the motions in :class:`GrowingMotion` until they have their whole size."""
 
 RIGHT, BELOW = 5, 7  # neighbours among the 3x3 scores
 
@@ -154,16 +154,21 @@ class GrowingMotion(Dataset[FlowSample]):
     """
 
     def __init__(self, *, samples: int, **kwargs: Any) -> None:
-        ranges = {name: value for name, value in kwargs.items() if name.startswith(("background_", "foreground_"))}
-        self.stages = [
-            MovingLayers(**kwargs | {name: scale * value for name, value in ranges.items()}) for scale in SCALES
-        ]
+        whole = MovingLayers(**kwargs)  # in this form, the command line finds the arguments
+        smaller = [MovingLayers(**with_scaled_motion(kwargs, scale)) for scale in SCALES]
+        self.stages = [*smaller, whole]
         self.samples, self.drawn = samples, 0
 
     def __len__(self) -> int:
         return len(self.stages[0])
 
     def __getitem__(self, index: int) -> FlowSample:
-        stage = min(len(SCALES) - 1, len(SCALES) * self.drawn // self.samples)
+        stage = min(len(SCALES), len(SCALES) * self.drawn // self.samples)
         self.drawn += 1
         return self.stages[stage][index]
+
+
+def with_scaled_motion(arguments: dict[str, Any], scale: float) -> dict[str, Any]:
+    """Arguments of MovingLayers with translations, rotations and zooms of another size."""
+    motions = {name for name in arguments if name.startswith(("background_", "foreground_"))}
+    return {name: scale * value if name in motions else value for name, value in arguments.items()}

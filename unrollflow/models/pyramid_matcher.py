@@ -52,6 +52,7 @@ class PyramidMatcher(nn.Module):
         full_feature_channels: of the features at the image's size.
         full_channels: of each hidden layer of the last stage.
         full_dilations: one for each hidden layer of the last stage; None: [1, 1].
+        full_iterations: updates at the image's size, all with the last stage's weights.
 
     Raises:
         ValueError: for sizes that cannot be built, images of different shapes, smaller than `minimum_size`, or not in
@@ -76,6 +77,7 @@ class PyramidMatcher(nn.Module):
         full_feature_channels: int = 12,
         full_channels: int = 16,
         full_dilations: list[int] | None = None,
+        full_iterations: int = 1,
     ) -> None:
         super().__init__()
         dilations = [1, 1, 2] if dilations is None else dilations
@@ -90,10 +92,12 @@ class PyramidMatcher(nn.Module):
             propagations=propagations,
             full_feature_channels=full_feature_channels,
             full_channels=full_channels,
+            full_iterations=full_iterations,
             smallest_dilation=min(dilations, default=0),
             smallest_full_dilation=min(full_dilations, default=0),
         )
-        self.levels, self.coarsest_side, self.iterations = levels, coarsest_side, iterations
+        self.levels, self.coarsest_side = levels, coarsest_side
+        self.iterations, self.full_iterations = iterations, full_iterations
         self.stride, self.minimum_size = 2 ** (levels - 1), 2 ** (levels + 1)
         self.features = nn.Sequential(
             conv(3, feature_channels, stride=2),
@@ -153,8 +157,9 @@ class PyramidMatcher(nn.Module):
             enlarged = convex_upsample(flow, upsampling, factor=2)[..., :height, :width]
             estimates.append(FlowEstimate(raw=flow, flow=enlarged))
             flow = enlarged
-        final = self.refinement(first[0], second[0], flow)
-        return [*estimates, FlowEstimate(raw=final, flow=final)]
+        for _ in range(self.full_iterations):
+            flow = self.refinement(first[0], second[0], flow)
+        return [*estimates, FlowEstimate(raw=flow, flow=flow)]
 
 
 def check_sizes(**sizes: int) -> None:
