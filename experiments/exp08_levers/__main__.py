@@ -55,7 +55,7 @@ TEXTURES = "DATA/textures"
 
 LEVERS: dict[str, str] = {
     RECIPE: "",
-    "two iterations at the image's size": f"{NETWORK}.full_iterations 2",
+    "one update at the image's size at test time": f"{NETWORK}.full_iterations 1",
     "one round of propagation": f"{NETWORK}.propagations 1",
     "unrolled total variation after the propagation": f"{BACKBONE} {VARIANTS}.UnrolledPropagation",
     "unrolled total variation in its place": f"{BACKBONE} {VARIANTS}.UnrolledPropagation {NETWORK}.propagations 0",

@@ -184,6 +184,12 @@ def test_certainty_of_equal_and_of_certain_likelihoods() -> None:
 
 @pytest.mark.parametrize("argument", ["iterations", "propagations", "full_iterations"])
 def test_more_rounds_use_the_same_weights_and_change_the_flow(argument: str) -> None:
-    once, twice = small(**{argument: 1}), small(**{argument: 2})
+    once, twice = small(**{argument: 1}).eval(), small(**{argument: 2}).eval()
     twice.load_state_dict(once.state_dict())
     assert not torch.equal(once(noise(), noise(seed=1))[-1].flow, twice(noise(), noise(seed=1))[-1].flow)
+
+
+def test_training_makes_one_update_at_the_images_size() -> None:
+    once, twice = small(full_iterations=1), small(full_iterations=2)
+    twice.load_state_dict(once.state_dict())
+    assert torch.equal(once(noise(), noise(seed=1))[-1].flow, twice(noise(), noise(seed=1))[-1].flow)

@@ -30,7 +30,7 @@ class PyramidMatcher(nn.Module):
     update's features. Confident pixels therefore propagate into uncertain ones, such as occluded pixels.
 
     The last stage works at the image's size with r = 1 and lighter layers. It takes the Lucas-Kanade step and the
-    grey-value residual as inputs, and adds a predicted share of that step. Matching works before anything is learned
+    grey-value residual as inputs, and adds a predicted share of that step. At test time it works twice. Matching works before anything is learned
     (tau = 10); features, scores and refinement are learned. The networks see differences of flows, never a flow, so
     the update is equivariant to translation.
 
@@ -38,7 +38,8 @@ class PyramidMatcher(nn.Module):
     features is at least `coarsest_side`. The search range thus grows with the frame. Odd sides are rounded up.
     A program of torch.export has `levels` levels at every size: build the network with as many as its frames need.
 
-    With the defaults: 57,390 parameters, and 32,000 multiply-adds a pixel in convolutions and cost volumes.
+    With the defaults: 57,390 parameters, and 39,000 multiply-adds a pixel in convolutions and cost volumes (32,000 in
+    training).
 
     Args:
         feature_channels: of the features at half of each level's size.
@@ -52,7 +53,7 @@ class PyramidMatcher(nn.Module):
         full_feature_channels: of the features at the image's size.
         full_channels: of each hidden layer of the last stage.
         full_dilations: one for each hidden layer of the last stage; None: [1, 1].
-        full_iterations: updates at the image's size, all with the last stage's weights.
+        full_iterations: updates at the image's size at test time, all with the last stage's weights; training makes one.
 
     Raises:
         ValueError: for sizes that cannot be built, images of different shapes, smaller than `minimum_size`, or not in
@@ -77,7 +78,7 @@ class PyramidMatcher(nn.Module):
         full_feature_channels: int = 12,
         full_channels: int = 16,
         full_dilations: list[int] | None = None,
-        full_iterations: int = 1,
+        full_iterations: int = 2,
     ) -> None:
         super().__init__()
         dilations = [1, 1, 2] if dilations is None else dilations
@@ -157,7 +158,7 @@ class PyramidMatcher(nn.Module):
             enlarged = convex_upsample(flow, upsampling, factor=2)[..., :height, :width]
             estimates.append(FlowEstimate(raw=flow, flow=enlarged))
             flow = enlarged
-        for _ in range(self.full_iterations):
+        for _ in range(1 if self.training else self.full_iterations):
             flow = self.refinement(first[0], second[0], flow)
         return [*estimates, FlowEstimate(raw=flow, flow=flow)]
 
