@@ -2,6 +2,7 @@
 
 Command: python -m experiments.ship_weights small runs/flow/version_N --minutes 50 --commit HASH
     --command "unrollflow fit --config configs/experiment/thirty_minutes.yaml"
+Command: python -m experiments.ship_weights small, which measures the shipped weights again and writes their card
 
 The errors are those of the averaged weights at the end of the run, on held-out MovingLayers and on the benchmark
 sequences below UNROLLFLOW_DATA_DIR. The run never sees those. Errors of DIS and of the solver are measured once and
@@ -9,7 +10,6 @@ stored in results/rows.jsonl: remove it after a change of the solver.
 """
 
 import argparse
-import json
 import os
 import time
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ from unrollflow.contracts import FlowSample
 from unrollflow.data.io.files import write_whole
 from unrollflow.inference import pretrained
 from unrollflow.variational import preset_flow, refine_flow
-from unrollflow.weights import SHIPPED, SUFFIX, packed_weights
+from unrollflow.weights import SHIPPED, SUFFIX, packed_weights, read_card, read_weights
 
 RESULTS = Path(__file__).with_name("results")
 
@@ -120,36 +120,22 @@ def table(found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
 
 
 def main() -> None:
-    """Write NAME.safetensors, NAME.json and NAME.md."""
+    """Write NAME.safetensors, NAME.json and NAME.md; without a run, measure the shipped weights of this name again."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name")
-    parser.add_argument("run", type=Path, help="folder of the run")
-    parser.add_argument("--command", required=True, help="of the training")
-    parser.add_argument("--minutes", required=True, type=float, help="of the training")
-    parser.add_argument("--commit", required=True, help="of the training")
+    parser.add_argument("run", type=Path, nargs="?", help="folder of the run; without it, the shipped weights stay")
+    parser.add_argument("--command", help="of the training")
+    parser.add_argument("--minutes", type=float, help="of the training")
+    parser.add_argument("--commit", help="of the training")
     options = parser.parse_args()
-    checkpoint = read_checkpoint(options.run / "checkpoints" / "last.ckpt")
-    config = yaml.safe_load((options.run / "config.yaml").read_text())
-    model = {key: value for key, value in checkpoint[MODEL_KEY].items() if key != "_instantiator"}
-    training = {
-        "command": options.command,
-        "steps": checkpoint["global_step"],
-        "seed": config["seed_everything"],
-        "minutes": options.minutes,
-        "commit": options.commit,
-        "torch": torch.__version__,
-        "data": config["data"]["train"],
-    }
-    card: dict[str, Any] = {
-        "name": options.name,
-        "licence": LICENCE,
-        "parameters": sum(tensor.numel() for tensor in checkpoint["state_dict"].values()),
-        "model": model,
-        "training": training,
-        "known_failures": KNOWN_FAILURES,
-    }
     file = SHIPPED / f"{options.name}{SUFFIX}"
-    write(file, checkpoint["state_dict"], card)
+    if options.run is None:
+        tensors, card = read_weights(file)
+    else:
+        if None in (options.command, options.minutes, options.commit):
+            parser.error("a run needs --command, --minutes and --commit")
+        tensors, card = of_run(options)
+    write(file, tensors, card)
     network = pretrained(file).one_way
     card["seconds"] = {"size": FRAME, "threads": 2, "forward": round(seconds_of(network), 3)}
     groups = [SAMPLES, *benchmark_sets(data_folder(), *SETS)]
@@ -159,17 +145,45 @@ def main() -> None:
     for row in rows:
         found[row["settings"]["group"]][row["settings"]["method"]] = row["results"]
     card["errors"] = rounded(found)
-    write(file, checkpoint["state_dict"], card)
-    values = {"data": training["data"]["class_path"], "network": model["backbone"]["class_path"]}
-    text = CARD.format(
-        **{**card, **training, **values, "seconds": card["seconds"]["forward"]},
-        sha256=json.loads(file.with_suffix(".json").read_text())["sha256"],
+    write(file, tensors, card)
+    write_whole(file.with_suffix(".md"), text_of(card, found, sha256=read_card(file)["sha256"]).encode())
+
+
+def of_run(options: argparse.Namespace) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and card, without errors, of a run's last checkpoint."""
+    checkpoint = read_checkpoint(options.run / "checkpoints" / "last.ckpt")
+    config = yaml.safe_load((options.run / "config.yaml").read_text())
+    training = {
+        "command": options.command,
+        "steps": checkpoint["global_step"],
+        "seed": config["seed_everything"],
+        "minutes": options.minutes,
+        "commit": options.commit,
+        "torch": torch.__version__,
+        "data": config["data"]["train"],
+    }
+    card = {
+        "name": options.name,
+        "licence": LICENCE,
+        "parameters": sum(tensor.numel() for tensor in checkpoint["state_dict"].values()),
+        "model": {key: value for key, value in checkpoint[MODEL_KEY].items() if key != "_instantiator"},
+        "training": training,
+        "known_failures": KNOWN_FAILURES,
+    }
+    return checkpoint["state_dict"], card
+
+
+def text_of(card: Mapping[str, Any], found: Mapping[str, Mapping[str, Mapping[str, Any]]], *, sha256: str) -> str:
+    """The card for people."""
+    training = card["training"]
+    names = {"data": training["data"]["class_path"], "network": card["model"]["backbone"]["class_path"]}
+    return CARD.format(
+        **{**card, **training, **names, "seconds": card["seconds"]["forward"], "sha256": sha256},
         height=FRAME[0],
         width=FRAME[1],
         table=table(found),
-        failures="\n".join(f"- {failure}" for failure in KNOWN_FAILURES),
+        failures="\n".join(f"- {failure}" for failure in card["known_failures"]),
     )
-    write_whole(file.with_suffix(".md"), text.encode())
 
 
 def write(file: Path, tensors: Mapping[str, Tensor], card: Mapping[str, Any]) -> None:

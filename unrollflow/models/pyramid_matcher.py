@@ -30,9 +30,9 @@ class PyramidMatcher(nn.Module):
     update's features. Confident pixels therefore propagate into uncertain ones, such as occluded pixels.
 
     The last stage works at the image's size with r = 1 and lighter layers. It takes the Lucas-Kanade step and the
-    grey-value residual as inputs, and adds a predicted share of that step. At test time it works twice. Matching works before anything is learned
-    (tau = 10); features, scores and refinement are learned. The networks see differences of flows, never a flow, so
-    the update is equivariant to translation.
+    grey-value residual as inputs, and adds a predicted share of that step. At test time it works twice. Matching works
+    before anything is learned (tau = 10); features, scores and refinement are learned. The networks see differences of
+    flows, never a flow, so the update is equivariant to translation.
 
     In training the pyramid has `levels` levels. At test time levels are added while the shorter side of the coarsest
     features is at least `coarsest_side`. The search range thus grows with the frame. Odd sides are rounded up.
@@ -53,7 +53,7 @@ class PyramidMatcher(nn.Module):
         full_feature_channels: of the features at the image's size.
         full_channels: of each hidden layer of the last stage.
         full_dilations: one for each hidden layer of the last stage; None: [1, 1].
-        full_iterations: updates at the image's size at test time, all with the last stage's weights; training makes one.
+        full_iterations: updates at the image's size at test time, with the same weights; training makes one.
 
     Raises:
         ValueError: for sizes that cannot be built, images of different shapes, smaller than `minimum_size`, or not in
