@@ -220,6 +220,19 @@ def test_a_video_needs_one_direction_and_is_skipped_where_that_is_asked(
     assert "Flow of 0 pair(s) of frames written" in said(capsys)
 
 
+def test_predict_batches_strides_and_both_directions(
+    checkpoint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_video(tmp_path / "clip.mp4", moving(6))
+    command = ["predict", str(tmp_path / "clip.mp4"), "--ckpt_path", checkpoint, "--output", str(tmp_path / "out")]
+    main([*command, "--stride", "2", "--batch_size", "2", "--backward", "--flow", "npy"])
+    assert "Flow of 2 pair(s) of frames written" in said(capsys)
+    names = [f"00000{i}{ending}.npy" for i in (0, 2) for ending in ("", "_backward")]
+    assert sorted(path.name for path in (tmp_path / "out" / "clip_flow").iterdir()) == names
+    for option, value in (("--stride", "0"), ("--batch_size", "-1"), ("--max_flow", "0")):
+        assert f"{option} is {value}" in refusal(*command, "--overwrite", option, value)
+
+
 def test_resume_goes_on_where_it_stopped(run: Path, tmp_path: Path) -> None:
     last = str(run / "checkpoints" / "last.ckpt")
     run_one_step(tmp_path, QUICKSTART, "--ckpt_path", last, epochs=2)

@@ -1,5 +1,6 @@
 """Predictions of frames, videos and benchmarks, by the command and by the writers alone."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import av
@@ -7,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from tests.callbacks.test_run_report import Still
 from tests.helpers import trees
@@ -15,9 +17,9 @@ from tests.helpers.pairs import moved
 from tests.training.test_module import parts, trainer
 from unrollflow.callbacks.flow_writers import FlowNumbers, FlowVideo, FlowWriter, SintelSubmission, bright_length
 from unrollflow.cli.checks import refuse_replacing
-from unrollflow.cli.predict import Predictor
+from unrollflow.cli.predict import Predictor, loader
 from unrollflow.cli.predict_inputs import Look, Submission, is_video, listed_pairs, task, tasks
-from unrollflow.contracts import Prediction
+from unrollflow.contracts import FlowSample, Prediction
 from unrollflow.data import read_flo, read_image, read_kitti_flow
 from unrollflow.data.datasets.benchmark import BenchmarkPairs
 from unrollflow.data.video.codec import VideoPairs, read_video
@@ -216,6 +218,102 @@ def test_a_fixed_scale_is_that_of_all_pictures(tmp_path: Path) -> None:
     half, full = (read_image(tmp_path / f"{name}.png")[:, 0, 0].tolist() for name in "ab")
     assert full == [1, 0, 0]
     assert half == pytest.approx([1, 0.5, 0.5], abs=0.01)
+
+
+def test_a_video_has_one_scale_from_the_first_frame_to_the_last(tmp_path: Path) -> None:
+    class Growing(Still):
+        """Flow to the right of 100 times the brightness of image 1."""
+
+        def predict_step(self, batch: FlowSample, batch_idx: int) -> torch.Tensor:
+            return torch.cat([100 * batch["image1"][:, :1], torch.zeros_like(batch["image1"][:, :1])], dim=1)
+
+    frames = [torch.full((3, 16, 16), length / 100) for length in (1, 2, 4, 4)]
+    write_video(tmp_path / "clip.mp4", frames)  # of which the flow is about 1, 2 and 4 px
+    options: list[tuple[Look, Sequence[float]]] = [
+        (Look(), (1 / 4, 2 / 4, 1)),
+        (Look(max_flow=8.0), (1 / 8, 2 / 8, 4 / 8)),
+    ]
+    for i, (look, saturations) in enumerate(options):
+        job = task([tmp_path / "clip.mp4"], tmp_path / f"out{i}", submission=None, look=look)
+        runner = trainer(tmp_path, callbacks=job.writers)
+        runner.predict(Growing(), DataLoader(job.pairs), return_predictions=False)
+        red = [frame[:, 4:12, 20:28].mean(dim=(1, 2)) for frame in read_video(tmp_path / f"out{i}" / "clip.mp4")]
+        assert [1 - float(colour[1]) for colour in red] == pytest.approx(list(saturations), abs=0.1)
+
+
+def test_the_backward_flow_has_files_of_its_own(tmp_path: Path) -> None:
+    flow = torch.tensor([1.5, -3.25]).view(1, 2, 1, 1).repeat(1, 1, 4, 6)
+    for form in ("flo", "png", "npy"):
+        write(FlowWriter(tmp_path, flow=form, backward=True), "a", flow)
+    write(FlowNumbers(tmp_path / "numbers", flow="npy", backward=True), "clip.mp4/000001", flow)
+    assert read_flo(tmp_path / "a_backward.flo").equal(-flow[0])
+    assert read_kitti_flow(tmp_path / "a_backward_flow.png")[0].equal(-flow[0])
+    assert np.load(tmp_path / "numbers" / "000001_backward.npy")[0, 0].tolist() == [-1.5, 3.25]
+    assert read_image(tmp_path / "a_backward.png").ne(read_image(tmp_path / "a.png")).any()
+    assert sorted(path.name for path in (tmp_path / "numbers").iterdir()) == ["000001.npy", "000001_backward.npy"]
+    assert not list(tmp_path.glob("*_backward_visible.png"))
+
+
+def test_backward_flow_needs_both_directions_and_a_place(tmp_path: Path) -> None:
+    write_video(tmp_path / "clip.mp4", moving(3))
+    look = Look(flow="flo", backward=True)
+    job = task([tmp_path / "clip.mp4"], tmp_path / "out", submission=None, look=look)
+    assert [writer.both_ways for writer in job.writers] == [False, True]
+    with pytest.raises(
+        ValueError, match=r"backward flow of a video, .*clip\.mp4, is written as numbers alone; add --flow"
+    ):
+        task([tmp_path / "clip.mp4"], tmp_path / "out", submission=None, look=Look(backward=True))
+    trees.sintel(tmp_path / "sintel")
+    with pytest.raises(ValueError, match="sintel's server takes the forward flow alone"):
+        task([tmp_path / "sintel"], tmp_path / "out", submission="sintel", look=look)
+    trees.frames(tmp_path / "frames" / f"{name}.png" for name in ("a", "a_backward", "b"))
+    with pytest.raises(ValueError, match=r"would both have a result in .*a_backward\.flo"):
+        task([tmp_path / "frames"], tmp_path / "out", submission=None, look=look)
+
+
+def test_a_stride_applies_to_folders_and_videos(tmp_path: Path) -> None:
+    trees.frames(tmp_path / "in" / f"{i}.png" for i in range(5))
+    write_video(tmp_path / "in" / "clips" / "clip.mp4", moving(5))
+    (job,) = tasks([tmp_path / "in"], tmp_path / "out", submission=None, look=Look(), stride=2)
+    assert [files[0].name for files in job.results] == ["0.flo", "2.flo"]
+    (video,) = tasks([tmp_path / "in" / "clips"], tmp_path / "out", submission=None, look=Look(), stride=2)
+    assert [sample["name"] for sample in video.pairs] == ["clip.mp4/000000", "clip.mp4/000002"]
+    trees.sintel(tmp_path / "sintel")
+    (tmp_path / "pairs.txt").write_text("in/0.png in/1.png")
+    inputs: list[tuple[list[str], Submission | None]] = [
+        (["in/0.png", "in/1.png"], None), (["pairs.txt"], None), (["sintel"], "sintel"),
+    ]  # fmt: skip
+    for names, submission in inputs:
+        with pytest.raises(ValueError, match="--stride 2 applies to folders of frames and videos"):
+            tasks([tmp_path / n for n in names], tmp_path / "out", submission=submission, look=Look(), stride=2)
+
+
+def test_pairs_of_one_size_are_batched(tmp_path: Path) -> None:
+    trees.frames((tmp_path / f"a_{i}.png" for i in range(4)), size=(32, 48))
+    trees.frames((tmp_path / f"b_{i}.png" for i in range(3)), size=(40, 48))
+    with pytest.warns(UserWarning, match="another sequence"):
+        job = task([tmp_path], tmp_path / "out", submission=None, look=Look())
+    batches = list(loader(job, [0, 1, 2, 3, 4], 2))
+    assert [batch["name"] for batch in batches] == [["a_0", "a_1"], ["a_2"], ["b_0", "b_1"]]
+    assert batches[2]["image2"].equal(torch.stack([read_image(tmp_path / f"b_{i}.png") for i in (1, 2)]))
+    assert [batch["name"] for batch in loader(job, [0, 2], 2)] == [["a_0", "a_2"]]
+    write_video(tmp_path / "clip.mp4", moving(4))
+    video = task([tmp_path / "clip.mp4"], tmp_path / "out", submission=None, look=Look())
+    assert [len(batch["name"]) for batch in loader(video, [0], 2)] == [2, 1]
+
+
+def test_a_batch_has_the_flow_of_its_pairs() -> None:
+    network = UnsupervisedFlow(**parts()).eval()
+    pairs = [moved(1.0, 0.5, size=(48, 64), seed=0), moved(-0.5, 1.0, size=(48, 64), seed=1)]
+    image1, image2 = (torch.cat(images) for images in zip(*pairs, strict=True))
+    for refine in (False, True):
+        predictor = Predictor(network, both_ways=True, refine=refine)
+        with torch.inference_mode():
+            together = predictor.predict_step({"image1": image1, "image2": image2, "name": ["a", "b"]}, 0)
+            for i, (first, second) in enumerate(pairs):
+                alone = predictor.predict_step({"image1": first, "image2": second, "name": ["a"]}, 0)
+                torch.testing.assert_close(together.flow[i], alone.flow[0], atol=1e-3, rtol=0)
+                torch.testing.assert_close(together.flow_backward[i], alone.flow_backward[0], atol=1e-3, rtol=0)
 
 
 def test_the_numbers_of_a_video_are_written_if_a_format_is_given(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Predictions as files: flow and pictures, submissions as the benchmarks' servers want them, videos."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
@@ -18,8 +18,10 @@ from unrollflow.ops.choice import check_choice
 from unrollflow.visualization.flow import flow_arrows, flow_to_rgb
 
 BRIGHT_QUANTILE = 0.99
-"""Of a frame's flow lengths: a few wild pixels shall not make a whole video pale."""
+"""Of flow lengths: a few wild pixels shall not make a whole video pale."""
 
+BACKWARD = "_backward"
+"""What the names of the flow of the second image gain."""
 
 Format = Literal["flo", "png", "npy"]
 """Of a flow: Middlebury's .flo, KITTI's PNG of 16 bits, or a float32 array (H, W, 2)."""
@@ -35,9 +37,10 @@ class FlowWriter(BasePredictionWriter):
         output: folder to write to; names with folders are kept below it.
         flow: format of the flow: NAME.flo, NAME_flow.png (KITTI's) or NAME.npy.
         max_flow: length of full saturation of the colours, pixels; None: the longest of each flow.
+        backward: write the flow of the second image to the first one, too: NAME_backward.flo and NAME_backward.png.
 
     Attributes:
-        both_ways: whether visibility is written, which needs the flow of both directions.
+        both_ways: whether the flow of both directions is needed, as it is for visibility.
         written: how many predictions so far.
 
     Raises:
@@ -47,11 +50,14 @@ class FlowWriter(BasePredictionWriter):
     both_ways = True
     pictures: tuple[str, ...] = (".png", "_visible.png")
 
-    def __init__(self, output: Path, *, flow: Format = "flo", max_flow: float | None = None) -> None:
+    def __init__(
+        self, output: Path, *, flow: Format = "flo", max_flow: float | None = None, backward: bool = False
+    ) -> None:
         super().__init__(write_interval="batch")
         check_choice("flow", flow, Format)
         self.output = Path(output)
-        self.flow, self.max_flow = flow, max_flow
+        self.flow, self.max_flow, self.backward = flow, max_flow, backward
+        self.both_ways = self.both_ways or backward
         self.endings: tuple[str, ...] = (ENDINGS[flow], *self.pictures)
         self.written = 0
 
@@ -67,27 +73,32 @@ class FlowWriter(BasePredictionWriter):
     ) -> None:
         """Write the files of every sample of a batch."""
         seen = None if isinstance(prediction, Tensor) else prediction.visible.float().cpu()
+        back = prediction.flow_backward.float().cpu() if self.backward and isinstance(prediction, Prediction) else None
         for i, (name, flow) in enumerate(zip(batch["name"], flow_of(prediction), strict=True)):
-            self.write(self.files(name), flow, None if seen is None else seen[i])
+            files = self.files(name)
+            self.write(files, flow, None if seen is None else seen[i])
+            if back is not None:
+                self.write(files[len(self.endings) :], back[i], None)
             self.written += 1
 
     def files(self, name: str) -> list[Path]:
-        """The files that a sample becomes."""
+        """The files that a sample becomes; those of the backward flow come last."""
         target = (self.output / name).resolve()
         if self.output.resolve() not in target.parents:
             raise ValueError(f"sample {name!r} would be written outside {self.output}.")
-        return [target.with_name(f"{target.name}{ending}") for ending in self.endings]
+        endings = list(self.endings)
+        if self.backward:
+            endings += [f"{BACKWARD}{ending}" for ending in self.endings[:2]]
+        return [target.with_name(f"{target.name}{ending}") for ending in endings]
 
     def write(self, files: list[Path], flow: Tensor, visible: Tensor | None) -> None:
-        """Write flow (2, H, W), pixels, and visibility (1, H, W), where it was predicted, of a sample."""
-        numbers, *pictures = files
-        WRITERS[self.flow](numbers, flow)
-        if not pictures:
+        """Write flow (2, H, W), pixels, and visibility (1, H, W), where it was predicted, to files."""
+        WRITERS[self.flow](files[0], flow)
+        if not self.pictures:
             return
-        colours, seen = pictures
-        write_image(colours, flow_to_rgb(flow, max_flow=self.max_flow))
+        write_image(files[1], flow_to_rgb(flow, max_flow=self.max_flow))
         if visible is not None:
-            write_image(seen, visible)
+            write_image(files[2], visible)
 
 
 class FlowNumbers(FlowWriter):
@@ -136,8 +147,9 @@ class FlowVideo(BasePredictionWriter):
         path: the .mp4 to write; it appears when it is complete.
         rate: frames a second.
         arrows: draw the flow as arrows over the frame, too.
-        max_flow: length of full saturation of the colours, pixels; None: the longest flow (99th percentile of a frame)
-            up to the frame, so that colours do not flicker.
+        max_flow: length of full saturation of the colours, pixels; None: the length under which 99 % of the flow of
+            the pairs in `scaled_by` lies, so that one colour is one flow from the first frame to the last.
+        scaled_by: pairs whose flow is predicted before the video, if `max_flow` is None.
 
     Attributes:
         both_ways: as of :class:`FlowWriter`; a video shows no visibility.
@@ -147,16 +159,25 @@ class FlowVideo(BasePredictionWriter):
     both_ways = False
 
     def __init__(
-        self, path: Path, *, rate: float | Fraction, arrows: bool = False, max_flow: float | None = None
+        self,
+        path: Path,
+        *,
+        rate: float | Fraction,
+        arrows: bool = False,
+        max_flow: float | None = None,
+        scaled_by: Iterable[FlowSample] = (),
     ) -> None:
         super().__init__(write_interval="batch")
-        self.arrows, self.max_flow = arrows, max_flow
+        self.arrows, self.max_flow, self.scaled_by = arrows, max_flow, scaled_by
         self.writer, self.opened = VideoWriter(path, rate), ExitStack()
-        self.longest = 0.0
         self.written = 0
 
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Open the video."""
+        """Choose the scale of the colours, and open the video."""
+        if self.max_flow is None:
+            with trainer.precision_plugin.predict_step_context():
+                flows = [predicted(pl_module, pair) for pair in self.scaled_by]
+            self.max_flow = bright_length(torch.cat(flows, dim=-1)) if flows else None
         self.opened.enter_context(self.writer)
 
     def write_on_batch_end(
@@ -171,8 +192,7 @@ class FlowVideo(BasePredictionWriter):
     ) -> None:
         """Append the frames of a batch."""
         for frame, flow in zip(batch["image1"].float().cpu(), flow_of(prediction), strict=True):
-            self.longest = max(self.longest, bright_length(flow))
-            colours = flow_to_rgb(flow, max_flow=self.max_flow or self.longest or None)
+            colours = flow_to_rgb(flow, max_flow=self.max_flow or None)
             left = flow_arrows(frame, flow) if self.arrows else frame
             self.writer.write(torch.cat([left, colours], dim=-1))
             self.written += 1
@@ -189,6 +209,12 @@ class FlowVideo(BasePredictionWriter):
 def flow_of(prediction: Prediction | Tensor) -> Tensor:
     """Flow (B, 2, H, W) of a prediction of both directions, or of one, in main memory and full precision."""
     return (prediction if isinstance(prediction, Tensor) else prediction.flow).float().cpu()
+
+
+def predicted(module: pl.LightningModule, pair: FlowSample) -> Tensor:
+    """Flow (2, H, W) of one pair, on the module's own device, in main memory."""
+    frames = {name: pair[name].unsqueeze(0).to(module.device) for name in ("image1", "image2")}
+    return flow_of(module.predict_step({**pair, **frames, "name": [pair["name"]]}, 0))[0]
 
 
 def bright_length(flow: Tensor) -> float:

@@ -1,16 +1,18 @@
 """`unrollflow predict`: flow of frames, videos and benchmarks' test sets, as files."""
 
 from argparse import ArgumentParser
+from collections.abc import Sequence
 from itertools import chain
+from operator import itemgetter
 from pathlib import Path
 from typing import get_args
 
 import pytorch_lightning as pl
 from torch import Tensor
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from unrollflow.callbacks.flow_writers import Format
-from unrollflow.cli.checks import refuse_other_sizes, refuse_replacing, refuse_unwritable
+from unrollflow.cli.checks import refuse_other_sizes, refuse_replacing, refuse_unwritable, stored_shape
 from unrollflow.cli.networks import Precision, add_device, add_weights, one_device_trainer
 from unrollflow.cli.predict_inputs import Look, Submission, Task, tasks
 from unrollflow.contracts import FlowSample, Prediction
@@ -36,21 +38,8 @@ def run(arguments: list[str], trusted: list[str]) -> None:
     parser.add_argument(
         "--submission", choices=get_args(Submission), help="write what this benchmark's server takes of its test set"
     )
-    parser.add_argument(
-        "--flow",
-        choices=get_args(Format),
-        help="format of the flow: .flo, KITTI's .png of 16 bits, or .npy (H, W, 2); without this option, frames have "
-        ".flo files, and videos have pictures only",
-    )
-    parser.add_argument(
-        "--max_flow", type=float, help="length of the flow with full saturation in pictures, pixels (the longest flow)"
-    )
-    parser.add_argument(
-        "--refine",
-        action="store_true",
-        help="refine each flow with the solver of `unrollflow estimate`: slower, better",
-    )
-    parser.add_argument("--arrows", action="store_true", help="of a video: draw the flow as arrows over the frames too")
+    add_work(parser)
+    add_look(parser)
     there = parser.add_mutually_exclusive_group()
     there.add_argument("--overwrite", action="store_true", help="replace results that are there already")
     there.add_argument(
@@ -62,6 +51,47 @@ def run(arguments: list[str], trusted: list[str]) -> None:
     predict(**vars(parser.parse_args(arguments[1:])), trusted=trusted)
 
 
+def add_work(parser: ArgumentParser) -> None:
+    """Add the options that choose what is computed, and how."""
+    parser.add_argument(
+        "--stride",
+        type=int,
+        default=1,
+        metavar="N",
+        help="of folders of frames and of videos, use every N-th frame (%(default)s)",
+    )
+    parser.add_argument(
+        "--batch_size",
+        type=int,
+        default=1,
+        metavar="N",
+        help="pairs of one size that the network takes at once (%(default)s)",
+    )
+    parser.add_argument(
+        "--refine",
+        action="store_true",
+        help="refine each flow with the solver of `unrollflow estimate`: slower, better",
+    )
+
+
+def add_look(parser: ArgumentParser) -> None:
+    """Add the options that choose what is written of a flow."""
+    parser.add_argument(
+        "--flow",
+        choices=get_args(Format),
+        help="format of the flow: .flo, KITTI's .png of 16 bits, or .npy (H, W, 2); without this option, frames have "
+        ".flo files, and videos have pictures only",
+    )
+    parser.add_argument(
+        "--max_flow",
+        type=float,
+        help="length of the flow with full saturation in pictures, pixels; without this option, the longest flow of "
+        "each image, and one length for all frames of a video",
+    )
+    parser.add_argument("--backward", action="store_true", help="write the flow of the second image to the first, too")
+    parser.add_argument("--arrows", action="store_true", help="of a video: draw the flow as arrows over the frames too")
+
+
 def predict(
     frames: list[Path],
     *,
@@ -70,6 +100,9 @@ def predict(
     submission: Submission | None,
     flow: Format | None,
     max_flow: float | None,
+    backward: bool,
+    stride: int,
+    batch_size: int,
     refine: bool,
     arrows: bool,
     overwrite: bool,
@@ -88,7 +121,11 @@ def predict(
             NAME.mp4; of a benchmark its submission. The results of several folders are in folders of their names.
         submission: the benchmark, or None.
         flow: format of the flow; None: .flo for frames, and pictures only for videos.
-        max_flow: length of full saturation in pictures, pixels; None: the longest flow.
+        max_flow: length of full saturation in pictures, pixels; None: the longest flow of an image; of a video, the
+            length under which 99 % of the flow of a few pairs of it lie.
+        backward: write the flow of the second image to the first one, too.
+        stride: of folders of frames and of videos, every stride-th frame is used.
+        batch_size: pairs that the network takes at once; only neighbouring pairs of one size share a batch.
         refine: refine each flow with the solver.
         arrows: draw arrows into the video, too.
         overwrite: replace results that are there already.
@@ -101,7 +138,11 @@ def predict(
             or another result, naming it.
         OSError: if a result is there already, or cannot be written.
     """
-    jobs = tasks(frames, output, submission=submission, look=Look(flow, max_flow, arrows))
+    refuse_below_one(stride=stride, batch_size=batch_size)
+    if max_flow is not None and not max_flow > 0:
+        raise ValueError(f"--max_flow is {max_flow}; give a length of more than 0 pixels.")
+    look = Look(flow, max_flow, arrows, backward)
+    jobs = tasks(frames, output, submission=submission, look=look, stride=stride)
     work = [(job, job.without_result() if skip_existing else list(range(len(job.results)))) for job in jobs]
     if not (overwrite or skip_existing):
         remedy = "add --overwrite to replace them, or --skip_existing to keep them"
@@ -112,7 +153,9 @@ def predict(
     if work:
         network = UnsupervisedFlow.load_from_checkpoint(weights_file(weights), trusted=trusted)
         for job, places in work:
-            run_task(job, places, network, refine=refine, accelerator=accelerator, precision=precision)
+            trainer = one_device_trainer(job.writers, accelerator=accelerator, precision=precision)
+            module = Predictor(network, both_ways=any(w.both_ways for w in job.writers), refine=refine)
+            trainer.predict(module, loader(job, places, batch_size), return_predictions=False)
     written = sum(job.writers[0].written for job in jobs)
     there = sum(len(job.results) for job in jobs) - sum(len(places) for _, places in work)
     kept = f", {there} result(s) there already" if skip_existing else ""
@@ -121,14 +164,54 @@ def predict(
     )
 
 
-def run_task(
-    job: Task, places: list[int], network: UnsupervisedFlow, *, refine: bool, accelerator: str, precision: Precision
-) -> None:
-    """Predict those pairs of a task whose results are wanted."""
-    trainer = one_device_trainer(job.writers, accelerator=accelerator, precision=precision)
-    pairs = job.pairs if len(places) == len(job.results) else Subset(job.pairs, places)
-    module = Predictor(network, both_ways=job.writers[0].both_ways, refine=refine)
-    trainer.predict(module, DataLoader(pairs), return_predictions=False)
+def refuse_below_one(**numbers: int) -> None:
+    """Raise ValueError, naming the option, if a number is less than 1."""
+    for name, number in numbers.items():
+        if number < 1:
+            raise ValueError(f"--{name} is {number}; give 1 or more.")
+
+
+def loader(job: Task, places: list[int], batch_size: int) -> DataLoader[FlowSample]:
+    """Batches of those pairs of a task whose results are wanted."""
+    if not job.images:  # a video: all of it, of one size
+        return DataLoader(job.pairs, batch_size=batch_size)
+    batches = same_size_batches(places, [stored_shape(job.images[i][0]) for i in places], batch_size)
+    # an item is a batch already; with batch_size=None Lightning would warn
+    return DataLoader(Batches(job.pairs, batches), batch_size=1, collate_fn=itemgetter(0))
+
+
+def same_size_batches(places: Sequence[int], sizes: Sequence[object | None], batch_size: int) -> list[list[int]]:
+    """Neighbouring places of one size, at most `batch_size` together; one whose size is not known is alone.
+
+    >>> same_size_batches([0, 1, 2, 5, 6, 7], ["a", "a", "a", "b", None, None], 2)
+    [[0, 1], [2], [5], [6], [7]]
+    """
+    batches: list[list[int]] = []
+    for i, place in enumerate(places):
+        if i and sizes[i] is not None and sizes[i] == sizes[i - 1] and len(batches[-1]) < batch_size:
+            batches[-1].append(place)
+        else:
+            batches.append([place])
+    return batches
+
+
+class Batches(Dataset[FlowSample]):
+    """Given batches of a data set's samples, each as one item.
+
+    Args:
+        pairs: the data set.
+        batches: places of the samples of each batch, whose frames have one size.
+    """
+
+    def __init__(self, pairs: Dataset[FlowSample], batches: list[list[int]]) -> None:
+        self.pairs, self.batches = pairs, batches
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, index: int) -> FlowSample:
+        batch: FlowSample = default_collate([self.pairs[place] for place in self.batches[index]])
+        return batch
 
 
 class Predictor(pl.LightningModule):

@@ -32,6 +32,9 @@ Submission = Literal["sintel", "kitti2012", "kitti2015"]
 KITTI_2012: tuple[Frames, ...] = ("colored_0", "image_0")
 """Folders of KITTI 2012's frames; those in colour are taken where both are there."""
 
+SCALE_PAIRS = 8
+"""Pairs of a video whose flow sets the scale of its colours."""
+
 LIST = ".txt"
 """Ending of a text file that lists pairs."""
 
@@ -43,11 +46,13 @@ class Look(NamedTuple):
         flow: format of the flow; None: .flo for frames, and no numbers for videos.
         max_flow: length of full saturation in pictures, pixels; None: chosen by the flow.
         arrows: draw arrows into videos.
+        backward: write the flow of the second image, too.
     """
 
     flow: Format | None = None
     max_flow: float | None = None
     arrows: bool = False
+    backward: bool = False
 
 
 class Task(NamedTuple):
@@ -72,7 +77,9 @@ class Task(NamedTuple):
         return [i for i, files in enumerate(self.results) if not all(file.is_file() for file in files)]
 
 
-def tasks(inputs: list[Path], output: Path, *, submission: Submission | None, look: Look) -> list[Task]:
+def tasks(
+    inputs: list[Path], output: Path, *, submission: Submission | None, look: Look, stride: int = 1
+) -> list[Task]:
     """The tasks of all inputs: see :func:`~unrollflow.cli.predict.predict`.
 
     Raises:
@@ -80,11 +87,11 @@ def tasks(inputs: list[Path], output: Path, *, submission: Submission | None, lo
     """
     images = [path for path in inputs if path.suffix.lower() in IMAGE_SUFFIXES]
     if submission is not None or images:
-        return [task(inputs, output, submission=submission, look=look)]
+        return [task(inputs, output, submission=submission, look=look, stride=stride)]
     several = len(inputs) > 1
     clips = [(clip, output / (path.name if several and path.is_dir() else "") / place) for path in inputs
              for clip, place in clips_of(path)]  # fmt: skip
-    found = [task([clip], place, submission=None, look=look) for clip, place in clips]
+    found = [task([clip], place, submission=None, look=look, stride=stride) for clip, place in clips]
     refuse_clashes((file, clip) for (clip, _), job in zip(clips, found, strict=True) for file in chain(*job.results))
     return found
 
@@ -103,49 +110,59 @@ def clips_of(path: Path) -> Iterator[tuple[Path, Path]]:
     yield from ((video, video.parent.relative_to(path)) for video in videos)
 
 
-def task(frames: list[Path], output: Path, *, submission: Submission | None, look: Look) -> Task:
+def task(frames: list[Path], output: Path, *, submission: Submission | None, look: Look, stride: int = 1) -> Task:
     """The pairs of one clip, what writes their flow, and the files that it will write.
 
     Raises:
-        FileNotFoundError, ValueError: if the frames are not what they should be, or a result would overwrite one.
+        FileNotFoundError, ValueError: if the frames are not what they should be, an option does not apply to them, or
+            a result would overwrite one.
     """
+    if stride > 1 and (submission is not None or len(frames) > 1 or frames[0].suffix.lower() == LIST):
+        raise ValueError(
+            f"--stride {stride} applies to folders of frames and videos; these inputs say which images are pairs."
+        )
     if submission is not None:
+        if look.backward:
+            raise ValueError(f"--backward: {submission}'s server takes the forward flow alone; omit one of both.")
         if len(frames) != 1:
             raise ValueError(f"{len(frames)} paths given; --submission {submission} needs one, the benchmark's root.")
         benchmark, packed = submission_task(frames[0], output, submission)
         images = [(pair.image1, pair.image2) for pair in benchmark.pairs]
         found = Task(benchmark, [packed], images, [packed.files(pair.name) for pair in benchmark.pairs], [])
     elif len(frames) == 1 and is_video(frames[0]):
-        found = video_task(frames[0], output, look)
+        found = video_task(frames[0], output, look, stride)
     else:
-        found = frames_task(frames, output, look)
+        found = frames_task(frames, output, look, stride)
     refuse_overwriting(chain(*found.images) if found.images else frames, list(chain(*found.results)))
     return found
 
 
-def frames_task(frames: list[Path], output: Path, look: Look) -> Task:
+def frames_task(frames: list[Path], output: Path, look: Look, stride: int) -> Task:
     """The task of a folder of frames, of two images or of a list of pairs."""
     pairs: FramePairs | ListedPairs
     if len(frames) == 1 and frames[0].suffix.lower() == LIST:
         pairs = ListedPairs(listed_pairs(frames[0]), root=frames[0].parent)
     else:
-        pairs = FramePairs(frames[0] if len(frames) == 1 else tuple(frames))
-    writer = FlowWriter(output, flow=look.flow or "flo", max_flow=look.max_flow)
+        pairs = FramePairs(frames[0] if len(frames) == 1 else tuple(frames), stride=stride)
+    writer = FlowWriter(output, flow=look.flow or "flo", max_flow=look.max_flow, backward=look.backward)
     results = [writer.files(pairs.name(i)) for i in range(len(pairs))]
     refuse_clashes((file, first) for files, (first, _) in zip(results, pairs.pairs, strict=True) for file in files)
     return Task(pairs, [writer], pairs.pairs, results, [])
 
 
-def video_task(video: Path, output: Path, look: Look) -> Task:
+def video_task(video: Path, output: Path, look: Look, stride: int) -> Task:
     """The task of a video."""
-    path, pairs = output / f"{video.stem}.mp4", VideoPairs(video)
+    if look.backward and look.flow is None:
+        raise ValueError(f"--backward: the backward flow of a video, {video}, is written as numbers alone; add --flow.")
+    path, pairs = output / f"{video.stem}.mp4", VideoPairs(video, stride=stride)
+    scaled_by = pairs.spread(SCALE_PAIRS)
     writers: list[FlowWriter | FlowVideo] = [
-        FlowVideo(path, rate=pairs.rate, arrows=look.arrows, max_flow=look.max_flow)
+        FlowVideo(path, rate=pairs.rate, arrows=look.arrows, max_flow=look.max_flow, scaled_by=scaled_by)
     ]
     earlier: list[Path] = []
     if look.flow is not None:
         folder = output / f"{video.stem}_flow"
-        writers.append(FlowNumbers(folder, flow=look.flow))
+        writers.append(FlowNumbers(folder, flow=look.flow, backward=look.backward))
         earlier = sorted(folder.iterdir()) if folder.is_dir() else []
     return Task(pairs, writers, [], [[path]], earlier)
 

@@ -148,3 +148,16 @@ def test_a_broken_link_among_frames_is_a_missing_frame(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match=r"1 pairs of neighbouring frames skipped, such as .*2\.png and 4\.png"):
         pairs = FramePairs(tmp_path)
     assert [sample["name"] for sample in pairs] == ["1"]
+
+
+@pytest.mark.parametrize(
+    ("stride", "pairs"), [(2, ["a_1 a_3", "a_3 a_5", "b_1 b_3"]), (3, ["a_1 a_4"]), (4, ["a_1 a_5"])]
+)
+@pytest.mark.filterwarnings("ignore:.*pairs of neighbouring frames skipped")
+def test_a_stride_uses_every_nth_frame_of_each_sequence(tmp_path: Path, stride: int, pairs: list[str]) -> None:
+    for name in ("a_1", "a_2", "a_3", "a_4", "a_5", "b_1", "b_2", "b_3"):
+        frame(tmp_path / f"{name}.png")
+    found = FramePairs(tmp_path, stride=stride).pairs
+    assert [f"{first.stem} {second.stem}" for first, second in found] == pairs
+    with pytest.raises(ValueError, match=r"a stride of 5 leaves no pair of the 8 frames of .*give a smaller one"):
+        FramePairs(tmp_path, stride=5)

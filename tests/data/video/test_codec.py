@@ -1,4 +1,5 @@
 import gc
+from collections.abc import Iterable
 from pathlib import Path
 
 import av
@@ -7,13 +8,34 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.helpers.clips import moving, write_truncated, write_video
-from unrollflow.data.video.codec import DamagedVideoWarning, VideoPairs, frame_rate, read_video
+from unrollflow.data.video.codec import DamagedVideoWarning, VideoPairs, frame_count, frame_rate, read_video
 
 
 def test_pairs_follow_each_other(tmp_path: Path) -> None:
     pairs = list(VideoPairs(write_video(tmp_path / "a.mp4", moving(4))))
     assert [pair["name"] for pair in pairs] == ["a.mp4/000000", "a.mp4/000001", "a.mp4/000002"]
     assert pairs[0]["image2"].equal(pairs[1]["image1"])
+
+
+def test_a_stride_uses_every_nth_frame_and_slows_the_rate(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", moving(6), rate=10)
+    every, second = list(read_video(path)), VideoPairs(path, stride=2)
+    found = list(second)
+    assert [pair["name"] for pair in found] == ["a.mp4/000000", "a.mp4/000002"]
+    assert found[1]["image1"].equal(every[2])
+    assert found[1]["image2"].equal(every[4])
+    assert second.rate == 5
+    with pytest.raises(ValueError, match=r"a\.mp4 holds 1 frame at a stride of 6; a pair needs two"):
+        list(VideoPairs(path, stride=6))
+
+
+@pytest.mark.parametrize(
+    ("most", "numbers"), [(1, [4]), (2, [1, 6]), (3, [1, 4, 7]), (8, [0, 2, 4, 6, 8]), (9, range(9))]
+)
+def test_pairs_are_spread_over_a_video(tmp_path: Path, most: int, numbers: Iterable[int]) -> None:
+    path = write_video(tmp_path / "a.mp4", moving(10))
+    assert frame_count(path) == 10
+    assert [pair["name"] for pair in VideoPairs(path).spread(most)] == [f"a.mp4/{number:06d}" for number in numbers]
 
 
 def test_a_video_of_one_frame_has_no_pair(tmp_path: Path) -> None:

@@ -28,6 +28,8 @@ class FramePairs(Dataset[FlowSample]):
 
     Args:
         frames: a folder, or two images.
+        stride: of a folder, every stride-th frame is used: frame 0 is paired with frame stride, and that one with
+            frame 2 stride. Each sequence is counted from its own first frame.
 
     Attributes:
         frames: all frames, in their order.
@@ -35,10 +37,11 @@ class FramePairs(Dataset[FlowSample]):
 
     Raises:
         FileNotFoundError: if there is nothing there.
-        ValueError: if there are not two images, or not exactly two are given, or no two frames follow each other.
+        ValueError: if there are not two images, or not exactly two are given, or no two frames follow each other, or
+            the stride leaves no pair.
     """
 
-    def __init__(self, frames: Path | tuple[Path, ...]) -> None:
+    def __init__(self, frames: Path | tuple[Path, ...], *, stride: int = 1) -> None:
         if isinstance(frames, tuple | list):
             if len(frames) != 2:
                 raise ValueError(f"{len(frames)} images given; give one folder of frames, or exactly two images.")
@@ -46,7 +49,11 @@ class FramePairs(Dataset[FlowSample]):
             self.pairs = [(self.frames[0], self.frames[1])]
             return
         self.frames = list_frames(Path(frames))
-        self.pairs = consecutive_pairs([self.frames])
+        self.pairs = consecutive_pairs([self.frames], stride=stride)
+        if not self.pairs and stride > 1:
+            raise ValueError(
+                f"a stride of {stride} leaves no pair of the {len(self.frames)} frames of {frames}; give a smaller one."
+            )
         if not self.pairs:
             raise ValueError(
                 f"no two frames of {frames} follow each other: names such as {self.frames[0].name} and "
@@ -97,13 +104,18 @@ class ListedPairs(Dataset[FlowSample]):
         return str(first.relative_to(self.root).with_suffix("")) if first.is_relative_to(self.root) else first.stem
 
 
-def consecutive_pairs(clips: Iterable[list[Path]]) -> list[tuple[Path, Path]]:
-    """Neighbouring frames within each list of frames; those with a break between them are counted in one warning."""
+def consecutive_pairs(clips: Iterable[list[Path]], *, stride: int = 1) -> list[tuple[Path, Path]]:
+    """Neighbouring frames within each list of frames; those with a break between them are counted in one warning.
+
+    With a stride, every stride-th frame of each sequence, from its first one, is used.
+    """
     pairs: list[tuple[Path, Path]] = []
     broken: list[tuple[Path, Path]] = []
     for frames in clips:
-        for pair, is_broken in zip(pairwise(frames), breaks(frames), strict=True):
-            (broken if is_broken else pairs).append(pair)
+        starts = [i for i, is_broken in enumerate(breaks(frames), 1) if is_broken]
+        broken += [(frames[i - 1], frames[i]) for i in starts]
+        for start, end in pairwise([0, *starts, len(frames)]):
+            pairs += pairwise(frames[start:end:stride])
     if broken:
         first, second = broken[0]
         warnings.warn(

@@ -1,10 +1,11 @@
 """Video files read through PyAV: frames one after another in constant memory."""
 
+import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 
 import av
@@ -54,6 +55,20 @@ def frame_rate(path: str | Path) -> Fraction:
         return stream.average_rate or stream.guessed_rate or USUAL_RATE
 
 
+def frame_count(path: str | Path) -> int:
+    """Frames of a video file by its packets, of which none is decoded; damage may leave fewer to be decoded.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is not a video.
+    """
+    with opened(existing(path)) as container:
+        try:
+            return sum(packet.size > 0 for packet in container.demux(container.streams.video[0]))
+        except UNDECODABLE:  # the reader of the frames reports the damage
+            return 0
+
+
 class VideoPairs(IterableDataset[FlowSample]):
     """Consecutive frames of a video, in order and in constant memory; for prediction.
 
@@ -61,17 +76,18 @@ class VideoPairs(IterableDataset[FlowSample]):
 
     Args:
         path: video file.
+        stride: every stride-th frame is used: frame 0 is paired with frame stride, and that one with frame 2 stride.
 
     Attributes:
-        rate: frames a second.
+        rate: first frames of the pairs a second.
 
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if it is not a video, or (while iterating) not two frames can be decoded.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path, self.rate = existing(path), frame_rate(path)
+    def __init__(self, path: str | Path, *, stride: int = 1) -> None:
+        self.path, self.rate, self.stride = existing(path), frame_rate(path) / stride, stride
 
     def __iter__(self) -> Iterator[FlowSample]:
         worker = get_worker_info()
@@ -80,10 +96,18 @@ class VideoPairs(IterableDataset[FlowSample]):
                 f"{self.path} is read from front to back, by {worker.num_workers} workers; give one at most."
             )
         number = -1
-        for number, (image1, image2) in enumerate(pairwise(read_video(self.path))):
-            yield FlowSample(image1=image1, image2=image2, name=f"{self.path.name}/{number:06d}")
+        for number, (image1, image2) in enumerate(pairwise(islice(read_video(self.path), 0, None, self.stride))):
+            yield FlowSample(image1=image1, image2=image2, name=f"{self.path.name}/{number * self.stride:06d}")
         if number < 0:
-            raise ValueError(f"{self.path} holds 1 frame; a pair needs two.")
+            of = f" at a stride of {self.stride}" if self.stride > 1 else ""
+            raise ValueError(f"{self.path} holds 1 frame{of}; a pair needs two.")
+
+    def spread(self, most: int) -> Iterator[FlowSample]:
+        """Not more than `most` pairs at equal distances over the video; the video is decoded up to the last of them."""
+        pairs = max(1, (frame_count(self.path) - 1) // self.stride)
+        distance = math.ceil(pairs / most)
+        start = (pairs - 1) % distance // 2
+        yield from islice(self, start, start + most * distance, distance)
 
 
 def pictures(path: Path) -> Iterator[Picture]:
