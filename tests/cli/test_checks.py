@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from experiments.replay_sweep import command_line
 from tests.helpers import trees
-from unrollflow.cli.checks import refuse_other_sizes, refuse_unwritable
+from unrollflow.cli.checks import refuse_lost_options, refuse_other_sizes, refuse_unwritable
 from unrollflow.cli.main import main
 
 QUICKSTART = "configs/experiment/quickstart.yaml"
@@ -128,3 +129,58 @@ def test_sizes_are_those_that_the_reader_sees(tmp_path: Path, monkeypatch: pytes
             refuse_other_sizes([(tmp_path / pair[0], tmp_path / pair[1])])
     monkeypatch.setattr("unrollflow.cli.checks.read_pair", None)  # equal headers need no decoding
     refuse_other_sizes([(tmp_path / "a.jpg", tmp_path / "a.jpg")])
+
+
+LAM, TERM = "--model.smoothness.init_args.lam=0.77", "--model.smoothness=configs/smoothness/unrolled_tv.yaml"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([LAM, TERM], "--model.smoothness.init_args.lam 0.77 stands before --model.smoothness configs/smoothness/"),
+        (["--data.batch_size", "2", "--data", "data.yaml"], "--data.batch_size 2 stands before --data data.yaml"),
+        (
+            [LAM, "--config", "{}/base.yaml"],
+            "0.77 stands before --config .*base.yaml, which replaces it; write it after",
+        ),
+        (["--seed_everything=3", "-c={}/base.yaml"], "--seed_everything 3 stands before --config .*base.yaml"),
+        (["--config={}/base.yaml", LAM, "-c", "{}/base.yaml"], "lam 0.77 stands before --config .*base.yaml"),
+        (["--trainer.logger.init_args.name", "x", "--config", "{}/base.yaml"], "name x stands before --config"),
+    ],
+)
+def test_an_option_that_a_later_one_replaces_is_refused(tmp_path: Path, arguments: list[str], message: str) -> None:
+    (tmp_path / "base.yaml").write_text(BASE)
+    with pytest.raises(ValueError, match=message):
+        refuse_lost_options(["fit", *(argument.format(tmp_path) for argument in arguments)])
+
+
+BASE = "{seed_everything: 0, trainer: {max_steps: 5, logger: null}, model: {smoothness: ../smoothness/none.yaml}}"
+
+
+def test_options_that_are_not_lost_pass(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text(BASE)
+    (tmp_path / "overlay.yaml").write_text("trainer: {max_steps: 1, callbacks+: []}")
+    base, overlay = (["--config", str(tmp_path / f"{name}.yaml")] for name in ("base", "overlay"))
+    for arguments in (
+        [*base, TERM, LAM],
+        ["--data.batch_size", "2", *base],  # which does not set it
+        [*base, "--trainer.max_steps", "9", *overlay],
+        [*base, "--trainer.max_steps", "9", "--trainer.max_steps", "3"],
+        [*base, "--trainer.callbacks.patience", "5", "--trainer.callbacks+=EarlyStopping"],
+        ["--trainer.max_steps", "9", "--config", "nowhere.yaml"],
+        [],
+    ):
+        refuse_lost_options(["fit", *arguments])
+
+
+def test_a_sweep_whose_parameters_are_in_the_wrong_order_is_refused() -> None:
+    parameters = {"model.smoothness.init_args.lam": 0.77, "model.smoothness": "configs/smoothness/unrolled_tv.yaml"}
+    sweep = {
+        "program": "unrollflow",
+        "command": ["${interpreter}", "-m", "unrollflow", "fit", "--config", QUICKSTART, "${args}"],
+    }
+    command = command_line(sweep, parameters)
+    message = refusal(*command[command.index("fit") :])
+    assert message.startswith("unrollflow: --model.smoothness.init_args.lam 0.77 stands before --model.smoothness ")
+    assert message.endswith("unrolled_tv.yaml, which replaces it; write it after --model.smoothness.")
+    assert "stands before" in refusal("fit", "--config", QUICKSTART, LAM, TERM, "--print_config")

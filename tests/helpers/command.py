@@ -24,8 +24,8 @@ def run_one_step(
 
     Frames of the training are moving layers, `side` pixels high and wide.
     """
-    brief = words(BRIEF)
     # what refines a file stands after it: arguments may name a --data or --trainer file
+    brief = words({name: value for name, value in BRIEF.items() if name not in arguments})
     sizes = {"--data.train.size": f"[{side}, {side}]", "--data.validation.size": f"[{side}, {side}]"}
     often = {"--trainer.val_check_interval": "1"}
     last = (
@@ -33,7 +33,7 @@ def run_one_step(
         | often
         | (TINY | sizes if subcommand == "fit" else {})
     )
-    main([subcommand, "--config", str(config), *brief, *arguments, *words(last)])
+    main([subcommand, "--config", str(config), *arguments, *brief, *words(last)])
 
 
 def csv_logger(directory: Path) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
 
+import yaml
 from PIL import Image
 
 from unrollflow.data.datasets.frames import read_pair
@@ -91,3 +92,71 @@ def stored_shape(path: Path) -> tuple[int, int, int] | None:
             return *image.size, turned
     except Exception:  # Pillow raises nearly anything of damaged headers; our own reader says what is wrong
         return None
+
+
+def refuse_lost_options(arguments: Sequence[str]) -> None:
+    """Raise ValueError, naming both, if an option stands before one that replaces what it changes.
+
+    Such are `--a.b.c` before `--a.b`, and an option before a `--config` that replaces its part or, if it is
+    the first `--config`, sets the same value. A later `--config` may overlay single values.
+
+    Args: arguments: of LightningCLI, as `--name value` or `--name=value`.
+    """
+    options = named_options(arguments)
+    first = next((i for i, (name, _) in enumerate(options) if name == "config"), 0)
+    for i, (name, value) in enumerate(options):
+        for later, text in options[i + 1 :]:
+            lost = sets(config_content(text), name, overlays=i > first) if later == "config" else is_part(later, name)
+            if lost:
+                raise ValueError(
+                    f"--{name} {value} stands before --{later} {text}, which replaces it; write it after --{later}."
+                )
+
+
+def named_options(arguments: Sequence[str]) -> list[tuple[str, str]]:
+    """Name and value of every option; -c is --config.
+
+    >>> named_options(["fit", "-c", "a.yaml", "--model.smoothness.init_args.lam=0.5", "--print_config"])
+    [('config', 'a.yaml'), ('model.smoothness.init_args.lam', '0.5'), ('print_config', '')]
+    """
+    options = []
+    for argument, following in zip(arguments, [*arguments[1:], "--"], strict=True):
+        name, separator, value = argument.partition("=")
+        if name.startswith("--") or name == "-c":
+            given = value if separator else "" if following.startswith("--") else following
+            options.append(("config" if name == "-c" else name.removeprefix("--"), given))
+    return options
+
+
+def is_part(whole: str, name: str) -> bool:
+    """Whether a dotted name is below another one.
+
+    >>> is_part("model.smoothness", "model.smoothness.lam"), is_part("data", "database.x"), is_part("data", "data")
+    (True, False, False)
+    """
+    return name.startswith(f"{whole}.")
+
+
+def config_content(text: str) -> dict[str, object]:
+    """What a configuration, a file or YAML itself, holds; nothing where it cannot be read, which its parser reports."""
+    try:
+        content = yaml.safe_load(Path(text).read_text() if Path(text).is_file() else text)
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def sets(config: object, name: str, *, overlays: bool) -> bool:
+    """Whether a configuration replaces a part that a dotted name is below or, unless it overlays, sets the name itself.
+
+    >>> [sets({"a": {"b": 1, "c": "c.yaml"}}, name, overlays=True) for name in ("a.b", "a.c.d", "a.d")]
+    [False, True, False]
+    >>> sets({"a": {"b": 1}}, "a.b", overlays=False)
+    True
+    """
+    first, _, rest = name.partition(".")
+    if not isinstance(config, dict) or "class_path" in config:
+        return True
+    if first not in config:
+        return False
+    return sets(config[first], rest, overlays=overlays) if rest else not overlays

@@ -31,7 +31,7 @@ from unrollflow.checkpoints import (
     read_checkpoint,
     refuse_weights_alone,
 )
-from unrollflow.cli.checks import refuse_unwritable
+from unrollflow.cli.checks import refuse_lost_options, refuse_unwritable
 from unrollflow.cli.resume import (
     continue_version,
     keep_configuration,
@@ -66,10 +66,12 @@ def run(arguments: list[str], trusted: list[str]) -> None:
     """LightningCLI on arguments in which the configuration beside a checkpoint is filled in."""
     # Lightning warns that `args` might be given by mistake; here they are the command line's own, with paths filled in
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
+    complete = with_saved_config(arguments, trusted)
+    refuse_lost_options(complete)
     FlowCLI(
         UnsupervisedFlow,
         FlowDataModule,
-        args=with_saved_config(arguments, trusted),
+        args=complete,
         trusted=trusted,
         parser_class=QuietParser,
         auto_configure_optimizers=False,
