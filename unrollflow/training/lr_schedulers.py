@@ -1,7 +1,15 @@
-"""Learning rates that torch has no scheduler for."""
+"""Learning rates: a schedule that torch does not have, and how Lightning advances any schedule."""
 
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from pytorch_lightning.utilities.types import LRSchedulerConfig
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
+
+SCORE = "val/score"
+"""What a validation logs for the choice of a checkpoint: the smaller, the better."""
 
 
 class DecayAfter(LambdaLR):
@@ -36,3 +44,34 @@ class DecayAfter(LambdaLR):
                 f"start={start}, every={every}, factor={factor}: at least 0 steps, at least 1, and a factor in (0, 1]."
             )
         super().__init__(optimizer, lambda step: factor ** (max(0, step - start) / every))
+
+
+def schedule(scheduler: LRScheduler) -> dict[str, Any]:
+    """A scheduler as Lightning takes it: advanced once a step, or by :func:`step_on_plateau` alone."""
+    if not isinstance(scheduler, ReduceLROnPlateau):
+        return {"scheduler": scheduler, "interval": "step"}
+    # by itself, Lightning would compare the score of the last validation again after every step or epoch
+    return {"scheduler": scheduler, "interval": "step", "frequency": sys.maxsize, "monitor": SCORE}
+
+
+def step_on_plateau(configs: Sequence[LRSchedulerConfig], score: float) -> None:
+    """Advance those schedulers that lower the rate when a validation's score does not improve."""
+    for config in configs:
+        if isinstance(config.scheduler, ReduceLROnPlateau):
+            config.scheduler.step(score)
+
+
+def set_rate(optimizer: Optimizer, rate: float | None) -> None:
+    """Set the learning rate of every parameter group; None: leave each group's own."""
+    for group in optimizer.param_groups if rate is not None else ():
+        group["lr"] = rate
+
+
+def check_rate(scheduler: LRScheduler, rate: float | None) -> None:
+    """Raise ValueError if a scheduler replaces a given learning rate by one of its own, as OneCycleLR does."""
+    starts = [group.get("initial_lr", rate) for group in scheduler.optimizer.param_groups]
+    if rate is not None and any(start != rate for start in starts):
+        raise ValueError(
+            f"learning_rate is {rate}, but {type(scheduler).__name__} has rates of its own; choose another "
+            "--model.scheduler, or null."
+        )

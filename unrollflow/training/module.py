@@ -22,6 +22,7 @@ from unrollflow.ops import crop_centre, forward_backward_visibility, pad_to_mult
 from unrollflow.ops.seeds import derived_seed
 from unrollflow.training.compile import StepParts, compiled
 from unrollflow.training.loading import LoadsData
+from unrollflow.training.lr_schedulers import check_rate, schedule, set_rate, step_on_plateau
 from unrollflow.weights import weights_file
 
 TRUE_MAPS = ("valid", "occluded", "foreground", "boundary_distance", "flow_candidates")
@@ -41,7 +42,8 @@ class UnsupervisedFlow(LoadsData):
         smoothness: how rough a flow is.
         objective: combines the two; in Python `functools.partial(UnsupervisedObjective, visibility=..., ...)`.
         optimizer: makes an optimizer of parameter groups; weight decay reaches weights, not biases and norms.
-        scheduler: makes a learning-rate scheduler of the optimizer, advanced once a step; None: a constant rate.
+        scheduler: makes a learning-rate scheduler of the optimizer, advanced once a step, or after each validation if
+            it is a ReduceLROnPlateau; None: a constant rate.
         distillation: kinds of lessons for a student that the network's own flow teaches (self-supervision); [] or None:
             none.
         jitter: changes what the backbone sees in training, such as :class:`~unrollflow.data.AppearanceJitter`; the
@@ -49,6 +51,9 @@ class UnsupervisedFlow(LoadsData):
         init_weights: weights that this training starts from: a checkpoint of an earlier stage, a safetensors file,
             or the name of shipped weights.
         compile: compile network and objective (torch.compile) when a training starts; checkpoints do not change.
+
+    Attributes:
+        learning_rate: replaces the optimizer's own rate if it is not None, as Lightning's learning-rate finder sets it.
 
     Raises:
         ValueError: if the backbone is not a FlowNetwork, or `init_weights` holds another network.
@@ -76,6 +81,8 @@ class UnsupervisedFlow(LoadsData):
         self.backbone: FlowNetwork = backbone
         self.objective = objective(photometric, smoothness)
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
+        self.learning_rate: float | None = None
+        self.rate_in_use: float | None = None
         self.distillation = cast(list[Distillation], nn.ModuleList(distillation or []))
         self.jitter, self.rehearsed = jitter, False
         self.measures = FlowMetrics()
@@ -114,7 +121,9 @@ class UnsupervisedFlow(LoadsData):
         return batch
 
     def on_fit_start(self) -> None:
-        """Compile, where that is asked for."""
+        """Compile, where that is asked for; start the schedule at a rate that a finder found."""
+        if self.learning_rate != self.rate_in_use:
+            self.trainer.strategy.setup_optimizers(self.trainer)
         if self.compiles:
             self.parts = compiled(self.backbone, self.objective, device=self.device)
 
@@ -184,6 +193,8 @@ class UnsupervisedFlow(LoadsData):
             self.measures.reset()
         if score is not None:
             self.log(f"{stage}/score", score, sync_dist=True)
+            if self.trainer.state.fn == "fit" and not self.trainer.sanity_checking:
+                step_on_plateau(self.trainer.lr_scheduler_configs, float(score))
 
     on_test_epoch_end = on_validation_epoch_end
 
@@ -196,10 +207,13 @@ class UnsupervisedFlow(LoadsData):
         weights = [p for p in self.parameters() if p.requires_grad and p.ndim > 1]
         rest = [p for p in self.parameters() if p.requires_grad and p.ndim <= 1]
         optimizer = self.make_optimizer([{"params": weights}, {"params": rest, "weight_decay": 0.0}])
+        self.rate_in_use = self.learning_rate
+        set_rate(optimizer, self.learning_rate)
         if self.make_scheduler is None:
             return optimizer
-        schedule = {"scheduler": self.make_scheduler(optimizer), "interval": "step"}
-        return {"optimizer": optimizer, "lr_scheduler": schedule}
+        scheduler = self.make_scheduler(optimizer)
+        check_rate(scheduler, self.learning_rate)
+        return {"optimizer": optimizer, "lr_scheduler": schedule(scheduler)}
 
     def _evaluate(self, batch: FlowSample, stage: str) -> dict[str, Any]:
         image1, image2 = batch["image1"], batch["image2"]
