@@ -2,11 +2,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
 import wandb
-from pytorch_lightning.loggers import CSVLogger, WandbLogger
+from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger, WandbLogger
 from torch.utils.data import DataLoader
 
 from tests.helpers.wandb_file import records
@@ -151,6 +153,25 @@ def test_panels_reach_weights_and_biases_offline_at_their_own_step(
     (file,) = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
     rows = [{i.key or ".".join(i.nested_key): i.value_json for i in r.history.item} for r in records(file)]
     assert [row["trainer/global_step"] for row in rows if "panels.filenames" in row] == ["3"]
+
+
+def test_panels_reach_tensorboard_at_their_own_step(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard", reason="tensorboard is not installed: pip install '.[tensorboard]'")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    logger = TensorBoardLogger(str(tmp_path), name="flow", version=0)
+    options = {"log_every_n_steps": 2, "max_steps": 3, "limit_val_batches": 1, "val_check_interval": 3}
+    runner = trainer(tmp_path, callbacks=[FlowPanels(samples=1)], logger=logger, **options)
+    runner.fit(Still(), DataLoader(layers(3)), DataLoader(layers(1, "validation")))
+    events = EventAccumulator(logger.log_dir).Reload()
+    (file,) = (tmp_path / "flow" / "version_0" / "panels").glob("*.png")
+    (tag,) = events.Tags()["images"]
+    assert tag == f"panels/{file.stem.partition('_')[2]}"
+    (image,) = events.Images(tag)
+    assert image.step == 3
+    shown = cv2.imdecode(np.frombuffer(image.encoded_image_string, np.uint8), cv2.IMREAD_COLOR)
+    assert np.abs(shown.astype(int) - cv2.imread(str(file))).max() <= 1
+    assert "val/photometric" in events.Tags()["scalars"]
 
 
 def test_a_fit_is_reported_and_its_checkpoint_keeps_its_steps(

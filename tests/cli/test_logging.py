@@ -1,4 +1,4 @@
-"""A fit as W&B sees it, offline."""
+"""A fit as W&B sees it, offline, and as TensorBoard does."""
 
 import os
 import subprocess
@@ -32,3 +32,15 @@ def test_offline_run_holds_scalars_panels_and_the_configuration_once(tmp_path: P
     assert (run / "metrics.csv").is_file()
     assert (run / "config.yaml").is_file()
     assert list(tmp_path.glob("runs/wandb/offline-run-*/files/media/images/panels_*.png"))
+
+
+@pytest.mark.slow
+def test_tensorboard_shares_the_folder_of_the_run(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard", reason="tensorboard is not installed: pip install '.[tensorboard]'")
+    configs = ["experiment/quickstart.yaml", "logger/tensorboard.yaml", "debug/tiny.yaml"]
+    arguments = [word for name in configs for word in ("--config", str(ROOT / "configs" / name))]
+    small = [f"--data.{part}.size=[96, 96]" for part in ("train", "validation")]
+    subprocess.run([sys.executable, "-m", "unrollflow", "fit", *arguments, *small], cwd=tmp_path, check=True)
+    (run,) = (tmp_path / "runs" / "flow").iterdir()
+    assert (run / "metrics.csv").is_file()
+    assert list(run.glob("events.out.tfevents.*"))

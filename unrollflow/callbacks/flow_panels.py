@@ -4,17 +4,17 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 from unrollflow.callbacks.run_directory import CountsSteps, run_directory, writes_nothing
 from unrollflow.contracts import FlowSample
-from unrollflow.data.io.flow import write_image
+from unrollflow.data.io.flow import read_image, write_image
 from unrollflow.visualization.flow import panel
 
 
 class FlowPanels(CountsSteps):
-    """Panels of the first validation samples, as PNG files of the run and as images of its W&B loggers.
+    """Panels of the first validation samples, as PNG files of the run and as images of its W&B and TensorBoard loggers.
 
     Args:
         samples: how many.
@@ -66,12 +66,15 @@ class FlowPanels(CountsSteps):
 
     @rank_zero_only
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Hand the panels to the W&B loggers."""
+        """Hand the panels to the W&B and TensorBoard loggers."""
+        captions = [path.stem.partition("_")[2] for path in self.drawn]
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger) and self.drawn:
-                captions = [path.stem.partition("_")[2] for path in self.drawn]
                 # without a step W&B takes the last one that was logged, which may be many steps ago
                 logger.log_image("panels", [*map(str, self.drawn)], step=self.steps(trainer), caption=captions)
+            if isinstance(logger, TensorBoardLogger):
+                for caption, path in zip(captions, self.drawn, strict=True):
+                    logger.experiment.add_image(f"panels/{caption}", read_image(path), self.steps(trainer))
 
 
 def safe_name(name: str) -> str:

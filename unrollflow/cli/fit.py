@@ -159,6 +159,8 @@ class FlowCLI(LightningCLI):
 
     def after_instantiate_classes(self) -> None:
         """Keep the model's configuration, primitives only, for the checkpoints, and what a continued run has left."""
+        for logger in self.trainer.loggers:
+            _ = logger.version  # chosen before another logger makes its folder, so that all of them share one number
         folders = [*run_folders(self.trainer), *([self.continued[0]] if self.continued else [])]
         refuse_unwritable(folder / "config.yaml" for folder in folders)
         if self.subcommand is not None:
