@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tests.helpers.clips import moving, write_frames, write_video
-from unrollflow.data import FramePairs, write_flo, write_image, write_kitti_flow, write_shards
+from unrollflow.data import FramePairs, write_flo, write_image, write_kitti_flow, write_pfm, write_shards
 from unrollflow.data.io.flo5 import write_flo5
 
 SIZE = (64, 96)
@@ -116,6 +116,20 @@ def things(root: Path) -> Path:
             flows(root / folder / "flow" / camera / direction / f"{i:07d}.flo" for i in numbers)
             for i in numbers:
                 mask(root / folder / "flow_occlusions" / camera / direction / f"{i:07d}.png", rows=1 + i)
+    return root
+
+
+def things_full(root: Path) -> Path:
+    """Two sequences of three frames in each split; as in the original, every frame has both flows."""
+    for split, sequence in ((split, sequence) for split in ("TRAIN", "TEST") for sequence in ("A/0000", "B/0001")):
+        for camera in ("left", "right"):
+            for name in ("cleanpass", "finalpass"):
+                frames(root / f"frames_{name}" / split / sequence / camera / f"{i:04d}.png" for i in (6, 7, 8))
+            for folder, direction in (("into_future", "IntoFuture"), ("into_past", "IntoPast")):
+                for i in (6, 7, 8):
+                    flow = f"OpticalFlow{direction}_{i:04d}_{camera[0].upper()}.pfm"
+                    path = root / "optical_flow" / split / sequence / folder / camera / flow
+                    write_pfm(path, noise_flow(path))
     return root
 
 
