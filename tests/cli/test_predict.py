@@ -1,5 +1,6 @@
 """Predictions of frames, videos and benchmarks, by the command and by the writers alone."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,12 +16,14 @@ from tests.helpers import trees
 from tests.helpers.clips import moving, write_video
 from tests.helpers.pairs import moved
 from tests.training.test_module import parts, trainer
-from unrollflow.callbacks.flow_writers import FlowNumbers, FlowVideo, FlowWriter, SintelSubmission, bright_length
+from unrollflow.callbacks.flow_writers import FlowNumbers, FlowVideo, FlowWriter, bright_length
+from unrollflow.callbacks.submissions import SintelSubmission
 from unrollflow.cli.checks import refuse_replacing
+from unrollflow.cli.main import main
 from unrollflow.cli.predict import Predictor, loader
 from unrollflow.cli.predict_inputs import Look, Submission, is_video, listed_pairs, task, tasks
 from unrollflow.contracts import FlowSample, Prediction
-from unrollflow.data import read_flo, read_image, read_kitti_flow
+from unrollflow.data import read_flo, read_flo5, read_image, read_kitti_flow
 from unrollflow.data.datasets.benchmark import BenchmarkPairs
 from unrollflow.data.video.codec import VideoPairs, read_video
 from unrollflow.training.module import UnsupervisedFlow
@@ -82,6 +85,33 @@ def test_kittis_servers_get_sixteen_bit_pictures_valid_everywhere(
     values, valid = read_kitti_flow(path)
     assert values.equal(flow[0])
     assert valid.all()
+
+
+def test_springs_server_gets_flo5_files_of_both_cameras_and_directions(tmp_path: Path) -> None:
+    pytest.importorskip("h5py")
+    trees.spring(tmp_path / "data")
+    pairs, (writer,), images, results, _ = task([tmp_path / "data"], tmp_path / "out", submission="spring", look=Look())
+    assert isinstance(pairs, BenchmarkPairs)
+    expected = [f"0002/flow_{end}" for end in ("FW_left_0001", "BW_left_0002", "FW_right_0001", "BW_right_0002")]
+    assert [pair.name for pair in pairs.pairs] == expected
+    assert [image.name for image in images[1]] == ["frame_left_0002.png", "frame_left_0001.png"]
+    assert not writer.both_ways
+    flow = torch.tensor([1.5, -300.25]).view(1, 2, 1, 1).repeat(1, 1, 4, 6)
+    write(writer, "0002/flow_BW_left_0002", flow)
+    (path,) = (path for path in (tmp_path / "out").rglob("*") if path.is_file())
+    assert [path] == results[1]
+    assert path == tmp_path / "out" / "0002" / "flow_BW_left" / "flow_BW_left_0002.flo5"
+    assert read_flo5(path).equal(flow[0])  # of the frames' size, not twice
+
+
+def test_a_submission_to_spring_needs_both_cameras_and_h5py(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trees.spring(tmp_path)
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with pytest.raises(SystemExit, match=r"^unrollflow: .*pip install 'unrollflow\[hdf5\]'$"):
+        main(["predict", str(tmp_path), "--output", str(tmp_path / "out"), "--submission", "spring"])
+    (tmp_path / "test" / "0002" / "frame_right").rename(tmp_path / "elsewhere")
+    with pytest.raises(FileNotFoundError, match=r"no folder .*test/0001/frame_right; expected is"):
+        task([tmp_path], tmp_path / "out", submission="spring", look=Look())
 
 
 def test_an_edition_of_kitti_without_its_frames_is_told(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Predictions as files: flow and pictures, submissions as the benchmarks' servers want them, videos."""
+"""Predictions as files: flow and pictures, and videos."""
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
@@ -110,34 +110,6 @@ class FlowNumbers(FlowWriter):
     def files(self, name: str) -> list[Path]:
         """The file that a sample becomes."""
         return super().files(Path(name).name)
-
-
-class SintelSubmission(FlowWriter):
-    """Writes PASS/SCENE/frame_NNNN.flo, the tree that Sintel's `bundler` packs; names are those of data.Sintel.
-
-    Source: Butler et al., A Naturalistic Open Source Movie for Optical Flow Evaluation, ECCV 2012, and its website.
-    """
-
-    both_ways = False
-    pictures = ()
-
-
-class KittiSubmission(FlowWriter):
-    """Writes NNNNNN_10.png, 16 bits and valid everywhere: what KITTI takes, packed as a zip.
-
-    Args:
-        output: folder to pack; KITTI 2012 wants the pictures in it, KITTI 2015 in its folder flow/.
-        folder: where below it the pictures are.
-
-    Source: development kits of KITTI 2012 and 2015.
-    """
-
-    both_ways = False
-    pictures = ()
-
-    def __init__(self, output: Path, *, folder: str) -> None:
-        super().__init__(Path(output) / folder, flow="png")
-        self.endings = (".png",)
 
 
 class FlowVideo(BasePredictionWriter):

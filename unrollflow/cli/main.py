@@ -91,11 +91,12 @@ def shipped_config(argument: str) -> str:
 def expected(error: BaseException) -> bool:
     """Whether an error is about the input: raised by the package, here or in a data worker, or by a parser of settings.
 
-    Such are jsonargparse and the trainer's connectors; an error that names a file or a wrong setting always is.
+    Parsers are jsonargparse and the trainer's connectors; an error that names a file or a wrong setting always is. An
+    ImportError of the package names the extra to install.
     """
     if MISCONFIGURED in [kind.__name__ for kind in type(error).__mro__]:
         return True
-    if not isinstance(error, ValueError | OSError):
+    if not isinstance(error, ValueError | OSError | ImportError):
         return False
     innermost = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
     parsers = {"jsonargparse", "connectors"} & set(innermost.parts)

@@ -13,21 +13,21 @@ from unrollflow.callbacks.flow_writers import (
     FlowVideo,
     FlowWriter,
     Format,
-    KittiSubmission,
-    SintelSubmission,
 )
+from unrollflow.callbacks.submissions import KittiSubmission, SintelSubmission, SpringSubmission
 from unrollflow.cli.checks import refuse_clashes, refuse_overwriting
 from unrollflow.contracts import FlowSample
 from unrollflow.data.datasets.benchmark import BenchmarkPairs
 from unrollflow.data.datasets.frames import FramePairs, ListedPairs, find_frame_folders
 from unrollflow.data.datasets.kitti import FOLDERS, Frames, Kitti
 from unrollflow.data.datasets.sintel import Sintel
+from unrollflow.data.datasets.spring import Spring
 from unrollflow.data.io.files import existing
 from unrollflow.data.io.flow import IMAGE_SUFFIXES
 from unrollflow.data.video.codec import VideoPairs
 from unrollflow.data.video.footage import find_videos
 
-Submission = Literal["sintel", "kitti2012", "kitti2015"]
+Submission = Literal["sintel", "kitti2012", "kitti2015", "spring"]
 
 KITTI_2012: tuple[Frames, ...] = ("colored_0", "image_0")
 """Folders of KITTI 2012's frames; those in colour are taken where both are there."""
@@ -193,6 +193,9 @@ def submission_task(root: Path, output: Path, submission: Submission) -> tuple[B
     """The pairs of a benchmark's test set, and what writes their flow as its server takes it."""
     if submission == "sintel":
         return Sintel(root=root, split="test"), SintelSubmission(output)
+    if submission == "spring":
+        spring = Spring(root=root, split="test", cameras=("left", "right"), directions=("FW", "BW"))
+        return spring, SpringSubmission(output)
     if submission == "kitti2015":
         return Kitti(root=root, frames="image_2", split="test"), KittiSubmission(output, folder="flow")
     there = [frames for frames in KITTI_2012 if (root / FOLDERS["test"] / frames).is_dir()]

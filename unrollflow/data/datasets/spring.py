@@ -73,9 +73,13 @@ class Spring(BenchmarkPairs):
         check_choices("directions", directions, Direction)
         folder = Path(root) / split
         require_folder(folder, layout=LAYOUT)
+        scenes = subfolders(folder)
+        for camera in cameras:
+            there = (scene / f"frame_{camera}" for scene in scenes if (scene / f"frame_{camera}").is_dir())
+            require_folder(next(there, folder / "0001" / f"frame_{camera}"), layout=LAYOUT)
         candidates = (
             pair
-            for scene, camera, direction in product(subfolders(folder), cameras, directions)
+            for scene, camera, direction in product(scenes, cameras, directions)
             for pair in scene_pairs(scene, camera, direction, labels and split == "train")
         )
         super().__init__(candidates, root=Path(root), layout=LAYOUT)
