@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -6,11 +7,13 @@ from torch import Tensor, nn
 
 from experiments.common.assembly import CONFIGS
 from tests.helpers import trees
+from tests.helpers.clips import moving, write_frames
 from tests.helpers.command import csv_logger, run_one_step, words
 from unrollflow.cli.label import RECORD, Labeller, Triplets
 from unrollflow.cli.main import main
-from unrollflow.contracts import Prediction
+from unrollflow.contracts import Prediction, known_flow
 from unrollflow.data import LabelledFrames, read_flo
+from unrollflow.training.module import UnsupervisedFlow
 
 QUICKSTART = CONFIGS / "experiment" / "quickstart.yaml"
 
@@ -57,6 +60,53 @@ def test_the_frame_before_is_of_the_same_sequence(tmp_path: Path) -> None:
     assert [("previous" in sample, sample["name"]) for sample in (triplets[i] for i in range(3))] == [
         (False, "a_1"), (True, "a_2"), (False, "b_1"),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("solver", ["fast", "default"])
+def test_labels_of_the_solver_need_no_network(
+    tmp_path: Path, solver: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(UnsupervisedFlow, "load_from_checkpoint", None)
+    write_frames(tmp_path / "frames", moving(3, size=(48, 64)))
+    command = ["label", str(tmp_path / "frames"), "--solver", solver, "--output", str(tmp_path / "labels")]
+    main(command)
+    assert "2 label(s) written" in capsys.readouterr().out
+    assert json.loads((tmp_path / "labels" / RECORD).read_text()) == {"solver": solver}
+    label = read_flo(tmp_path / "labels" / "frame_1.flo")[:, 8:-8, 8:-8]
+    known = known_flow(label)
+    assert known.float().mean() > 0.9
+    assert (label[0][known] + 2).abs().mean() < 0.2  # the texture moves by 2 px to the left
+    main(command)
+    assert "0 label(s) written" in capsys.readouterr().out
+    other = {"fast": "default", "default": "fast"}[solver]
+    with pytest.raises(SystemExit, match=r"labels of another checkpoint or solver, see .*made_by\.json"):
+        main([*command[:3], other, *command[4:]])
+    with pytest.raises(SystemExit, match=rf"--solver {solver} computes without the network of --weights last\.ckpt"):
+        main([*command, "--weights", "last.ckpt"])
+    (tmp_path / "labels" / RECORD).write_text("damaged")
+    with pytest.raises(SystemExit, match="labels of another checkpoint or solver"):
+        main(command)
+
+
+@pytest.mark.slow
+def test_labels_of_the_solver_are_mixed_with_the_photometric_loss(tmp_path: Path) -> None:
+    root = trees.labelled(tmp_path / "data") / "frames"
+    main(["label", str(root), "--solver", "fast", "--output", str(tmp_path / "labels")])
+    options = {
+        "--data": CONFIGS / "data" / "labels.yaml",
+        "--data.train.root": root,
+        "--data.train.labels": tmp_path / "labels",
+        "--data.validation.root": trees.sintel(tmp_path / "sintel"),
+        "--data.transform": "null",
+        "--data.batch_size": 1,
+        "--data.workers": 0,
+        "--model.objective": CONFIGS / "objective" / "pyramid_matcher_labels.yaml",
+        "--trainer.logger": csv_logger(tmp_path),
+    }
+    overlay = ["--config", str(CONFIGS / "debug" / "tiny.yaml")]
+    main(["fit", "--config", str(QUICKSTART), *overlay, *words({k: str(v) for k, v in options.items()})])
+    (header, *_) = (tmp_path / "flow" / "version_0" / "metrics.csv").read_text().splitlines()
+    assert {"loss/endpoint_error", "loss/photometric"} <= set(header.split(","))
 
 
 @pytest.mark.slow

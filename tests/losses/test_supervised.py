@@ -1,9 +1,19 @@
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor
 
 from unrollflow.contracts import FlowEstimate, FlowSample
-from unrollflow.losses import L1, NoSmoothness, SupervisedEndpointError, endpoint_loss
+from unrollflow.losses import (
+    L1,
+    AllVisible,
+    LabelledObjective,
+    NoSmoothness,
+    SupervisedEndpointError,
+    UnsupervisedObjective,
+    endpoint_loss,
+)
 from unrollflow.ops import resize_flow
 
 SIZE = (8, 12)
@@ -102,3 +112,26 @@ def test_flownets_weights_in_our_units() -> None:
     pair = sample(truth)
     found = loss(pair, estimates(*raws), [], step=0).total
     assert summed.item() == pytest.approx(0.00125 * size[0] * size[1] * found.item())
+
+
+def test_labels_are_weighed_against_the_unsupervised_cost() -> None:
+    pair = sample(constant(3.0, 4.0))
+    flows = estimates(constant(0, 0), constant(3, 0))
+    unsupervised = partial(
+        UnsupervisedObjective,
+        visibility=AllVisible(),
+        smoothness_weight=0.5,
+        level_weights=1.0,
+        smoothness_level_weights=1.0,
+    )
+    labels = partial(SupervisedEndpointError, level_weights=0.5, epsilon=1e-6)
+    mixed = LabelledObjective(L1(), NoSmoothness(), unsupervised=unsupervised, labels=labels, label_weight=0.1)
+    alone = unsupervised(L1(), NoSmoothness())
+    terms = mixed(pair, flows, flows, step=0)
+    assert terms.total.item() == pytest.approx(alone(pair, flows, flows, step=0).total.item() + 0.1 * (0.5 * 5 + 4))
+    assert {"loss/total", "loss/photometric", "loss/smoothness", "loss/endpoint_error"} <= terms.log.keys()
+    assert terms.log["loss/total"] == terms.total
+    images = pair["image1"], pair["image2"].flip(-1)
+    assert mixed.held_out(*images, constant(1, 0)) == alone.held_out(*images, constant(1, 0))
+    with pytest.raises(ValueError, match="label_weight=-1: a weight is at least 0"):
+        LabelledObjective(L1(), NoSmoothness(), unsupervised=unsupervised, labels=labels, label_weight=-1)

@@ -4,6 +4,7 @@ import json
 from argparse import ArgumentParser
 from hashlib import sha256
 from pathlib import Path
+from typing import get_args
 
 import pytorch_lightning as pl
 from torch import Tensor
@@ -19,10 +20,11 @@ from unrollflow.data.io.files import write_whole
 from unrollflow.data.io.flow import read_image, write_flo
 from unrollflow.ops.fusion import fuse_flow
 from unrollflow.training.module import UnsupervisedFlow
-from unrollflow.weights import weights_file
+from unrollflow.variational import LinearisedFlow, Preset, preset_solver
+from unrollflow.weights import DEFAULT, weights_file
 
 RECORD = "made_by.json"
-"""Beside the labels: the checkpoint that they are of."""
+"""Beside the labels: the checkpoint or the solver that they are of."""
 
 UNKNOWN = 1e10
 """What both components of unknown flow are in a .flo file."""
@@ -33,37 +35,55 @@ def run(arguments: list[str], trusted: list[str]) -> None:
     parser = ArgumentParser("unrollflow label", description=__doc__)
     parser.add_argument("root", type=Path, help="a folder of frames in natural order, or of such folders at any depth")
     add_weights(parser)
+    parser.add_argument(
+        "--solver", choices=get_args(Preset), help="compute the labels without a network, as `unrollflow estimate` does"
+    )
     parser.add_argument("--output", required=True, type=Path, help="folder to write NAME.flo to, in the same tree")
     add_device(parser)
     label(**vars(parser.parse_args(arguments[1:])), trusted=trusted)
 
 
 def label(
-    root: Path, *, weights: str, output: Path, accelerator: str, precision: Precision, trusted: list[str]
+    root: Path,
+    *,
+    weights: str,
+    solver: Preset | None,
+    output: Path,
+    accelerator: str,
+    precision: Precision,
+    trusted: list[str],
 ) -> None:
     """Write a label for every frame that has a next one; labels that are there already stay as they are.
 
     Args:
         root: a folder of frames, or of such folders.
         weights: name of shipped weights, a safetensors file, or a checkpoint of a fit by the command line.
+        solver: preset of the solver that computes the labels in a network's place; None: the network.
         output: folder to write to.
         accelerator, precision: as of Lightning's Trainer.
         trusted: beginnings of names that the checkpoint may ask for, besides ours.
 
     Raises:
-        FileNotFoundError, ValueError: if the checkpoint or a frame cannot be read, naming it, or the labels that are
-            there already are of another checkpoint, or of an unknown one.
+        FileNotFoundError, ValueError: if the checkpoint or a frame cannot be read, naming it, or both weights and a
+            solver are named, or the labels that are there already are of another source, or of an unknown one.
         OSError: if a label cannot be written.
     """
+    if solver is not None and weights != DEFAULT:
+        raise ValueError(f"--solver {solver} computes without the network of --weights {weights}; omit one of both.")
     frames = Triplets(root, output)
     if len(frames):
         refuse_unwritable([output / RECORD, *(label_path(frame, root, output) for _, frame, _ in frames.triplets)])
     refuse_other_sizes(
         pair for before, first, second in frames.triplets for pair in ((before or first, first), (first, second))
     )
-    file = weights_file(weights)
-    module = Labeller(UnsupervisedFlow.load_from_checkpoint(file, trusted=trusted))
-    refuse_other_checkpoint(file, output, there=frames.there)
+    source: dict[str, str]
+    if solver is not None:
+        module, source = Labeller(preset_solver(solver)), {"solver": solver}
+    else:
+        file = weights_file(weights)
+        module = Labeller(UnsupervisedFlow.load_from_checkpoint(file, trusted=trusted))
+        source = {"checkpoint": str(file), "sha256": sha256(file.read_bytes()).hexdigest()}
+    refuse_other_source(source, output, there=frames.there)
     writer = LabelWriter(output)
     if len(frames):
         trainer = one_device_trainer([writer], accelerator=accelerator, precision=precision)
@@ -74,15 +94,34 @@ def label(
     )
 
 
-def refuse_other_checkpoint(checkpoint: Path, output: Path, *, there: int) -> None:
-    """Write down whose labels a folder holds; raise ValueError if those that are there may be another checkpoint's."""
-    record, digest = output / RECORD, sha256(checkpoint.read_bytes()).hexdigest()
+def refuse_other_source(source: dict[str, str], output: Path, *, there: int) -> None:
+    """Write down whose labels a folder holds; raise ValueError if those that are there may be of another source.
+
+    Args:
+        source: the checkpoint and its SHA-256, or the preset of the solver.
+        output: folder of the labels.
+        there: how many it holds.
+    """
+    record = output / RECORD
     if not record.is_file():
         if there:
             raise ValueError(f"{output} holds {there} label(s), but no {RECORD} of whose; name another --output.")
-        write_whole(record, json.dumps({"checkpoint": str(checkpoint), "sha256": digest}).encode())
-    elif digest.encode() not in record.read_bytes():
-        raise ValueError(f"{output} holds labels of another checkpoint, see {record}; name another --output.")
+        write_whole(record, json.dumps(source).encode())
+    elif identity(record.read_bytes()) != identity(json.dumps(source).encode()):
+        raise ValueError(f"{output} holds labels of another checkpoint or solver, see {record}; name another --output.")
+
+
+def identity(record: bytes) -> dict[str, str] | None:
+    """What a record says of the source of labels, without the checkpoint's path; None if it cannot be read.
+
+    >>> identity(b'{"checkpoint": "last.ckpt", "sha256": "ab12"}'), identity(b'{"solver": "fast"}'), identity(b"{")
+    ({'sha256': 'ab12'}, {'solver': 'fast'}, None)
+    """
+    try:
+        source = json.loads(record)
+    except ValueError:
+        return None
+    return {key: value for key, value in source.items() if key != "checkpoint"} if isinstance(source, dict) else None
 
 
 class Triplets(Dataset[FlowSample]):
@@ -127,13 +166,13 @@ class Labeller(pl.LightningModule):
     """Predicts the flow of a frame, filled in from the frame before, and where it is known.
 
     Args:
-        network: a trained module.
+        network: a trained module, or a solver.
 
     Attributes:
         share_filled: share of the occluded pixels, so far, that the frame before has filled.
     """
 
-    def __init__(self, network: UnsupervisedFlow) -> None:
+    def __init__(self, network: UnsupervisedFlow | LinearisedFlow) -> None:
         super().__init__()
         self.network = network
         self.occluded, self.filled = 0, 0

@@ -27,7 +27,7 @@ from unrollflow.losses.smoothness import (
     hard_penalty,
 )
 from unrollflow.losses.staged import Staged, StagedPhotometric
-from unrollflow.losses.supervised import SupervisedEndpointError, endpoint_loss
+from unrollflow.losses.supervised import LabelledObjective, SupervisedEndpointError, endpoint_loss
 from unrollflow.losses.unsupervised import LossTerms, UnsupervisedObjective
 from unrollflow.losses.views import Appearance, HallucinatedOcclusion, Lesson, Margin, RandomWindow, View
 from unrollflow.losses.visibility import AllVisible, ForwardBackward, RangeMap, Visibility
@@ -43,6 +43,7 @@ __all__ = [
     "Distillation",
     "ForwardBackward",
     "HallucinatedOcclusion",
+    "LabelledObjective",
     "Lesson",
     "LikelihoodObjective",
     "LossTerms",

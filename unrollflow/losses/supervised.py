@@ -1,12 +1,13 @@
 """Training on given flow: ground truth, or labels that an earlier stage has made."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from torch import Tensor
 
 from unrollflow.contracts import FlowEstimate, FlowSample
 from unrollflow.losses.masking import Levels, level_weights
-from unrollflow.losses.objective import Objective
+from unrollflow.losses.objective import Cost, Objective
 from unrollflow.losses.photometric import Photometric
 from unrollflow.losses.smoothness import Smoothness
 from unrollflow.losses.unsupervised import Field
@@ -90,6 +91,71 @@ class SupervisedEndpointError(Objective):
         for weight, error in zip([w for w in weights if w != 0], errors, strict=True):
             total = total + weight * error
         return EndpointTerms(total, errors[-1] if weights[-1] else total.new_full((), float("nan")))
+
+
+class LabelledTerms(NamedTuple):
+    """What a step with labels beside an unsupervised objective costs.
+
+    Attributes:
+        total: what is minimised, a scalar.
+        unsupervised: cost of the unsupervised objective.
+        labels: cost of the labels, unweighted.
+    """
+
+    total: Tensor
+    unsupervised: Cost
+    labels: Cost
+
+    @property
+    def log(self) -> dict[str, Tensor]:
+        """Detached, named for a logger."""
+        return {**self.labels.log, **self.unsupervised.log, "loss/total": self.total.detach()}
+
+
+class LabelledObjective(Objective):
+    """An unsupervised objective plus the weighted error against given flow, where it is known.
+
+    Args:
+        photometric: of both parts.
+        smoothness: of both parts.
+        unsupervised: makes the unsupervised objective, which also scores flow without ground truth in validation.
+        labels: makes the objective of the given flow.
+        label_weight: weight of the labels' cost.
+
+    Raises:
+        ValueError: if the weight is negative.
+    """
+
+    def __init__(
+        self,
+        photometric: Photometric,
+        smoothness: Smoothness,
+        *,
+        unsupervised: Callable[[Photometric, Smoothness], Objective],
+        labels: Callable[[Photometric, Smoothness], Objective],
+        label_weight: float,
+    ) -> None:
+        super().__init__(photometric, smoothness)
+        if label_weight < 0:
+            raise ValueError(f"label_weight={label_weight}: a weight is at least 0.")
+        self.unsupervised, self.labels = unsupervised(photometric, smoothness), labels(photometric, smoothness)
+        self.label_weight = label_weight
+
+    def forward(
+        self, sample: FlowSample, forward: list[FlowEstimate], backward: list[FlowEstimate], *, step: int
+    ) -> LabelledTerms:
+        """Cost of both parts; see :meth:`Objective.forward`.
+
+        Raises:
+            ValueError: if the samples have no flow.
+        """
+        unsupervised = self.unsupervised(sample, forward, backward, step=step)
+        labels = self.labels(sample, forward, backward, step=step)
+        return LabelledTerms(unsupervised.total + self.label_weight * labels.total, unsupervised, labels)
+
+    def held_out(self, image1: Tensor, image2: Tensor, flow: Tensor) -> Tensor:
+        """As of the unsupervised objective."""
+        return self.unsupervised.held_out(image1, image2, flow)
 
 
 @full_precision

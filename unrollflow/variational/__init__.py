@@ -3,7 +3,7 @@
 from unrollflow.variational.descent import OPTIMIZERS, FlowEnergy, Optimizer, estimate_flow
 from unrollflow.variational.linearised import LinearisedFlow
 from unrollflow.variational.median import median_flow, weighted_median_flow
-from unrollflow.variational.presets import Preset, preset_flow, refine_flow
+from unrollflow.variational.presets import Preset, preset_flow, preset_solver, refine_flow
 from unrollflow.variational.primal_dual import primal_dual_flow
 from unrollflow.variational.refined_teacher import RefinedTeacher
 
@@ -17,6 +17,7 @@ __all__ = [
     "estimate_flow",
     "median_flow",
     "preset_flow",
+    "preset_solver",
     "primal_dual_flow",
     "refine_flow",
     "weighted_median_flow",

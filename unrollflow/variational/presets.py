@@ -22,11 +22,19 @@ def preset_flow(image1: Tensor, image2: Tensor, *, preset: Preset = "default") -
     Raises:
         ValueError: for images that are not what they should be, or another preset.
     """
-    check_choice("preset", preset, Preset)
+    solver = preset_solver(preset)
     check_pair(image1, image2)
-    if preset == "fast":
-        return LinearisedFlow(weighted_median=False).forward_only(image1, image2)
-    return LinearisedFlow()(image1, image2).flow
+    return solver.forward_only(image1, image2) if preset == "fast" else solver(image1, image2).flow
+
+
+def preset_solver(preset: Preset) -> LinearisedFlow:
+    """The solver of a preset, which computes the flow both ways and where the two agree.
+
+    Raises:
+        ValueError: for another preset.
+    """
+    check_choice("preset", preset, Preset)
+    return LinearisedFlow(weighted_median=preset == "default")
 
 
 def refine_flow(image1: Tensor, image2: Tensor, flow: Tensor) -> Tensor:
