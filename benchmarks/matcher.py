@@ -7,6 +7,7 @@ a row is what its title says after the slash: a target, or a multiple of the tim
 """
 
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 import yaml
@@ -29,17 +30,18 @@ LATE_STEP = 10**6
 """At which the visibility test counts."""
 
 
-def training_step(batch: int, crop: int) -> Callable[[], None]:
-    """A step of the quickstart's recipe on noise."""
+def training_step(batch: int, crop: int, *, recipe: Path = RECIPE, bfloat16: bool = False) -> Callable[[], None]:
+    """A step of the quickstart's recipe, or of another one, on noise; in float32 or under bfloat16 autocast."""
     torch.manual_seed(0)
-    model = build_model(RECIPE)
+    model = build_model(recipe)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
     images = torch.rand(2, batch, 3, crop, crop)
     sample = FlowSample(image1=images[0], image2=images[1], name="")
 
     def run() -> None:
         optimizer.zero_grad()
-        total = model.objective(sample, *model.backbone.both(*images), step=LATE_STEP).total
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            total = model.objective(sample, *model.backbone.both(*images), step=LATE_STEP).total
         total.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()

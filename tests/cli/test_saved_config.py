@@ -13,7 +13,8 @@ from pytorch_lightning.cli import LightningArgumentParser
 
 from tests.helpers.command import run_one_step
 from unrollflow.cli.main import main
-from unrollflow.cli.saved_config import leave_out_objects, leaves
+from unrollflow.cli.saved_config import leave_out_objects, leaves, settle_precision
+from unrollflow.training import precision
 
 QUICKSTART = "configs/experiment/quickstart.yaml"
 LIGHTNING = "pytorch_lightning"
@@ -98,6 +99,64 @@ def test_what_would_be_lost_is_refused_by_its_key(
         arguments.device = torch.device("meta")  # not what the class fills in
     with pytest.raises(ValueError, match=rf"{key} has a value that a run's config\.yaml cannot hold"):
         leave_out_objects(parser, config)
+
+
+def settled(asked: object, checkpoint: Path | None = None) -> object:
+    trainer = Namespace(precision=asked, accelerator="cpu")
+    settle_precision(trainer, str(checkpoint) if checkpoint else None)
+    return trainer.precision
+
+
+def test_auto_is_replaced_by_the_probes_choice_which_is_printed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for ratio, expected in ((0.5, "bf16-mixed"), (2.0, "32-true")):
+        monkeypatch.setattr(precision, "bfloat16_ratio", lambda ratio=ratio: ratio)
+        assert settled("auto") == expected
+        assert f"precision {expected}: a bfloat16 convolution takes {ratio:.2f} of" in capsys.readouterr().out
+    assert settled("64-true") == "64-true"
+    assert settled(None) is None
+
+
+@pytest.mark.parametrize("recorded", ["bf16-mixed", "32-true", 64])
+def test_a_resumed_run_keeps_its_precision(
+    recorded: str | int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precision, "bfloat16_ratio", lambda: pytest.fail("probed"))
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"trainer": {"precision": recorded}}))
+    assert settled("auto", tmp_path / "checkpoints" / "last.ckpt") == recorded
+    assert settled("16-mixed", tmp_path / "last.ckpt") == "16-mixed"
+
+
+@pytest.mark.parametrize(
+    "text", [None, "trainer: auto", "[]", "trainer: {precision: auto}", "trainer: {precision: [1]}"]
+)
+def test_without_a_record_the_precision_is_chosen(
+    text: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precision, "bfloat16_ratio", lambda: 0.5)
+    if text:
+        (tmp_path / "config.yaml").write_text(text)
+    assert settled("auto", tmp_path / "last.ckpt") == "bf16-mixed"
+
+
+def test_an_unknown_precision_is_refused_in_one_sentence() -> None:
+    with pytest.raises(
+        ValueError, match=r"--trainer\.precision is 'bf61'; expected auto \(for CPUs\) or one of 64-true"
+    ):
+        settled("bf61")
+
+
+@pytest.mark.slow
+def test_a_run_records_its_choice_and_goes_on_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    auto = ["--trainer.precision", "auto"]
+    monkeypatch.setattr(precision, "bfloat16_ratio", lambda: 0.5)
+    run_one_step(tmp_path, QUICKSTART, *auto)
+    run = tmp_path / "flow" / "version_0"
+    assert yaml.safe_load((run / "config.yaml").read_text())["trainer"]["precision"] == "bf16-mixed"
+    monkeypatch.setattr(precision, "bfloat16_ratio", lambda: 2.0)
+    run_one_step(tmp_path, QUICKSTART, *auto, "--ckpt_path", str(run / "checkpoints" / "last.ckpt"), epochs=2)
+    assert yaml.safe_load((run / "config.yaml").read_text())["trainer"]["precision"] == "bf16-mixed"
 
 
 @pytest.mark.slow

@@ -39,9 +39,10 @@ from unrollflow.cli.resume import (
     remove_unfinished,
     run_that_ended_at,
 )
-from unrollflow.cli.saved_config import SaveRunConfig, leave_out_objects, with_saved_config
+from unrollflow.cli.saved_config import SaveRunConfig, leave_out_objects, settle_precision, with_saved_config
 from unrollflow.data import FlowDataModule
 from unrollflow.training.module import UnsupervisedFlow
+from unrollflow.training.precision import AutoPrecisionTrainer
 
 PER_STAGE = ("init_weights",)
 """Model settings that only start a training: not part of what a checkpoint holds."""
@@ -73,6 +74,7 @@ def run(arguments: list[str], trusted: list[str]) -> None:
         FlowDataModule,
         args=complete,
         trusted=trusted,
+        trainer_class=AutoPrecisionTrainer,
         parser_class=QuietParser,
         auto_configure_optimizers=False,
         save_config_callback=SaveRunConfig,
@@ -123,6 +125,7 @@ class FlowCLI(LightningCLI):
         subcommand = self.config["subcommand"]
         path = self.config[subcommand].get("ckpt_path")
         self.config[subcommand]["weights_only"] = True
+        settle_precision(self.config[subcommand]["trainer"], path)
         if not path or path in LIGHTNINGS_WORDS:
             return
         checkpoint = read_checkpoint(path)

@@ -13,8 +13,10 @@ from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.cli import SaveConfigCallback
 from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.utilities import rank_zero_only
 
 from unrollflow.checkpoints import TRUSTED, check_trusted, read_checkpoint, refuse_weights_alone, with_current_names
+from unrollflow.training.precision import AUTO, PRECISIONS, SHORT_FORMS, Choice, chosen_precision
 
 UNWRITTEN = "Unable to serialize instance"
 """What jsonargparse writes, with a warning, in the place of an object that it cannot write."""
@@ -55,10 +57,10 @@ def with_saved_config(arguments: list[str], trusted: list[str]) -> list[str]:
     position = flags.index("--ckpt_path")
     path = Path(arguments[position].partition("=")[2] or "".join(arguments[position + 1 : position + 2]))
     refuse_weights_alone(read_checkpoint(path), path)
-    found = [folder / "config.yaml" for folder in (path.parent, path.parent.parent)]
-    config = next((file for file in found if file.is_file()), None)
+    config = config_beside(path)
     if config is None:
-        raise FileNotFoundError(f"no config.yaml at {found[0]} or {found[1]}; name the run's with --config.")
+        first, second = config_places(path)
+        raise FileNotFoundError(f"no config.yaml at {first} or {second}; name the run's with --config.")
     # a file that was found and not named: it may build no more than a checkpoint, and what Lightning brings
     saved = yaml.safe_load(config.read_text())
     current = with_current_names(saved)
@@ -68,6 +70,43 @@ def with_saved_config(arguments: list[str], trusted: list[str]) -> list[str]:
     print(f"configuration {config}", flush=True)  # noqa: T201, the user should know
     source = str(config) if current == saved else yaml.safe_dump(current)  # a saved configuration refers to no files
     return [arguments[0], "--config", source, *arguments[1:]]
+
+
+def config_places(checkpoint: Path) -> tuple[Path, Path]:
+    """Where a run saves its config.yaml, seen from its checkpoint."""
+    return checkpoint.parent / "config.yaml", checkpoint.parent.parent / "config.yaml"
+
+
+def config_beside(checkpoint: Path) -> Path | None:
+    """The configuration that a run has saved beside its checkpoint, if it is there."""
+    return next((file for file in config_places(checkpoint) if file.is_file()), None)
+
+
+def settle_precision(trainer: Namespace, checkpoint: str | None) -> None:
+    """Replace the precision "auto" of a parsed trainer: by that of the checkpoint's run, else by a choice; print it.
+
+    Raises:
+        ValueError: if there is no such precision.
+    """
+    asked = trainer["precision"]
+    if asked not in (AUTO, None, *PRECISIONS, *SHORT_FORMS):
+        names = ", ".join(PRECISIONS)
+        raise ValueError(f"--trainer.precision is {asked!r}; expected {AUTO} (for CPUs) or one of {names}.")
+    if asked != AUTO:
+        return
+    recorded = recorded_precision(Path(checkpoint)) if checkpoint else None
+    choice = Choice(recorded, "recorded by the run") if recorded else chosen_precision(trainer["accelerator"])
+    trainer["precision"] = choice.precision
+    rank_zero_only(print)(f"precision {choice.precision}: {choice.reason}", flush=True)
+
+
+def recorded_precision(checkpoint: Path) -> str | int | None:
+    """The precision of the run that a checkpoint is of, if its config.yaml is there and says it."""
+    config = config_beside(checkpoint)
+    saved = yaml.safe_load(config.read_text()) if config else None
+    trainer = saved.get("trainer") if isinstance(saved, dict) else None
+    precision = trainer.get("precision") if isinstance(trainer, dict) else None
+    return next((name for name in (*PRECISIONS, *SHORT_FORMS) if name == precision), None)
 
 
 def class_paths(config: object, folder: Path, key: str = "config") -> dict[str, object]:
