@@ -64,7 +64,7 @@ def chosen_precision(accelerator: object) -> Choice:
 def bfloat16_ratio() -> float:
     """Processor time of a convolution's forward and backward pass under bfloat16 autocast, in units of float32's.
 
-    The smallest of a few repeats in turn on one thread, so that other processes hardly matter. Takes less than 0.1 s
+    The smallest of a few repeats in turn on one thread, which other processes affect little. Takes less than 0.1 s
     where the processor has bfloat16 instructions.
     """
     batch, channels, *sides = PROBE_SHAPE
