@@ -7,7 +7,17 @@ from typing import Any, Literal, Self
 import pytorch_lightning as pl
 import torch
 
-from unrollflow.checkpoints import MODEL_KEY, check_fits, check_trusted, read_checkpoint, refuse_weights_alone
+from unrollflow.checkpoints import (
+    INSTANTIATOR,
+    MODEL_KEY,
+    check_fits,
+    check_trusted,
+    read_checkpoint,
+    refuse_weights_alone,
+)
+from unrollflow.data.io.files import write_whole
+from unrollflow.weights import packed_weights
+from unrollflow.weights.hub import FILES, pretrained_file
 
 
 class LoadsData(pl.LightningModule):
@@ -65,12 +75,59 @@ class LoadsData(pl.LightningModule):
         return module if map_location is None else module.to(map_location)
 
     @classmethod
+    def from_pretrained(
+        cls,
+        name: str | Path,
+        *,
+        revision: str | None = None,
+        local_files_only: bool = False,
+        trusted: Sequence[str] = (),
+    ) -> Self:
+        """A module in evaluation mode, on the CPU, with weights of a folder, of the package or of a hub.
+
+        Args:
+            name: folder that :meth:`save_pretrained` has written, name of shipped weights, safetensors file,
+                checkpoint, or repository of the Hugging Face hub ("owner/name", extra `hub`).
+            revision: branch, tag or commit of a repository.
+            local_files_only: fetch nothing.
+            trusted: as of :meth:`load_from_checkpoint`.
+
+        Raises:
+            FileNotFoundError, ImportError, OSError: see :func:`~unrollflow.weights.hub.pretrained_file`.
+            ValueError: as :meth:`load_from_checkpoint`.
+        """
+        file = pretrained_file(name, revision=revision, local_files_only=local_files_only)
+        return cls.load_from_checkpoint(file, trusted=trusted).eval()
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write model.safetensors and its card model.json; files that are there are replaced.
+
+        Args: folder: is created if it does not exist.
+
+        Raises:
+            ValueError: if the module was built in Python: its configuration is not known.
+            OSError: if a file cannot be written.
+        """
+        config = {name: value for name, value in self.hparams.items() if name != "_instantiator"}
+        if not config:
+            raise ValueError(
+                "this module was built in Python, so its configuration is not known; save one that was trained by the "
+                "command line, or loaded from its checkpoint."
+            )
+        card = {"parameters": sum(p.numel() for p in self.parameters()), "model": config}
+        for name, content in zip(FILES, packed_weights(self.state_dict(), card), strict=True):
+            write_whole(Path(folder) / name, content)
+
+    @classmethod
     def _build(cls, config: dict[str, Any], path: str | Path, trusted: Sequence[str]) -> Self:
         """A module of a checkpoint's configuration, and nothing else of the file (Lightning reads old keys too)."""
         from pytorch_lightning.cli import instantiate_module  # jsonargparse is needed for this alone
 
         check_trusted(config, path, trusted=trusted)
-        return instantiate_module(cls, {key: value for key, value in config.items() if key != "_instantiator"})
+        module = instantiate_module(cls, {key: value for key, value in config.items() if key != "_instantiator"})
+        # as the command line does: what is trained further and saved can be loaded again
+        module.save_hyperparameters(config | {"_instantiator": INSTANTIATOR}, logger=False)
+        return module
 
 
 def check_loading(map_location: object, hparams_file: object, weights_only: object) -> None:
