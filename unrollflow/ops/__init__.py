@@ -4,8 +4,11 @@ from unrollflow.ops.affine import affine_flow, affine_map, affine_warp, compose_
 from unrollflow.ops.fusion import fuse_flow
 from unrollflow.ops.gradient import edge_weights, image_gradient
 from unrollflow.ops.occlusion import (
+    Calibration,
     beside_crop,
+    flow_confidence,
     forward_backward_visibility,
+    mean_mismatch,
     out_of_frame,
     range_map,
     range_map_visibility,
@@ -16,6 +19,7 @@ from unrollflow.ops.unroll import soft_threshold, unroll, unrolled_cost
 from unrollflow.ops.warp import coords_grid, target_coords, warp
 
 __all__ = [
+    "Calibration",
     "affine_flow",
     "affine_map",
     "affine_warp",
@@ -24,11 +28,13 @@ __all__ = [
     "coords_grid",
     "crop_centre",
     "edge_weights",
+    "flow_confidence",
     "forward_backward_visibility",
     "full_precision",
     "fuse_flow",
     "image_gradient",
     "leaves_frame",
+    "mean_mismatch",
     "out_of_frame",
     "pad_to_multiple",
     "range_map",

@@ -1,11 +1,23 @@
-"""Which pixels of frame 1 are seen in frame 2, from the two flows (1 = visible, always; no gradient)."""
+"""From the two flows of a pair: which pixels of frame 1 are seen in frame 2 (1 = visible, always), and the confidence
+of a flow; without gradient.
+"""
+
+from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
+from unrollflow.contracts import known_flow
 from unrollflow.ops.precision import full_precision
 from unrollflow.ops.warp import target_coords, warp
+
+MISMATCH_WINDOW = 5
+"""Side of the window that a mismatch is averaged over, pixels."""
+
+MISMATCHES = (0.01, 100.0)
+"""Smallest and largest mismatch, pixels: others, also those that are not finite, count as the nearer one."""
 
 
 @torch.no_grad()
@@ -125,3 +137,89 @@ def within(coords: Tensor, size: tuple[int, int]) -> Tensor:
     height, width = size
     x, y = coords[:, :1], coords[:, 1:]
     return (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
+
+
+class Calibration(NamedTuple):
+    """Numbers that turn a mismatch into a confidence: see :func:`flow_confidence`.
+
+    Attributes:
+        scale: mismatch whose confidence is halfway between 1 and the floor, pixels, over 0.
+        power: steepness, over 0.
+        floor: confidence of large mismatches, at least 0 and under 1; occluded pixels have large ones, but some of
+            their flow is right.
+    """
+
+    scale: float
+    power: float
+    floor: float
+
+
+CALIBRATION = Calibration(scale=0.543, power=2.585, floor=0.207)
+"""Of the shipped weights "small", fitted by `python -m experiments.confidence` on MovingLayers that are held out."""
+
+REFINED_CALIBRATION = Calibration(scale=0.33, power=1.888, floor=0.186)
+"""As :data:`CALIBRATION`, of the flow that :func:`~unrollflow.variational.refine_flow` makes of that of the network."""
+
+
+@torch.no_grad()
+@full_precision
+def mean_mismatch(flow: Tensor, flow_backward: Tensor) -> Tensor:
+    """Geometric mean of the forward-backward mismatch |F + w| over the window around each pixel.
+
+    Args:
+        flow: F, (B, 2, H, W), pixels.
+        flow_backward: (B, 2, H, W), pixels; w is its value at p + F(p), outside the frame that of the nearest pixel.
+
+    Returns:
+        (B, 1, H, W), pixels, within :data:`MISMATCHES`; at the border the nearest pixel is repeated.
+
+    Raises:
+        ValueError: if the flows are not (B, 2, H, W) of one shape.
+
+    Source: the mismatch of Sundaram et al., Dense point trajectories by GPU-accelerated large displacement optical
+        flow, ECCV 2010.
+
+    >>> right, back = torch.tensor([1.0, 0.0]).view(1, 2, 1, 1), torch.tensor([-0.75, 0.0]).view(1, 2, 1, 1)
+    >>> round(mean_mismatch(right, back).item(), 4)
+    0.25
+    """
+    if flow.ndim != 4 or flow.shape[1] != 2 or flow.shape != flow_backward.shape:
+        shapes = f"{tuple(flow.shape)} and {tuple(flow_backward.shape)}"
+        raise ValueError(f"the flows have the shapes {shapes}; two flows (B, 2, H, W) of one shape are needed.")
+    returned = warp(flow_backward, flow)  # w
+    mismatch = torch.linalg.vector_norm(flow + returned, dim=1, keepdim=True)
+    smallest, largest = MISMATCHES
+    logarithm = mismatch.nan_to_num(nan=largest).clamp(smallest, largest).log()
+    padded = F.pad(logarithm, [MISMATCH_WINDOW // 2] * 4, mode="replicate")
+    return F.avg_pool2d(padded, MISMATCH_WINDOW, stride=1).exp()
+
+
+@torch.no_grad()
+@full_precision
+def flow_confidence(flow: Tensor, flow_backward: Tensor, *, calibration: Calibration = CALIBRATION) -> Tensor:
+    """Estimated probability that the end-point error of a flow is under 1 px, at each pixel.
+
+    With the mismatch m of :func:`mean_mismatch`, the confidence is floor + (1 - floor) / (1 + (m / scale)^power).
+
+    Args:
+        flow, flow_backward: (B, 2, H, W), pixels, there and back.
+        calibration: of the network; with the one of another network, the order of pixels is kept, and the
+            probabilities may be wrong.
+
+    Returns:
+        (B, 1, H, W), in [0, 1]; 0 where the flow is unknown.
+
+    Raises:
+        ValueError: if the flows are not (B, 2, H, W) of one shape, or a number of the calibration is out of range.
+
+    >>> right = torch.tensor([1.0, 0.0]).view(1, 2, 1, 1)
+    >>> halfway = Calibration(scale=0.25, power=2.0, floor=0.5)
+    >>> round(flow_confidence(right, -0.75 * right, calibration=halfway).item(), 4)
+    0.75
+    """
+    scale, power, floor = calibration
+    if not (scale > 0 and power > 0 and 0 <= floor < 1):
+        raise ValueError(f"{calibration} is out of range: scale > 0, power > 0 and 0 <= floor < 1 are needed.")
+    mismatch = mean_mismatch(flow, flow_backward)
+    confidence = floor + (1 - floor) / (1 + (mismatch / scale) ** power)
+    return torch.where(known_flow(flow).unsqueeze(1), confidence, 0.0)
