@@ -1,6 +1,12 @@
-"""Metrics of optical flow with ground truth, their averages, and rank correlations of label-free metrics."""
+"""Metrics of optical flow and of its confidence, averages, and rank correlations of label-free metrics."""
 
 from unrollflow.metrics.averages import bootstrap_interval, image_mean, pooled_mean
+from unrollflow.metrics.confidence import (
+    ConfidenceGroup,
+    confidence_groups,
+    sparsification_area,
+    sparsification_curve,
+)
 from unrollflow.metrics.flow import (
     FlowMetrics,
     ImageMeasures,
@@ -14,11 +20,13 @@ from unrollflow.metrics.paired import Interval, mean_difference, relative_change
 from unrollflow.metrics.rank_correlation import rank_correlations
 
 __all__ = [
+    "ConfidenceGroup",
     "FlowMetrics",
     "ImageMeasures",
     "Interval",
     "angular_error",
     "bootstrap_interval",
+    "confidence_groups",
     "endpoint_error",
     "fl_outliers",
     "image_mean",
@@ -28,4 +36,6 @@ __all__ = [
     "pooled_mean",
     "rank_correlations",
     "relative_change",
+    "sparsification_area",
+    "sparsification_curve",
 ]
