@@ -4,7 +4,7 @@ import torch
 from PIL import Image
 
 from tests.helpers.pairs import moved
-from unrollflow import flow, pretrained
+from unrollflow import flow, flow_and_confidence, flow_confidence, pretrained
 from unrollflow.training import UnsupervisedFlow
 
 MOTION = (2.0, -1.0)
@@ -65,6 +65,33 @@ def test_without_a_network_the_shipped_weights_are_used(
     torch.testing.assert_close(flow(*pair), flow(*pair, network=network))
 
 
+def test_confidence_is_that_of_the_flow_there_and_back(
+    network: UnsupervisedFlow, pair: tuple[torch.Tensor, torch.Tensor]
+) -> None:
+    found = flow_and_confidence(*pair, network=network)
+    torch.testing.assert_close(found.flow, flow(*pair, network=network), atol=1e-4, rtol=0)
+    assert found.confidence.shape == (1, 1, 49, 65)
+    back = flow(*reversed(pair), network=network)
+    torch.testing.assert_close(found.confidence, flow_confidence(found.flow, back), atol=1e-3, rtol=0)
+    assert found.confidence[..., 8:-8, 8:-8].mean() > 0.9
+    single = flow_and_confidence(*(image[0] for image in pair), network=network)
+    torch.testing.assert_close(single.confidence, found.confidence[0])
+
+
+def test_confidence_of_pictures_is_an_array_without_channels(
+    network: UnsupervisedFlow, pair: tuple[torch.Tensor, torch.Tensor]
+) -> None:
+    arrays = [bytes_of(image) for image in pair]
+    expected = flow_and_confidence(*pair, network=network).confidence[0, 0].numpy()
+    for images in (arrays, [Image.fromarray(array) for array in arrays]):
+        found = flow_and_confidence(*images, network=network)
+        assert found.flow.shape == (49, 65, 2)
+        assert found.confidence.dtype == np.float32
+        np.testing.assert_allclose(found.confidence, expected, atol=1e-3)
+    batched = flow_and_confidence(*(array[None] for array in arrays), network=network)
+    np.testing.assert_allclose(batched.confidence, expected[None], atol=1e-3)
+
+
 @pytest.mark.parametrize(
     ("image", "message"),
     [
@@ -82,6 +109,8 @@ def test_without_a_network_the_shipped_weights_are_used(
 def test_what_is_refused(network: UnsupervisedFlow, image: np.ndarray | torch.Tensor, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         flow(image, image, network=network)
+    with pytest.raises(ValueError, match=message):
+        flow_and_confidence(image, image, network=network)
 
 
 def test_images_of_two_sizes_are_refused(network: UnsupervisedFlow) -> None:

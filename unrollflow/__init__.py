@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from unrollflow.contracts import FlowEstimate, FlowNetwork, FlowSample
     from unrollflow.data.datamodule import FlowDataModule
     from unrollflow.data.moving_layers.dataset import MovingLayers
-    from unrollflow.inference import flow, pretrained
+    from unrollflow.inference import flow, flow_and_confidence, pretrained
     from unrollflow.losses import (
         L1,
         SSIM,
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from unrollflow.models import RAFT, PWCLite
     from unrollflow.ops import (
         edge_weights,
+        flow_confidence,
         forward_backward_visibility,
         image_gradient,
         range_map_visibility,
@@ -76,6 +77,8 @@ __all__ = [
     "WeightedSum",
     "edge_weights",
     "flow",
+    "flow_and_confidence",
+    "flow_confidence",
     "forward_backward_visibility",
     "image_gradient",
     "pretrained",
@@ -96,6 +99,7 @@ _ELSEWHERE = {
     "MovingLayers": "unrollflow.data.moving_layers.dataset",
     "UnsupervisedFlow": "unrollflow.training.module",
     "flow": "unrollflow.inference",
+    "flow_and_confidence": "unrollflow.inference",
     "pretrained": "unrollflow.inference",
 }
 

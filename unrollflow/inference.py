@@ -1,7 +1,7 @@
-"""Flow of images from Python: shipped networks by name, and one function for arrays, pictures and tensors."""
+"""Flow of images from Python, with its confidence: shipped networks by name; arrays, pictures and tensors."""
 
 from pathlib import Path
-from typing import overload
+from typing import Generic, NamedTuple, TypeVar, overload
 
 import numpy as np
 import torch
@@ -9,10 +9,26 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 from torch import Tensor
 
+from unrollflow.contracts import Prediction
+from unrollflow.ops import flow_confidence
 from unrollflow.training.module import UnsupervisedFlow
 from unrollflow.weights import DEFAULT, weights_file
 
 Picture = Image | NDArray[np.generic]
+Numbers = TypeVar("Numbers", Tensor, NDArray[np.float32])
+
+
+class FlowAndConfidence(NamedTuple, Generic[Numbers]):
+    """Flow of images, and its confidence.
+
+    Attributes:
+        flow: as of :func:`flow`.
+        confidence: at each pixel of image1, in [0, 1]: an array (H, W) or (B, H, W), or a tensor (1, H, W) or
+            (B, 1, H, W).
+    """
+
+    flow: Numbers
+    confidence: Numbers
 
 
 def pretrained(name: str | Path = DEFAULT) -> UnsupervisedFlow:
@@ -58,14 +74,59 @@ def flow(
             minimum.
     """
     module = pretrained() if network is None else network
-    first, second = (as_tensor(image) for image in (image1, image2))
-    batch = [image if image.ndim == 4 else image.unsqueeze(0) for image in (first, second)]
-    if not all(image.isfinite().all() for image in batch):
+    return as_given(module.one_way(*batches(image1, image2, module)), image1)
+
+
+@overload
+def flow_and_confidence(
+    image1: Tensor, image2: Tensor, *, network: UnsupervisedFlow | None = None
+) -> FlowAndConfidence[Tensor]: ...
+
+
+@overload
+def flow_and_confidence(
+    image1: Picture, image2: Picture, *, network: UnsupervisedFlow | None = None
+) -> FlowAndConfidence[NDArray[np.float32]]: ...
+
+
+@torch.no_grad()
+def flow_and_confidence(
+    image1: Picture | Tensor, image2: Picture | Tensor, *, network: UnsupervisedFlow | None = None
+) -> FlowAndConfidence[NDArray[np.float32]] | FlowAndConfidence[Tensor]:
+    """Flow from image1 to image2, and the estimated probability that its end-point error is under 1 px.
+
+    The flow in both directions is computed, for twice the work of :func:`flow`. The probability is calibrated for the
+    shipped weights "small" (:func:`unrollflow.ops.flow_confidence`). With other weights, only its order is meaningful.
+
+    Args: image1, image2, network: as of :func:`flow`, whose errors it raises.
+    """
+    module = pretrained() if network is None else network
+    found: Prediction = module(*batches(image1, image2, module))
+    confidence = as_given(flow_confidence(found.flow, found.flow_backward), image1)
+    forward = as_given(found.flow, image1)
+    if isinstance(forward, Tensor) and isinstance(confidence, Tensor):
+        return FlowAndConfidence(forward, confidence)
+    return FlowAndConfidence(np.asarray(forward), np.asarray(confidence)[..., 0])
+
+
+def batches(image1: Picture | Tensor, image2: Picture | Tensor, module: UnsupervisedFlow) -> list[Tensor]:
+    """Both images as batches (B, 3, H, W) on the device of a module.
+
+    Raises:
+        ValueError: for values that are not finite, and as :func:`as_tensor`.
+    """
+    images = [as_tensor(image) for image in (image1, image2)]
+    if not all(image.isfinite().all() for image in images):
         raise ValueError("the images hold values that are not finite; RGB in [0, 1] is needed.")
-    found = module.one_way(*(image.to(module.device) for image in batch))
-    found = found if first.ndim == 4 else found.squeeze(0)
-    if isinstance(image1, Tensor):
-        return found.to(image1.device)
+    return [(image if image.ndim == 4 else image.unsqueeze(0)).to(module.device) for image in images]
+
+
+def as_given(found: Tensor, image: Picture | Tensor) -> NDArray[np.float32] | Tensor:
+    """A result (B, C, H, W) in the form of the images: a tensor, or an array with channels last."""
+    if isinstance(image, Image) or image.ndim == 3:
+        found = found.squeeze(0)
+    if isinstance(image, Tensor):
+        return found.to(image.device)
     array: NDArray[np.float32] = found.movedim(-3, -1).float().cpu().numpy()
     return array
 
