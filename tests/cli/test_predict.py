@@ -16,16 +16,19 @@ from tests.helpers import trees
 from tests.helpers.clips import moving, write_video
 from tests.helpers.pairs import moved
 from tests.training.test_module import parts, trainer
+from unrollflow.callbacks.confidence_maps import ConfidenceMaps
 from unrollflow.callbacks.flow_writers import FlowNumbers, FlowVideo, FlowWriter, bright_length
 from unrollflow.callbacks.submissions import SintelSubmission
 from unrollflow.cli.checks import refuse_replacing
 from unrollflow.cli.main import main
 from unrollflow.cli.predict import Predictor, loader
-from unrollflow.cli.predict_inputs import Look, Submission, is_video, listed_pairs, task, tasks
+from unrollflow.cli.predict_inputs import Look, Submission, Task, is_video, listed_pairs, task, tasks
 from unrollflow.contracts import FlowSample, Prediction
 from unrollflow.data import read_flo, read_flo5, read_image, read_kitti_flow
 from unrollflow.data.datasets.benchmark import BenchmarkPairs
 from unrollflow.data.video.codec import VideoPairs, read_video
+from unrollflow.ops import Calibration, flow_confidence
+from unrollflow.ops.occlusion import CALIBRATION, REFINED_CALIBRATION
 from unrollflow.training.module import UnsupervisedFlow
 from unrollflow.variational import refine_flow
 
@@ -240,6 +243,85 @@ def test_formats_hold_the_same_flow(tmp_path: Path) -> None:
     assert np.load(tmp_path / "a.npy").dtype == np.float32
     with pytest.raises(ValueError, match="flow='exr'; choose one of 'flo', 'png', 'npy'"):
         FlowWriter(tmp_path, flow="exr")
+
+
+def test_a_map_of_confidence_is_grey_with_sixteen_bits(tmp_path: Path) -> None:
+    flow = 0.4 * torch.randn(1, 2, 12, 15, generator=torch.Generator().manual_seed(0))
+    write(ConfidenceMaps(tmp_path), "scene/a.v2", flow)
+    stored = cv2.imread(str(tmp_path / "scene" / "a.v2_confidence.png"), cv2.IMREAD_UNCHANGED)
+    assert stored.dtype == np.uint16
+    expected = flow_confidence(flow, -flow)[0, 0].numpy()  # flow and -flow do not cancel: the flow is not constant
+    assert expected.min() < 0.9
+    np.testing.assert_allclose(stored / 65535, expected, atol=1e-5)
+    write(ConfidenceMaps(tmp_path, calibration=Calibration(scale=1e3, power=9.0, floor=0.0)), "certain", flow)
+    assert (cv2.imread(str(tmp_path / "certain_confidence.png"), cv2.IMREAD_UNCHANGED) == 65535).all()
+
+
+def test_confidence_of_one_direction_is_refused(tmp_path: Path) -> None:
+    batch = {"image1": torch.rand(1, 3, 5, 6), "image2": torch.rand(1, 3, 5, 6), "name": ["a"]}
+    with pytest.raises(ValueError, match="needs the flow in both directions"):
+        ConfidenceMaps(tmp_path).write_on_batch_end(trainer(Path()), Still(), torch.rand(1, 2, 5, 6), None, batch, 0, 0)
+
+
+def test_confidence_is_a_result_of_each_pair(tmp_path: Path) -> None:
+    trees.frames(tmp_path / "frames" / f"{name}.png" for name in "abc")
+    job = task([tmp_path / "frames"], tmp_path / "out", submission=None, look=Look(confidence=CALIBRATION))
+    names = [[file.name for file in files] for files in job.results]
+    assert names[0] == ["a.flo", "a.png", "a_visible.png", "a_confidence.png"]
+    assert [type(writer) for writer in job.writers] == [FlowWriter, ConfidenceMaps]
+    for file in job.results[0][:3]:
+        file.parent.mkdir(exist_ok=True)
+        file.touch()
+    assert job.without_result() == [0, 1]  # without its map the first result is not complete
+
+
+def test_confidence_of_a_video_has_a_folder_and_needs_both_ways(tmp_path: Path) -> None:
+    write_video(tmp_path / "clip.mp4", moving(3))
+    job = task(
+        [tmp_path / "clip.mp4"], tmp_path / "out", submission=None, look=Look(flow="npy", confidence=CALIBRATION)
+    )
+    assert [type(writer) for writer in job.writers] == [FlowVideo, FlowNumbers, ConfidenceMaps]
+    maps = job.writers[2]
+    assert isinstance(maps, ConfidenceMaps)
+    write(maps, "clip.mp4/000001", torch.ones(1, 2, 4, 6))
+    file = tmp_path / "out" / "clip_confidence" / "000001_confidence.png"
+    assert file.is_file()
+    again = task([tmp_path / "clip.mp4"], tmp_path / "out", submission=None, look=Look(confidence=CALIBRATION))
+    assert again.earlier == [file]
+
+
+@pytest.mark.parametrize("submission", ["sintel", "kitti2012", "kitti2015"])
+def test_a_submission_has_no_maps_of_confidence(tmp_path: Path, submission: Submission) -> None:
+    with pytest.raises(ValueError, match=f"--submission {submission} holds no maps of confidence; omit --confidence"):
+        task([tmp_path], tmp_path / "out", submission=submission, look=Look(confidence=CALIBRATION))
+
+
+def test_the_command_writes_maps_of_frames_and_of_videos(tmp_path: Path) -> None:
+    write_video(tmp_path / "clip.mp4", moving(3))
+    trees.frames(tmp_path / "frames" / f"{name}.png" for name in "ab")
+    inputs = [str(tmp_path / name) for name in ("clip.mp4", "frames")]
+    main(["predict", *inputs, "--output", str(tmp_path / "out"), "--confidence", "--accelerator", "cpu"])
+    written = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*_confidence.png"))
+    folder = "clip_confidence"
+    assert [Path(name).parent.name for name in written] == [folder, folder, "frames"]
+    for name in written:
+        assert cv2.imread(str(tmp_path / "out" / name), cv2.IMREAD_UNCHANGED).dtype == np.uint16
+
+
+def test_refined_flow_has_its_own_calibration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trees.frames(tmp_path / f"{name}.png" for name in "ab")
+    used: list[Calibration] = []
+
+    def keep(job: Task, *arguments: object, **options: object) -> None:
+        used.append(job.writers[1].calibration)  # type: ignore[union-attr]
+
+    monkeypatch.setattr("unrollflow.cli.predict.run_task", keep)
+    for number, options in enumerate(([], ["--refine"])):
+        output = str(tmp_path / f"out{number}")
+        main(
+            ["predict", str(tmp_path / "a.png"), str(tmp_path / "b.png"), "--output", output, "--confidence", *options]
+        )
+    assert used == [CALIBRATION, REFINED_CALIBRATION]
 
 
 def test_a_fixed_scale_is_that_of_all_pictures(tmp_path: Path) -> None:

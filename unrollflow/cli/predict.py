@@ -17,6 +17,7 @@ from unrollflow.cli.networks import Precision, add_device, add_weights, one_devi
 from unrollflow.cli.predict_inputs import Look, Submission, Task, tasks
 from unrollflow.contracts import FlowSample, Prediction
 from unrollflow.ops import forward_backward_visibility
+from unrollflow.ops.occlusion import CALIBRATION, REFINED_CALIBRATION
 from unrollflow.training.module import UnsupervisedFlow
 from unrollflow.variational import refine_flow
 from unrollflow.weights import weights_file
@@ -89,6 +90,11 @@ def add_look(parser: ArgumentParser) -> None:
         "each image, and one length for all frames of a video",
     )
     parser.add_argument("--backward", action="store_true", help="write the flow of the second image to the first, too")
+    parser.add_argument(
+        "--confidence",
+        action="store_true",
+        help="write maps of the estimated probability that the error of the flow is under 1 px, PNG of 16 bits",
+    )
     parser.add_argument("--arrows", action="store_true", help="of a video: draw the flow as arrows over the frames too")
 
 
@@ -104,6 +110,7 @@ def predict(
     stride: int,
     batch_size: int,
     refine: bool,
+    confidence: bool,
     arrows: bool,
     overwrite: bool,
     skip_existing: bool,
@@ -127,6 +134,7 @@ def predict(
         stride: of folders of frames and of videos, every stride-th frame is used.
         batch_size: pairs that the network takes at once; only neighbouring pairs of one size share a batch.
         refine: refine each flow with the solver.
+        confidence: write maps of the confidence beside the flow, of a video in NAME_confidence/.
         arrows: draw arrows into the video, too.
         overwrite: replace results that are there already.
         skip_existing: keep results that are there already, and compute the others.
@@ -141,7 +149,8 @@ def predict(
     refuse_below_one(stride=stride, batch_size=batch_size)
     if max_flow is not None and not max_flow > 0:
         raise ValueError(f"--max_flow is {max_flow}; give a length of more than 0 pixels.")
-    look = Look(flow, max_flow, arrows, backward)
+    calibration = REFINED_CALIBRATION if refine else CALIBRATION
+    look = Look(flow, max_flow, arrows, backward, calibration if confidence else None)
     jobs = tasks(frames, output, submission=submission, look=look, stride=stride)
     work = [(job, job.without_result() if skip_existing else list(range(len(job.results)))) for job in jobs]
     if not (overwrite or skip_existing):

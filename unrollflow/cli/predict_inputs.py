@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 
 from torch.utils.data import Dataset
 
+from unrollflow.callbacks.confidence_maps import ConfidenceMaps
 from unrollflow.callbacks.flow_writers import (
     FlowNumbers,
     FlowVideo,
@@ -26,6 +27,7 @@ from unrollflow.data.io.files import existing
 from unrollflow.data.io.flow import IMAGE_SUFFIXES
 from unrollflow.data.video.codec import VideoPairs
 from unrollflow.data.video.footage import find_videos
+from unrollflow.ops import Calibration
 
 Submission = Literal["sintel", "kitti2012", "kitti2015", "spring"]
 
@@ -47,12 +49,14 @@ class Look(NamedTuple):
         max_flow: length of full saturation in pictures, pixels; None: chosen by the flow.
         arrows: draw arrows into videos.
         backward: write the flow of the second image, too.
+        confidence: write maps of the confidence with this calibration, too; None: no maps.
     """
 
     flow: Format | None = None
     max_flow: float | None = None
     arrows: bool = False
     backward: bool = False
+    confidence: Calibration | None = None
 
 
 class Task(NamedTuple):
@@ -124,6 +128,8 @@ def task(frames: list[Path], output: Path, *, submission: Submission | None, loo
     if submission is not None:
         if look.backward:
             raise ValueError(f"--backward: {submission}'s server takes the forward flow alone; omit one of both.")
+        if look.confidence is not None:
+            raise ValueError(f"--submission {submission} holds no maps of confidence; omit --confidence.")
         if len(frames) != 1:
             raise ValueError(f"{len(frames)} paths given; --submission {submission} needs one, the benchmark's root.")
         benchmark, packed = submission_task(frames[0], output, submission)
@@ -144,10 +150,11 @@ def frames_task(frames: list[Path], output: Path, look: Look, stride: int) -> Ta
         pairs = ListedPairs(listed_pairs(frames[0]), root=frames[0].parent)
     else:
         pairs = FramePairs(frames[0] if len(frames) == 1 else tuple(frames), stride=stride)
-    writer = FlowWriter(output, flow=look.flow or "flo", max_flow=look.max_flow, backward=look.backward)
-    results = [writer.files(pairs.name(i)) for i in range(len(pairs))]
+    writers = [FlowWriter(output, flow=look.flow or "flo", max_flow=look.max_flow, backward=look.backward)]
+    writers += [ConfidenceMaps(output, calibration=look.confidence)] if look.confidence else []
+    results = [[file for writer in writers for file in writer.files(pairs.name(i))] for i in range(len(pairs))]
     refuse_clashes((file, first) for files, (first, _) in zip(results, pairs.pairs, strict=True) for file in files)
-    return Task(pairs, [writer], pairs.pairs, results, [])
+    return Task(pairs, list(writers), pairs.pairs, results, [])
 
 
 def video_task(video: Path, output: Path, look: Look, stride: int) -> Task:
@@ -155,16 +162,16 @@ def video_task(video: Path, output: Path, look: Look, stride: int) -> Task:
     if look.backward and look.flow is None:
         raise ValueError(f"--backward: the backward flow of a video, {video}, is written as numbers alone; add --flow.")
     path, pairs = output / f"{video.stem}.mp4", VideoPairs(video, stride=stride)
-    scaled_by = pairs.spread(SCALE_PAIRS)
-    writers: list[FlowWriter | FlowVideo] = [
-        FlowVideo(path, rate=pairs.rate, arrows=look.arrows, max_flow=look.max_flow, scaled_by=scaled_by)
-    ]
-    earlier: list[Path] = []
+    beside: list[FlowWriter] = []
     if look.flow is not None:
-        folder = output / f"{video.stem}_flow"
-        writers.append(FlowNumbers(folder, flow=look.flow, backward=look.backward))
-        earlier = sorted(folder.iterdir()) if folder.is_dir() else []
-    return Task(pairs, writers, [], [[path]], earlier)
+        beside.append(FlowNumbers(output / f"{video.stem}_flow", flow=look.flow, backward=look.backward))
+    if look.confidence is not None:
+        folder = output / f"{video.stem}_confidence"
+        beside.append(ConfidenceMaps(folder, calibration=look.confidence, of_video=True))
+    earlier = [file for writer in beside if writer.output.is_dir() for file in sorted(writer.output.iterdir())]
+    scaled_by = pairs.spread(SCALE_PAIRS)
+    shown = FlowVideo(path, rate=pairs.rate, arrows=look.arrows, max_flow=look.max_flow, scaled_by=scaled_by)
+    return Task(pairs, [shown, *beside], [], [[path]], earlier)
 
 
 def listed_pairs(path: Path) -> list[tuple[Path, Path]]:

@@ -317,6 +317,13 @@ def test_an_image_that_a_png_cannot_hold_is_refused(image: Tensor, message: str,
     assert list(tmp_path.iterdir()) == []
 
 
+def test_sixteen_bits_hold_finer_steps_than_eight(tmp_path: Path) -> None:
+    image = torch.tensor([0.0, 0.9991, 0.9993, 1.0]).view(1, 2, 2)
+    for depth, step in (("uint8", 255), ("uint16", 65535)):
+        write_image(tmp_path / "a.png", image, depth=depth)
+        assert read_image(tmp_path / "a.png")[:1].equal((step * image).round() / step)
+
+
 def test_a_kitti_flow_takes_twice_its_size_at_most(tmp_path: Path) -> None:
     write_kitti_flow(tmp_path / "a.png", torch.zeros(2, 2000, 2000))
     with memory_below(2 * 9 * 2000**2 / 2**20 + 64):

@@ -2,7 +2,7 @@
 
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -14,7 +14,8 @@ from unrollflow.data.io.files import existing, write_whole
 from unrollflow.data.io.jpeg_check import JPEG_MAGIC, check_scan, has_grey_corner
 from unrollflow.data.io.picture_check import check_picture
 
-FULL_SCALE = {"uint8": 2**8 - 1, "uint16": 2**16 - 1}
+Depth = Literal["uint8", "uint16"]
+FULL_SCALE: dict[str, int] = {"uint8": 2**8 - 1, "uint16": 2**16 - 1}
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp"})
 TIFF_MAGIC = (b"II*\0", b"MM\0*")
 TIFF_DEFAULTS = {258: (1,), 339: (1,), 284: 1, 338: (), 262: 0}
@@ -55,23 +56,25 @@ def image_of(path: Path, content: bytes) -> Tensor:
     return torch.from_numpy(image)
 
 
-def write_image(path: str | Path, image: Tensor) -> None:
-    """Write an image (3, H, W) or (1, H, W) as an 8-bit PNG, clipped to [0, 1] and rounded, whole or not at all.
+def write_image(path: str | Path, image: Tensor, *, depth: Depth = "uint8") -> None:
+    """Write an image (3, H, W) or (1, H, W) as a PNG, clipped to [0, 1] and rounded, whole or not at all.
+
+    Args: path: file to write.   image: in [0, 1].   depth: of the stored numbers, 0 to 255 or 0 to 65535.
 
     Raises:
         ValueError: if the image has another shape, or is not finite.
     """
-    write_whole(path, image_content(path, image))
+    write_whole(path, image_content(path, image, depth=depth))
 
 
-def image_content(path: str | Path, image: Tensor) -> bytes:
+def image_content(path: str | Path, image: Tensor, *, depth: Depth = "uint8") -> bytes:
     """What :func:`write_image` writes."""
     if image.ndim != 3 or image.shape[0] not in (1, 3) or 0 in image.shape:
         raise ValueError(f"image for {path} has shape {tuple(image.shape)}; (3, H, W) or (1, H, W) is needed.")
     if not image.isfinite().all():
         raise ValueError(f"image for {path} is not finite everywhere, which a PNG cannot hold.")
-    pixels = (255 * image.detach().cpu().float().clamp(0, 1)).round().byte()
-    channels_last = rearrange(pixels, "c h w -> h w c").numpy()
+    pixels = (FULL_SCALE[depth] * image.detach().cpu().float().clamp(0, 1)).round()
+    channels_last = rearrange(pixels, "c h w -> h w c").numpy().astype(depth)
     bgr = channels_last[..., ::-1] if channels_last.shape[-1] == 3 else channels_last
     return cv2.imencode(".png", np.ascontiguousarray(bgr))[1].tobytes()
 
