@@ -1,0 +1,1 @@
+"""Confidence of the shipped weights: calibration, errors by confidence, sparsification."""
