@@ -6,7 +6,8 @@ Command: python -m experiments.ship_weights small, which measures the shipped we
 
 The errors are those of the averaged weights at the end of the run, on held-out MovingLayers and on the benchmark
 sequences below UNROLLFLOW_DATA_DIR. The run never sees those. Errors of DIS and of the solver are measured once and
-stored in results/rows.jsonl: remove it after a change of the solver.
+stored in results/rows.jsonl: remove it after a change of the solver. experiments.ship_weights.confidence adds the
+figures of the confidence.
 """
 
 import argparse
