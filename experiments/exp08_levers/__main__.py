@@ -65,8 +65,6 @@ LEVERS: dict[str, str] = {
     "smoothness weight 4": f"{OBJECTIVE}.smoothness_weight 4.0",
     "threshold 0.1, weight 7.5": f"{SMOOTHNESS}.init_args.lam 0.1 {OBJECTIVE}.smoothness_weight 7.5",
     "total variation": f"{SMOOTHNESS} configs/smoothness/tv_l1.yaml",
-    "total variation, weight 0.7": (f"{SMOOTHNESS} configs/smoothness/tv_l1.yaml {OBJECTIVE}.smoothness_weight 0.7"),
-    "second order": f"{SMOOTHNESS}.init_args.order 2",
     "second order, weight 7.5": f"{SMOOTHNESS}.init_args.order 2 {OBJECTIVE}.smoothness_weight 7.5",
     "smoothness ramp over 100 steps": f"{RAMP}.class_path unrollflow.losses.Ramp {RAMP}.init_args.steps 100",
     "occlusion-aware smoothness": (
