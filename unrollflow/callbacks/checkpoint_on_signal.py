@@ -133,5 +133,5 @@ def save_stopped(trainer: pl.Trainer) -> Path | None:
     if writes_nothing(trainer):
         return None
     path = run_directory(trainer) / "checkpoints" / STOPPED
-    trainer.save_checkpoint(path)
+    trainer.save_checkpoint(path, weights_only=False)
     return path

@@ -47,7 +47,7 @@ class KeepStart(Checkpoint):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save the start, unless this training was resumed."""
         if trainer.global_step == 0 and not writes_nothing(trainer):
-            trainer.save_checkpoint(self._start_path(trainer))
+            trainer.save_checkpoint(self._start_path(trainer), weights_only=False)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Compare, and keep what is better as the best checkpoint."""

@@ -53,5 +53,5 @@ class LastCheckpoint(Checkpoint):
         if writes_nothing(trainer):
             return
         path = run_directory(trainer) / "checkpoints" / "last.ckpt"
-        trainer.save_checkpoint(path)
+        trainer.save_checkpoint(path, weights_only=False)
         self.last_model_path, self.saved_at = str(path), time.monotonic()
