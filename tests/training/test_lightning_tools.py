@@ -1,5 +1,6 @@
 """Lightning's own tools with our module: learning-rate finder, plateau schedule, weight averages, batch-size finder."""
 
+import csv
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ from pytorch_lightning.callbacks import (
 from pytorch_lightning.tuner import Tuner
 from torch.optim.lr_scheduler import ConstantLR, OneCycleLR, ReduceLROnPlateau
 
+from tests.helpers.command import BRIEF, TINY, csv_logger, words
 from tests.training.test_module import data, parts, trainer
+from unrollflow.cli.main import main
 from unrollflow.training.module import UnsupervisedFlow
 
 
@@ -140,3 +143,29 @@ def test_the_batch_size_finder_stays_within_the_data(tmp_path: Path, mode: str) 
     trainer(tmp_path, callbacks=[finder, records := Recorded()]).fit(module, samples)
     assert samples.batch_size == finder.optimal_batch_size == 4
     assert len(records.names) == 4
+
+
+@pytest.mark.slow
+def test_the_finder_works_on_the_command_line(tmp_path: Path) -> None:
+    options = (
+        BRIEF
+        | TINY
+        | {
+            "--data.train.length": "64",
+            "--data.train.size": "[96, 96]",
+            "--data.validation.size": "[96, 96]",
+            "--trainer.max_steps": "2",
+            "--trainer.val_check_interval": "2",
+            "--trainer.logger": csv_logger(tmp_path),
+            "--trainer.callbacks+": "LearningRateFinder",
+            "--trainer.callbacks.num_training_steps": "16",
+        }
+    )
+    command = ["fit", "--config", "configs/experiment/quickstart.yaml", *words(options)]
+    with pytest.raises(SystemExit, match=r"^unrollflow: learning_rate is .*, but OneCycleLR has rates of its own"):
+        main(command)
+    main([*command, "--model.scheduler", "null"])
+    with (tmp_path / "flow" / "version_1" / "metrics.csv").open() as file:
+        rates = {row["lr-AdamW/pg1"] for row in csv.DictReader(file)} - {""}
+    assert len(rates) == 1
+    assert float(rates.pop()) != 5e-3  # the configuration's
