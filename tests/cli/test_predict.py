@@ -16,12 +16,12 @@ from tests.helpers import trees
 from tests.helpers.clips import moving, write_video
 from tests.helpers.pairs import moved
 from tests.training.test_module import parts, trainer
-from unrollflow.callbacks.confidence_maps import ConfidenceMaps
-from unrollflow.callbacks.flow_writers import FlowNumbers, FlowVideo, FlowWriter, bright_length
+from unrollflow.callbacks.flow_writers import ConfidenceMaps, FlowNumbers, FlowVideo, FlowWriter, bright_length
 from unrollflow.callbacks.submissions import SintelSubmission
 from unrollflow.cli.checks import refuse_replacing
 from unrollflow.cli.main import main
-from unrollflow.cli.predict import Predictor, loader
+from unrollflow.cli.predict import Predictor
+from unrollflow.cli.predict_batches import loader
 from unrollflow.cli.predict_inputs import Look, Submission, Task, is_video, listed_pairs, task, tasks
 from unrollflow.contracts import FlowSample, Prediction
 from unrollflow.data import read_flo, read_flo5, read_image, read_kitti_flow

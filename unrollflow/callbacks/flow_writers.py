@@ -1,4 +1,4 @@
-"""Predictions as files: flow and pictures, and videos."""
+"""Predictions as files: flow, pictures and maps of confidence, and videos."""
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
@@ -14,7 +14,9 @@ from torch import Tensor
 from unrollflow.contracts import FlowSample, Prediction, known_flow
 from unrollflow.data.io.flow import write_flo, write_image, write_kitti_flow, write_npy
 from unrollflow.data.video.writer import VideoWriter
+from unrollflow.ops import Calibration, flow_confidence
 from unrollflow.ops.choice import check_choice
+from unrollflow.ops.occlusion import CALIBRATION
 from unrollflow.visualization.flow import flow_arrows, flow_to_rgb
 
 BRIGHT_QUANTILE = 0.99
@@ -200,3 +202,47 @@ def bright_length(flow: Tensor) -> float:
         return 0.0
     # the k-th value, because torch.quantile refuses more than 16 million pixels
     return float(length.kthvalue(max(1, round(BRIGHT_QUANTILE * length.numel()))).values)
+
+
+class ConfidenceMaps(FlowWriter):
+    """Writes the confidence of each flow (:func:`~unrollflow.ops.flow_confidence`) as NAME_confidence.png.
+
+    The picture is grey with 16 bits: 65535 is a confidence of 1.
+
+    Args:
+        output: folder to write to; names with folders are kept below it.
+        calibration: of the flow.
+        of_video: name files after the last part of a sample's name alone.
+    """
+
+    pictures = ("_confidence.png",)
+
+    def __init__(self, output: Path, *, calibration: Calibration = CALIBRATION, of_video: bool = False) -> None:
+        super().__init__(output)
+        self.endings, self.calibration, self.of_video = self.pictures, calibration, of_video
+
+    def write_on_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        prediction: Prediction | Tensor,
+        batch_indices: Sequence[int] | None,
+        batch: FlowSample,
+        batch_idx: int,
+        dataloader_idx: int,
+    ) -> None:
+        """Write the map of every sample of a batch.
+
+        Raises:
+            ValueError: if only one direction was predicted.
+        """
+        if isinstance(prediction, Tensor):
+            raise ValueError("only the forward flow was predicted; the confidence needs the flow in both directions.")
+        maps = flow_confidence(prediction.flow, prediction.flow_backward, calibration=self.calibration).cpu()
+        for name, confidence in zip(batch["name"], maps, strict=True):
+            write_image(self.files(name)[0], confidence, depth="uint16")
+            self.written += 1
+
+    def files(self, name: str) -> list[Path]:
+        """The map of a sample."""
+        return super().files(Path(name).name if self.of_video else name)

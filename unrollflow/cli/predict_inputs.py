@@ -8,8 +8,8 @@ from typing import Literal, NamedTuple
 
 from torch.utils.data import Dataset
 
-from unrollflow.callbacks.confidence_maps import ConfidenceMaps
 from unrollflow.callbacks.flow_writers import (
+    ConfidenceMaps,
     FlowNumbers,
     FlowVideo,
     FlowWriter,
