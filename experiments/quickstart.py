@@ -8,8 +8,11 @@ clean frames are measured as well. Training never sees them.
 """
 
 import argparse
+import itertools
+import json
 import math
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from experiments.common.accuracy import (
@@ -50,9 +53,23 @@ What to run next:
 """
 
 
-def newest_run() -> Path:
-    """Directory of the run that was started last."""
-    return max(RUNS.glob("version_*"), key=lambda path: int(path.name.removeprefix("version_")))
+def new_run() -> Path:
+    """Create the directory of the next run; two quickstarts at the same time get one each."""
+    RUNS.mkdir(parents=True, exist_ok=True)
+    numbers = [int(path.name.removeprefix("version_")) for path in RUNS.glob("version_*")]
+    for number in itertools.count(max(numbers, default=-1) + 1):
+        with suppress(FileExistsError):
+            (RUNS / f"version_{number}").mkdir()
+            break
+    return RUNS / f"version_{number}"
+
+
+def logged_to(run: Path) -> list[str]:
+    """Arguments that make a directory the run's."""
+    version = int(run.name.removeprefix("version_"))
+    arguments = {"save_dir": str(run.parent.parent), "name": run.parent.name, "version": version}
+    logger = {"class_path": "pytorch_lightning.loggers.CSVLogger", "init_args": arguments}
+    return ["--trainer.logger", json.dumps([logger])]
 
 
 def real_frames(folder: Path) -> tuple[list[str], dict[str, list[Path]]]:
@@ -96,9 +113,10 @@ def set_rows(name: str, network: Errors, dis: Errors, zero: Errors, *, each: boo
 
 def fit(seed: int) -> Path:
     """Train the quickstart; directory of its run."""
+    run = new_run()
     seeds = ["--seed_everything", str(seed), "--data.seed", str(seed), "--data.train.seed", str(seed)]
-    unrollflow(["fit", "--config", "configs/experiment/quickstart.yaml", *seeds])
-    return newest_run()
+    unrollflow(["fit", "--config", "configs/experiment/quickstart.yaml", *seeds, *logged_to(run)])
+    return run
 
 
 def main() -> None:
@@ -111,12 +129,13 @@ def main() -> None:
     checkpoint = run / "checkpoints" / "last.ckpt"  # best.ckpt is chosen by the ground truth that is reported
     compare(checkpoint, run / "comparison")
     arguments, pairs = real_frames(run / "real")
-    unrollflow(["validate", "--ckpt_path", str(checkpoint), *arguments])
+    real = new_run()
+    unrollflow(["validate", "--ckpt_path", str(checkpoint), *arguments, *logged_to(real)])
     for name, (first, second) in pairs.items():
         unrollflow(
             ["predict", str(first), str(second), "--ckpt_path", str(checkpoint), "--output", str(run / "real" / name)]
         )
-    reports = {"report": run / "report.html", "real_report": newest_run() / "report.html"}
+    reports = {"report": run / "report.html", "real_report": real / "report.html"}
     minutes = (time.perf_counter() - start) / 60
     table = run / "comparison" / "table.md"
     print(CLOSING.format(minutes=minutes, **reports, table=table, flow=run / "real", checkpoint=checkpoint))

@@ -1,0 +1,26 @@
+from pathlib import Path
+
+import pytest
+
+from experiments.quickstart import logged_to, new_run
+from tests.helpers.command import BRIEF, TINY, words
+from unrollflow.cli.main import main
+
+QUICKSTART = str(Path(__file__).parents[2] / "configs" / "experiment" / "quickstart.yaml")
+
+
+def test_each_run_gets_a_directory_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert [new_run().name for _ in range(2)] == ["version_0", "version_1"]
+    Path("runs/flow/version_7").mkdir()
+    assert new_run().name == "version_8"
+
+
+def test_a_training_writes_into_the_directory_that_it_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run, later = new_run(), new_run()
+    sizes = {"--data.train.size": "[96, 96]", "--data.validation.size": "[96, 96]"}
+    step = {"--trainer.max_steps": "1", "--trainer.val_check_interval": "1"}
+    main(["fit", "--config", QUICKSTART, *words(BRIEF | TINY | sizes | step), *logged_to(run)])
+    assert (run / "checkpoints" / "last.ckpt").is_file()
+    assert not list(later.iterdir())
