@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from tests.helpers.pairs import error, moved
+from unrollflow import flow
 from unrollflow.cli.main import main
-from unrollflow.data import read_flo, write_flo, write_image
+from unrollflow.data import read_flo, read_image, write_flo, write_image
+from unrollflow.variational import refine_flow
 
 
 @pytest.fixture
@@ -33,6 +35,22 @@ def test_a_given_flow_is_refined(frames: list[str], tmp_path: Path) -> None:
     assert error(read_flo(tmp_path / "flow.flo").unsqueeze(0), 1.0, 0.5) < 0.2
 
 
+def test_the_flow_of_the_shipped_weights_is_refined(frames: list[str], tmp_path: Path) -> None:
+    main(["estimate", *frames, "-o", str(tmp_path / "flow.flo"), "--initial", "network"])
+    images = [read_image(frame).unsqueeze(0) for frame in frames]
+    expected = refine_flow(*images, flow(*images))
+    torch.testing.assert_close(read_flo(tmp_path / "flow.flo").unsqueeze(0), expected, atol=1e-3, rtol=0)
+    assert error(expected, 1.0, 0.5) < 0.2
+
+
+def test_images_that_are_too_small_for_the_network_are_refused(tmp_path: Path) -> None:
+    for name in "ab":
+        write_image(tmp_path / f"{name}.png", torch.zeros(3, 20, 20))
+    images = [str(tmp_path / f"{name}.png") for name in "ab"]
+    with pytest.raises(SystemExit, match="needs at least 32 pixels a side"):
+        main(["estimate", *images, "-o", str(tmp_path / "new.flo"), "--initial", "network"])
+
+
 def test_what_is_refused(frames: list[str], tmp_path: Path) -> None:
     there = tmp_path / "there.flo"
     write_flo(there, torch.zeros(2, 9, 9))
@@ -46,6 +64,7 @@ def test_what_is_refused(frames: list[str], tmp_path: Path) -> None:
         ([*frames, "-o", str(there), "--initial", str(there), "--overwrite"], "would overwrite"),
         ([*frames, "-o", str(tmp_path / "new.flo"), "--initial", str(there)], r"\(1, 2, 9, 9\)"),
         ([*frames, "-o", str(tmp_path / "new.flo"), "--initial", str(tmp_path / "holed.flo")], r"unknown .* 3 pixel"),
+        ([*frames, "-o", str(tmp_path / "new.flo"), "--initial", "net.flo"], "net.flo"),
         ([frames[0], str(tmp_path / "small.png"), "-o", str(tmp_path / "new.flo")], "must have one size"),
         ([frames[0], str(tmp_path / "none.png"), "-o", str(tmp_path / "new.flo")], "none.png"),
     ):

@@ -17,7 +17,7 @@ MISMATCH_WINDOW = 5
 """Side of the window that a mismatch is averaged over, pixels."""
 
 MISMATCHES = (0.01, 100.0)
-"""Smallest and largest mismatch, pixels: others, also those that are not finite, count as the nearer one."""
+"""Range of a mismatch, pixels: values outside are clamped, and NaN counts as the largest."""
 
 
 @torch.no_grad()
