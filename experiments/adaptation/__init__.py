@@ -1,0 +1,1 @@
+"""Adaptation of the shipped weights to single scenes."""
