@@ -8,6 +8,7 @@ a row is what its title says after the slash: a target, or a multiple of the tim
 
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import torch
 import yaml
@@ -18,7 +19,7 @@ from benchmarks.measuring import Row, in_turn, machine, peak_rise, table
 from experiments.common.assembly import CONFIGS, build_model
 from unrollflow.contracts import FlowSample
 from unrollflow.data import MovingLayers
-from unrollflow.models import PyramidMatcher
+from unrollflow.models import PyramidMatcher, strips
 
 RECIPE = CONFIGS / "experiment" / "quickstart.yaml"
 DATA = CONFIGS / "data" / "moving_layers_crops.yaml"
@@ -49,11 +50,21 @@ def training_step(batch: int, crop: int, *, recipe: Path = RECIPE, bfloat16: boo
     return run
 
 
-def pair(height: int, width: int) -> Callable[[], object]:
-    """Forward flow of a pair of noise."""
+def pair(height: int, width: int, *, most_pixels: int = strips.MOST_PIXELS) -> Callable[[], object]:
+    """Forward flow of a pair of noise, in strips of at most a number of pixels."""
     flow = by_network(PyramidMatcher())
     images = torch.rand(2, 1, 3, height, width)
-    return lambda: flow(images[0], images[1])
+
+    def run() -> None:
+        with mock.patch.object(strips, "MOST_PIXELS", most_pixels):
+            flow(images[0], images[1])
+
+    return run
+
+
+def whole_pair(height: int, width: int) -> Callable[[], object]:
+    """As :func:`pair`, computed at once."""
+    return pair(height, width, most_pixels=2 * height * width)
 
 
 def on_threads(count: int, functions: list[Callable[[], object]], repeats: int) -> list[float]:
@@ -94,6 +105,12 @@ def rows(*, short: bool) -> list[Row]:
     ]
     if short:
         return found
+    in_strips, at_once = on_threads(1, [pair(height, width), whole_pair(height, width)], repeats)
+    found.append(
+        Row(f"PyramidMatcher, {height}x{width}: flow in strips / at once, one thread", "ms", in_strips, at_once)
+    )
+    strip_memory, whole_memory = (peak_rise(make, 2160, 3840) for make in (pair, whole_pair))
+    found.append(Row("PyramidMatcher, 2160x3840: peak memory in strips / at once", "MB", strip_memory, whole_memory))
     step_memory = peak_rise(training_step, batch, crop)
     flow_memory, large_memory = (peak_rise(pair, height * k, width * k) for k in (1, 2))
     return [

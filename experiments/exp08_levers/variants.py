@@ -66,6 +66,7 @@ class UnrolledStage(MatchingStage):
     def __init__(self, *args: Any, steps: int, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.steps = steps
+        self.halo += 2 * steps  # rows that a step's divergence and gradient reach
 
     def spread(self, flow: Tensor, confidence: Tensor, shares: Tensor) -> Tensor:
         """Propagate a flow (B, 2, h, w) to neighbours."""

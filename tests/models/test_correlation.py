@@ -4,7 +4,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.references import shifted_products
-from unrollflow.models.correlation import BLOCK, cost_volume, patch_correlation, unit_features
+from unrollflow.models import strips
+from unrollflow.models.correlation import BLOCK, cost_volume, patch_correlation, unit_features, unit_features_in_place
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -90,3 +91,14 @@ def test_patches_without_a_centre_are_refused() -> None:
     for options in ({"patch_size": 2}, {"step": 0}):
         with pytest.raises(ValueError, match="take an odd patch and a step of at least 1"):
             patch_correlation(f, f, search_range=1, **options)
+
+
+def test_unit_features_in_place_are_unit_features(monkeypatch: pytest.MonkeyPatch) -> None:
+    features = random(2, 6, 9, 4).detach()
+    expected = unit_features(features)
+    monkeypatch.setattr(strips, "MOST_PIXELS", 16)
+    with torch.no_grad():
+        assert unit_features_in_place(features) is features
+        torch.testing.assert_close(features, expected)
+        half = features.bfloat16()
+        assert unit_features_in_place(half).dtype == torch.float32

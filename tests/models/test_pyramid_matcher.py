@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unrollflow.contracts import FlowNetwork
-from unrollflow.models import PyramidMatcher
+from unrollflow.models import PyramidMatcher, strips
 from unrollflow.models.matching_stages import certainty
 from unrollflow.ops.matching import soft_argmax
 
@@ -85,13 +85,41 @@ def test_moving_both_frames_moves_the_flow() -> None:
 
 def test_the_update_sees_no_absolute_flow() -> None:
     network = small().double()
-    inputs = network._pyramid(noise().double(), noise().double())[1]
-    flow = 0.01 * torch.randn(4, 2, *inputs.grey.shape[-2:], dtype=torch.float64)
+    inputs = network._pyramid(noise().double())[1]
+    flow = 0.01 * torch.randn(2, 2, *inputs.grey.shape[-2:], dtype=torch.float64)
     same = [x.expand_as(x) for x in inputs]
     flat = type(inputs)(torch.ones_like(same[0]), torch.ones_like(same[1]))  # looks the same wherever it is sampled
     one, _ = network.matching(flat, flat, flow)
     other, _ = network.matching(flat, flat, flow + 0.25)
     torch.testing.assert_close((other - one)[..., 4:-4, 4:-4], torch.full_like(one[..., 4:-4, 4:-4], 0.25))
+
+
+@pytest.mark.parametrize("pixels", [48 * 10, 48 * 26])
+def test_strips_of_rows_are_the_whole(pixels: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Strips overlap by all that a row depends on; also of two pairs, and both ways."""
+    network = small(dilations=[1, 2], full_dilations=[2, 1], iterations=2, propagations=2).double().eval()
+    image1, image2 = noise(2, 96, 48).double(), noise(2, 96, 48, seed=1).double()
+    whole = network.both(image1, image2)  # with gradients, which are computed of the whole
+    monkeypatch.setattr(strips, "MOST_PIXELS", pixels)
+    with torch.inference_mode():
+        joint, single = network.both(image1, image2), network(image1, image2)
+    for expected, found in ((whole[0], joint[0]), (whole[1], joint[1]), (whole[0], single)):
+        for a, b in zip(expected, found, strict=True):
+            torch.testing.assert_close(b.raw, a.raw, atol=1e-9, rtol=0)
+            torch.testing.assert_close(b.flow, a.flow, atol=1e-9, rtol=0)
+
+
+def test_strips_keep_the_memory_below_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = small().eval()
+    sizes: list[int] = []
+    network.refinement.body.register_forward_pre_hook(lambda _, inputs: sizes.append(inputs[0].shape[2]))
+    monkeypatch.setattr(strips, "MOST_PIXELS", 48 * 16)
+    with torch.no_grad():
+        network(noise(1, 64, 48), noise(1, 64, 48, seed=1))
+    assert sizes == [16 + 6, 16 + 12, 16 + 12, 16 + 6]
+    with torch.no_grad():
+        network(noise(1, 16, 48), noise(1, 16, 48, seed=1))
+    assert sizes[4:] == [16]
 
 
 def test_levels_grow_with_the_frame_at_test_time_alone() -> None:

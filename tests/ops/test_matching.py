@@ -12,6 +12,7 @@ from unrollflow.ops.matching import (
     neighbour_differences,
     propagate,
     soft_argmax,
+    window_means,
 )
 
 
@@ -92,6 +93,15 @@ def test_lucas_kanade_is_zero_without_texture_and_bounded_without_reason() -> No
     assert not lucas_kanade(flat, flat + 1).any()
     noise = 4 * torch.rand(1, 1, 16, 16, generator=torch.Generator().manual_seed(0))
     assert lucas_kanade(noise, noise.flip(-1)).abs().max() <= LARGEST_STEP
+
+
+@pytest.mark.parametrize("window", [1, 3, 5])
+def test_window_means_are_a_pooling_with_its_gradient(window: int) -> None:
+    image = torch.rand(2, 3, 7, 9, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    ours, reference = window_means(image, window), F.avg_pool2d(image, window, stride=1)
+    torch.testing.assert_close(ours, reference)
+    slopes = [torch.autograd.grad(means.square().sum(), image)[0] for means in (ours, reference)]
+    torch.testing.assert_close(*slopes)
 
 
 @pytest.mark.parametrize("window", [0, 4])

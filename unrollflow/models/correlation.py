@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
+from unrollflow.models.strips import rows_of_a_strip
 from unrollflow.ops.precision import full_precision
 from unrollflow.ops.shifts import window_shifts
 
@@ -108,6 +109,19 @@ def unit_features(features: Tensor) -> Tensor:
     >>> unit_features(torch.tensor([1.0, 3.0]).view(1, 1, 1, 2)).flatten().tolist()
     [-1.0, 1.0]
     """
-    centred = features - features.mean(dim=(2, 3), keepdim=True)
+    return unit_length(features - features.mean(dim=(2, 3), keepdim=True))
+
+
+@full_precision
+def unit_features_in_place(features: Tensor) -> Tensor:
+    """As :func:`unit_features`, for large features that no one else uses; those of half precision are copied first."""
+    mean = features.mean(dim=(2, 3), keepdim=True)
+    for rows in torch.split(features, rows_of_a_strip(features) or features.shape[2], dim=2):
+        rows.copy_(unit_length(rows - mean))
+    return features
+
+
+def unit_length(features: Tensor) -> Tensor:
+    """Features (B, C, H, W) scaled to length sqrt(C) at every pixel."""
     # three times as fast as F.normalize, whose norm is slow along dim 1
-    return centred * (centred.square().mean(dim=1, keepdim=True) + SMALLEST_SQUARE).rsqrt()
+    return features * (features.square().mean(dim=1, keepdim=True) + SMALLEST_SQUARE).rsqrt()

@@ -9,7 +9,16 @@ from torch import Tensor, nn
 from unrollflow.models.correlation import cost_volume
 from unrollflow.models.heads import precise
 from unrollflow.models.pwclite import conv
-from unrollflow.ops.matching import lucas_kanade, neighbour_differences, neighbourhood, propagate, soft_argmax
+from unrollflow.models.strips import in_strips
+from unrollflow.ops.matching import (
+    convex_upsample,
+    lucas_kanade,
+    neighbour_differences,
+    neighbourhood,
+    propagate,
+    soft_argmax,
+)
+from unrollflow.ops.transfer import constant
 from unrollflow.ops.warp import warp
 
 NEIGHBOURS = 9
@@ -30,6 +39,9 @@ HEAD_SCALE = 0.1
 CONTRAST = 4.0
 """Factor on grey values in [0, 1], which brings the grey residual to the scale of the other inputs."""
 
+LUCAS_KANADE_RADIUS = 3
+"""Rows on either side that a Lucas-Kanade step depends on: half of its window, and one for the differences."""
+
 FLOW_CHANNELS = 2
 """Channels of a flow."""
 
@@ -48,9 +60,13 @@ class LevelInput(NamedTuple):
     features: Tensor
     grey: Tensor
 
+    def rows(self, rows: slice) -> "LevelInput":
+        """Some rows of both."""
+        return LevelInput(self.features[:, :, rows], self.grey[:, :, rows])
+
 
 class MatchingStage(nn.Module):
-    """One pyramid level: matching, learned residual, propagation, scores for up-sampling.
+    """One pyramid level: matching, learned residual, propagation, up-sampling.
 
     Args:
         feature_channels: of the features.
@@ -65,6 +81,7 @@ class MatchingStage(nn.Module):
     ) -> None:
         super().__init__()
         self.search_range, self.propagations = search_range, propagations
+        self.halo = search_range + sum(dilations) + propagations + 2  # 2: the confidence's neighbours, up-sampling
         displacements = (2 * search_range + 1) ** 2
         inputs = displacements + feature_channels + FLOW_DIFFERENCES
         self.outputs = [displacements, NEIGHBOURS, 4 * NEIGHBOURS, FLOW_CHANNELS]
@@ -78,15 +95,25 @@ class MatchingStage(nn.Module):
         initialise(self.head, biases)
 
     def forward(self, first: LevelInput, second: LevelInput, flow: Tensor) -> tuple[Tensor, Tensor]:
-        """Flow (B, 2, h, w) and up-sampling scores (B, 36, h, w), from both images and the flow so far (B, 2, h, w)."""
-        warped = warp(second.features, flow)
+        """Flow (B, 2, h, w), and enlarged (B, 2, 2 h, 2 w), from both images and the flow so far (B, 2, h, w)."""
+
+        def _of_rows(rows: slice) -> tuple[Tensor, Tensor]:
+            return self.update(first.rows(rows), second, flow[:, :, rows], top=rows.start or 0)
+
+        fine, enlarged = in_strips(_of_rows, flow, halo=self.halo, scales=(1, 2))
+        return fine, enlarged
+
+    def update(self, first: LevelInput, second: LevelInput, flow: Tensor, *, top: int) -> tuple[Tensor, Tensor]:
+        """As :meth:`forward`, of rows of the first image and the flow that begin at `top` of the second image."""
+        warped = warp_rows(second.features, flow, top=top)
         costs = cost_volume(first.features, warped, search_range=self.search_range)
         hidden = self.body(torch.cat([costs, first.features, neighbour_differences(flow)], dim=1))
         scores, shares, upsampling, residual = torch.split(precise(self.head, hidden), self.outputs, dim=1)
         likelihood, displacement = soft_argmax(self.temperature * costs + scores)
         flow = flow + displacement + residual
         confidence = precise(self.confidence, torch.cat([hidden.to(flow.dtype), certainty(likelihood)], dim=1))
-        return self.spread(flow, confidence, shares), upsampling
+        flow = self.spread(flow, confidence, shares)
+        return flow, convex_upsample(flow, upsampling, factor=2)
 
     def spread(self, flow: Tensor, confidence: Tensor, shares: Tensor) -> Tensor:
         """Propagate flow (B, 2, h, w): confidence (B, 1, h, w) and scores (B, 9, h, w) weigh the neighbours."""
@@ -109,6 +136,7 @@ class FullResolutionStage(nn.Module):
 
     def __init__(self, feature_channels: int, channels: int, dilations: list[int]) -> None:
         super().__init__()
+        self.halo = LUCAS_KANADE_RADIUS + sum(dilations) + 1  # 1: propagation
         displacements = (2 * self.SEARCH_RANGE + 1) ** 2
         inputs = displacements + feature_channels + FLOW_DIFFERENCES + FLOW_CHANNELS + 1
         self.outputs = [displacements, NEIGHBOURS, FLOW_CHANNELS, 1]
@@ -121,8 +149,16 @@ class FullResolutionStage(nn.Module):
 
     def forward(self, first: LevelInput, second: LevelInput, flow: Tensor) -> Tensor:
         """Final flow (B, 2, H, W), from both images at their size and the up-sampled flow."""
-        joint = warp(torch.cat(second, dim=1), flow)
-        warped = LevelInput(*torch.split(joint, [second.features.shape[1], 1], dim=1))
+
+        def _of_rows(rows: slice) -> tuple[Tensor]:
+            return (self.update(first.rows(rows), second, flow[:, :, rows], top=rows.start or 0),)
+
+        (final,) = in_strips(_of_rows, flow, halo=self.halo, scales=(1,))
+        return final
+
+    def update(self, first: LevelInput, second: LevelInput, flow: Tensor, *, top: int) -> Tensor:
+        """As :meth:`forward`, of rows of the first image and the flow that begin at `top` of the second image."""
+        warped = LevelInput(*(warp_rows(x, flow, top=top) for x in second))
         costs = cost_volume(first.features, warped.features, search_range=self.SEARCH_RANGE)
         grey, grey_warped = CONTRAST * first.grey, CONTRAST * warped.grey
         step = lucas_kanade(grey, grey_warped)
@@ -131,6 +167,13 @@ class FullResolutionStage(nn.Module):
         scores, shares, residual, trust = torch.split(precise(self.head, hidden), self.outputs, dim=1)
         _, displacement = soft_argmax(self.temperature * costs + scores)
         return propagate(flow + displacement + residual + step * trust.sigmoid(), shares)
+
+
+def warp_rows(image: Tensor, flow: Tensor, *, top: int) -> Tensor:
+    """Warp an image (B, C, H, W) by the flow (B, 2, h, W) of its rows from `top` on."""
+    if image.shape[-2:] == flow.shape[-2:]:
+        return warp(image, flow)
+    return warp(image, flow, origin=constant([0.0, float(top)], like=flow).expand(len(flow), 2))
 
 
 def hidden_layers(inputs: int, channels: int, dilations: list[int]) -> nn.Sequential:

@@ -1,16 +1,17 @@
 """PyramidMatcher: soft-argmax matching on an image pyramid whose levels share all weights."""
 
 import math
+from fractions import Fraction
 
 import torch
 from torch import Tensor, nn
 
 from unrollflow.contracts import FlowEstimate
-from unrollflow.models.correlation import unit_features
+from unrollflow.models.correlation import unit_features, unit_features_in_place
 from unrollflow.models.matching_stages import FullResolutionStage, LevelInput, MatchingStage
 from unrollflow.models.pairs import check_pair, halves
 from unrollflow.models.pwclite import conv
-from unrollflow.ops.matching import convex_upsample
+from unrollflow.models.strips import in_strips
 from unrollflow.ops.resize import shrink_image
 
 
@@ -113,13 +114,16 @@ class PyramidMatcher(nn.Module):
 
     def forward(self, image1: Tensor, image2: Tensor) -> list[FlowEstimate]:
         """Flow from image1 to image2, (B, 3, H, W) each, coarsest level first; the last one at their size."""
-        pyramid = self._pyramid(image1, image2)
-        first, second = ([LevelInput(*(x.chunk(2)[i] for x in level)) for level in pyramid] for i in (0, 1))
-        return self._decode(first, second)
+        check_pair(self, image1, image2)
+        return self._decode(self._pyramid(image1), self._pyramid(image2))
 
     def both(self, image1: Tensor, image2: Tensor) -> tuple[list[FlowEstimate], list[FlowEstimate]]:
-        """Forward and backward flow in one batch; the features of each image are computed once."""
-        pyramid = self._pyramid(image1, image2)
+        """Forward and backward flow; the features of each image are computed once."""
+        check_pair(self, image1, image2)
+        if not torch.is_grad_enabled():  # one after the other, for half of the memory
+            first, second = self._pyramid(image1), self._pyramid(image2)
+            return self._decode([*first], [*second]), self._decode(second, first)
+        pyramid = self._pyramid(torch.cat([image1, image2]))
         swapped = [LevelInput(*(x.roll(len(image1), dims=0) for x in level)) for level in pyramid]
         return halves(self._decode(pyramid, swapped))
 
@@ -132,32 +136,42 @@ class PyramidMatcher(nn.Module):
             return self.levels
         return max(self.levels, int(math.log2(min(height, width) / self.coarsest_side)))
 
-    def _pyramid(self, image1: Tensor, image2: Tensor) -> list[LevelInput]:
-        """Both images along the batch: features and grey values at their size, then at 1/2, 1/4, ..."""
-        check_pair(self, image1, image2)
-        height, width = image1.shape[-2:]
-        image = torch.cat([image1, image2])
-        inputs = [LevelInput(unit_features(self.full_features(2 * image - 1)), image.mean(dim=1, keepdim=True))]
-        for _ in range(self.levels_for(height, width)):
-            features = unit_features(self.features(2 * image - 1))
+    def _pyramid(self, image: Tensor) -> list[LevelInput]:
+        """Features and grey values of images at their size, then at 1/2, 1/4, ..."""
+        full = self._unit_features(self.full_features, image, halo=2, scale=1)
+        inputs = [LevelInput(full, image.mean(dim=1, keepdim=True))]
+        for _ in range(self.levels_for(image.shape[-2], image.shape[-1])):
+            features = self._unit_features(self.features, image, halo=6, scale=Fraction(1, 2))
             image = shrink_image(image, 2)
             inputs.append(LevelInput(features, image.mean(dim=1, keepdim=True)))
         return inputs
 
+    def _unit_features(self, network: nn.Module, image: Tensor, *, halo: int, scale: Fraction | int) -> Tensor:
+        """Unit features (B, C, h, w) of images, by one of the feature networks."""
+
+        def _of_rows(rows: slice) -> tuple[Tensor]:
+            return (network(2 * image[:, :, rows] - 1),)
+
+        (features,) = in_strips(_of_rows, image, halo=halo, scales=(scale,))
+        return unit_features(features) if torch.is_grad_enabled() else unit_features_in_place(features)
+
     def _decode(self, first: list[LevelInput], second: list[LevelInput]) -> list[FlowEstimate]:
+        """Estimates from two pyramids, which are emptied: at full size, the other levels' memory is free."""
         # float32 throughout: half precision cannot hold sub-pixel positions
         coarsest = first[-1].grey
         flow = coarsest.new_zeros(
             len(coarsest), 2, *coarsest.shape[-2:], dtype=torch.promote_types(coarsest.dtype, torch.float32)
         )
         estimates = []
-        for level in range(len(first) - 1, 0, -1):
+        while len(first) > 1:
+            one, other = first.pop(), second.pop()
             for _ in range(self.iterations):
-                flow, upsampling = self.matching(first[level], second[level], flow)
-            height, width = first[level - 1].grey.shape[-2:]
-            enlarged = convex_upsample(flow, upsampling, factor=2)[..., :height, :width]
+                flow, enlarged = self.matching(one, other, flow)
+            height, width = first[-1].grey.shape[-2:]
+            enlarged = enlarged[..., :height, :width]
             estimates.append(FlowEstimate(raw=flow, flow=enlarged))
             flow = enlarged
+        del one, other
         for _ in range(1 if self.training else self.full_iterations):
             flow = self.refinement(first[0], second[0], flow)
         return [*estimates, FlowEstimate(raw=flow, flow=flow)]
