@@ -99,6 +99,15 @@ def test_plain_import_takes_nothing_heavy_along() -> None:
     assert found.strip() == "[]"
 
 
+def test_commands_import_no_more_than_they_need() -> None:
+    """The help imports nothing heavy; a flow without a network, no framework for networks."""
+    lightning = ["pytorch_lightning", "torchmetrics", "matplotlib", "scipy.signal", "wandb", "jsonargparse"]
+    for module, unwanted in (("main", ["torch", "numpy", *lightning]), ("estimate", lightning)):
+        code = f"import sys, unrollflow.cli.{module}; print([name for name in {unwanted} if name in sys.modules])"
+        found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        assert found.strip() == "[]", module
+
+
 def test_every_public_name_is_there() -> None:
     import unrollflow
 
