@@ -24,7 +24,7 @@ class Scored(pl.LightningModule):
         return -self.weight.sum()
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
-        self.log("val/census", next(self.scores))
+        self.log("val/consistency", next(self.scores))
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.parameters(), lr=1.0)
@@ -33,7 +33,7 @@ class Scored(pl.LightningModule):
 def fit(folder: Path, scores: list[float], *, best: bool = True, resume: str | None = None, **options: Any) -> Path:
     """Checkpoints of a training of three steps, each validated."""
     checkpoint = ModelCheckpoint(
-        monitor="val/census",
+        monitor="val/consistency",
         mode="min",
         filename="best",
         save_last=True,
@@ -71,7 +71,7 @@ def test_the_best_of_start_and_validations_is_kept(
 ) -> None:
     assert kept(fit(tmp_path, scores)) == weight
     said = capsys.readouterr().out
-    assert "val/census: 0.50000 before the training" in said
+    assert "val/consistency: 0.50000 before the training" in said
     assert ("holds the weights of the start" in said) == (weight == 0)
 
 
@@ -86,7 +86,7 @@ def test_a_resumed_training_is_compared_with_its_own_start(tmp_path: Path) -> No
 def test_what_it_needs_is_said(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="needs a validation of the start: num_sanity_val_steps is 2"):
         fit(tmp_path, [], num_sanity_val_steps=2)
-    with pytest.raises(ValueError, match="needs a ModelCheckpoint with monitor val/census"):
+    with pytest.raises(ValueError, match="needs a ModelCheckpoint with monitor val/consistency"):
         fit(tmp_path, [], best=False)
 
 

@@ -24,7 +24,7 @@ class KeepStart(Checkpoint):
             before the first step.
     """
 
-    def __init__(self, *, monitor: str = "val/census") -> None:
+    def __init__(self, *, monitor: str = "val/consistency") -> None:
         self.monitor = monitor
         self.start: float | None = None
 
