@@ -386,7 +386,7 @@ class Told(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         self.validations += 1
-        for name in ("val/score", "val/census"):
+        for name in ("val/score", "val/consistency"):
             self.log(name, float(self.validations))
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
