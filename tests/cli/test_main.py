@@ -482,3 +482,12 @@ def test_lightnings_list_of_figures_is_shown_on_demand(
     main(["validate", "--ckpt_path", checkpoint, "--trainer.logger", "false", "--trainer.default_root_dir",
           str(tmp_path), *options])  # fmt: skip
     assert ("val/epe" in said(capsys)) == shown
+
+
+def test_lightnings_advertisement_is_not_shown(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+    for name in "ab":
+        write_image(tmp_path / f"{name}.png", torch.zeros(3, 32, 32))
+    with caplog.at_level("INFO", logger="pytorch_lightning.utilities.rank_zero"):
+        main(["predict", str(tmp_path / "a.png"), str(tmp_path / "b.png"), "--output", str(tmp_path / "flow")])
+    assert "GPU available" in caplog.text
+    assert "litlogger" not in caplog.text

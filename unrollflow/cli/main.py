@@ -1,5 +1,6 @@
 """The command line: finds the command's module, imports it and runs it, and reports bad input in one message."""
 
+import logging
 import re
 import sys
 import traceback
@@ -32,12 +33,17 @@ MISCONFIGURED = "MisconfigurationException"
 """Lightning's error for settings that it refuses; known by its name, because importing it takes seconds."""
 
 
+LIGHTNINGS_NOTES = "pytorch_lightning.utilities.rank_zero"
+"""Logger of Lightning's notes."""
+
+
 def main(args: Sequence[str] | None = None) -> None:
     """Run a command; bad input ends in one message and exit status 1 (2 for arguments that cannot be parsed)."""
     arguments, trusted = split_trusted(list(sys.argv[1:] if args is None else args))
     command = parse_command(arguments[:1])
     # Lightning 2.6 still calls what torch has renamed; no user can fix that
     warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated")
+    logging.getLogger(LIGHTNINGS_NOTES).addFilter(is_no_advertisement)
     try:
         module = import_module(f"unrollflow.cli.{COMMANDS[command][0]}")
         module.run([shipped_config(argument) for argument in arguments], trusted)
@@ -45,6 +51,11 @@ def main(args: Sequence[str] | None = None) -> None:
         if not expected(error):
             raise
         sys.exit(f"unrollflow: {message(error)}")
+
+
+def is_no_advertisement(record: logging.LogRecord) -> bool:
+    """Whether a note of Lightning is about the run: its tip to install litlogger is not."""
+    return "litlogger" not in record.getMessage()
 
 
 def parse_command(first: list[str]) -> str:
