@@ -20,7 +20,7 @@ from unrollflow.ops.occlusion import CALIBRATION
 from unrollflow.visualization.flow import flow_arrows, flow_to_rgb
 
 BRIGHT_QUANTILE = 0.99
-"""Of flow lengths: a few wild pixels shall not make a whole video pale."""
+"""Of flow lengths, so that a few extreme vectors do not make a whole video pale."""
 
 BACKWARD = "_backward"
 """What the names of the flow of the second image gain."""

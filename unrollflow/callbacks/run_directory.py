@@ -28,11 +28,11 @@ class CountsSteps(Callback):
     loaded_steps = 0
 
     def on_load_checkpoint(self, trainer: pl.Trainer, _: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Keep what the trainer itself takes over only where it resumes a fit."""
+        """Take the steps of the checkpoint; a resumed fit restores them itself."""
         self.loaded_steps = 0 if trainer.state.fn == "fit" else checkpoint["global_step"]
 
     def steps(self, trainer: pl.Trainer) -> int:
-        """Steps of the weights in use, 0 where nothing tells."""
+        """Steps of the weights in use; 0 if they are unknown."""
         return trainer.global_step if trainer.state.fn == "fit" else self.loaded_steps or trainer.global_step
 
 

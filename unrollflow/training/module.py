@@ -112,7 +112,7 @@ class UnsupervisedFlow(LoadsData):
         """Disable TF32, whose products have 10 bits: flow heads, up-sampling and correlations need float32."""
         torch.backends.cudnn.allow_tf32 = False
         torch.set_float32_matmul_precision("highest")
-        # our data module has no such hook, so that none of its own is omitted
+        # our data module has no such hook of its own, so nothing is omitted
         warnings.filterwarnings("ignore", message=".*overridden `on_before_batch_transfer`")
 
     def on_before_batch_transfer(self, batch: FlowSample, dataloader_idx: int) -> FlowSample:

@@ -31,7 +31,7 @@ LONGEST_TIP = 2**14
 SMALLEST_FLOW = 1e-6
 SMALLEST_ERROR_RANGE = 1.0
 ERROR_QUANTILE = 0.99
-"""A few wild pixels shall not make all others black."""
+"""So that a few extreme errors do not make all other pixels black."""
 
 
 def wheel_colours() -> Tensor:

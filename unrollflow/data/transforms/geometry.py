@@ -210,7 +210,7 @@ class MapFunction(Protocol):
 
 
 def checked(probability: float, name: str = "probability") -> float:
-    """The probability, or a ValueError that names the argument where it is none."""
+    """The probability, or a ValueError that names the argument if it is not between 0 and 1."""
     if not 0 <= probability <= 1:
         raise ValueError(f"{name} is {probability}; it must lie in 0 to 1.")
     return probability
