@@ -62,7 +62,7 @@ def compare(
         samples: how many of the first samples are drawn.
         overwrite: replace a page that is there already.
         accelerator: as of Lightning's Trainer.
-        trusted: beginnings of names that a run may ask for, in addition to those of this package.
+        trusted: beginnings of names that a run may ask for, in addition to ours.
 
     Raises:
         FileNotFoundError, ValueError: if a folder is not a run with a checkpoint, or runs cannot be compared.

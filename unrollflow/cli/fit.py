@@ -98,7 +98,7 @@ class FlowCLI(LightningCLI):
 
     Args:
         args: LightningCLI's.
-        trusted: beginnings of names that a checkpoint may ask for, in addition to those of this package.
+        trusted: beginnings of names that a checkpoint may ask for, in addition to ours.
         kwargs: LightningCLI's.
     """
 

@@ -61,7 +61,7 @@ def label(
         solver: preset of the solver that computes the labels in a network's place; None: the network.
         output: folder to write to.
         accelerator, precision: as of Lightning's Trainer.
-        trusted: beginnings of names that the checkpoint may ask for, in addition to those of this package.
+        trusted: beginnings of names that the checkpoint may ask for, in addition to ours.
 
     Raises:
         FileNotFoundError, ValueError: if the checkpoint or a frame cannot be read, naming it, or both weights and a

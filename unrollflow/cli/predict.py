@@ -137,7 +137,7 @@ def predict(
         overwrite: replace results that are there already.
         skip_existing: keep results that are there already, and compute the others.
         accelerator, precision: as of Lightning's Trainer.
-        trusted: beginnings of names that the checkpoint may ask for, in addition to those of this package.
+        trusted: beginnings of names that the checkpoint may ask for, in addition to ours.
 
     Raises:
         FileNotFoundError, ValueError: if the weights or a frame cannot be read, or a result would overwrite a frame
