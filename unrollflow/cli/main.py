@@ -78,7 +78,7 @@ def parse_command(first: list[str]) -> str:
 
 
 def split_trusted(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """Arguments without every `--trust PREFIX`, and the prefixes: names that checkpoints may ask for in addition to ours.
+    """Arguments without every `--trust PREFIX`, and the prefixes: names that checkpoints may ask for beside ours.
 
     >>> split_trusted(["predict", "--trust", "mypackage.", "frames"])
     (['predict', 'frames'], ['mypackage.'])
