@@ -1,8 +1,10 @@
 """Signals of an error that need no ground truth, at each pixel: forward-backward mismatch and matching entropies."""
 
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple, cast
+from unittest import mock
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +12,7 @@ from torch import Tensor, nn
 
 from unrollflow.contracts import FlowSample, Prediction
 from unrollflow.metrics import endpoint_error
+from unrollflow.models import strips
 from unrollflow.models.matching_stages import FullResolutionStage, MatchingStage, certainty
 from unrollflow.models.pyramid_matcher import PyramidMatcher
 from unrollflow.ops import Calibration, crop_centre, flow_confidence, mean_mismatch, warp
@@ -57,8 +60,9 @@ def pixels_of(
     found: list[list[Tensor]] = []
     for pair in pairs:
         images = pair["image1"].unsqueeze(0), pair["image2"].unsqueeze(0)
-        with recorded(backbone.refinement) as full, recorded(backbone.matching) as half:
-            prediction: Prediction = module(*images)
+        prediction: Prediction = module(*images)
+        with in_one_strip(), recorded(backbone.refinement) as full, recorded(backbone.matching) as half:
+            module.one_way(*images)
         forward, backward = prediction.flow, prediction.flow_backward
         if refinement is not None:
             forward = refinement(*images, prediction.flow)
@@ -68,7 +72,7 @@ def pixels_of(
             flow_confidence(forward, backward, calibration=calibration),
             mean_mismatch(forward, backward),
             torch.linalg.vector_norm(forward + warp(backward, forward), dim=1),
-            *(enlarged(entropies[-1][:1], full[-1], forward) for entropies in (full, half)),
+            *(enlarged(entropies[-1], full[-1], forward) for entropies in (full, half)),
         ]
         found.append([values.reshape(pair["valid"].shape)[pair["valid"]] for values in maps])
     return Pixels(*(torch.cat(values) for values in zip(*found, strict=True)))
@@ -78,6 +82,13 @@ def enlarged(entropy: Tensor, padded: Tensor, flow: Tensor) -> Tensor:
     """An entropy (1, 1, h, w) at the size of the padded images, then cropped to that of their flow."""
     size = (flow.shape[-2], flow.shape[-1])
     return crop_centre(F.interpolate(entropy, (padded.shape[-2], padded.shape[-1]), mode="bilinear"), size)
+
+
+@contextmanager
+def in_one_strip() -> Iterator[None]:
+    """Networks compute frames of any size at once, so that what a stage computes is of the whole frame."""
+    with mock.patch.object(strips, "MOST_PIXELS", sys.maxsize):
+        yield
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import cv2
@@ -22,7 +23,7 @@ from unrollflow.cli.checks import refuse_replacing
 from unrollflow.cli.main import main
 from unrollflow.cli.predict import Predictor
 from unrollflow.cli.predict_batches import loader
-from unrollflow.cli.predict_inputs import Look, Submission, Task, is_video, listed_pairs, task, tasks
+from unrollflow.cli.predict_inputs import Look, Submission, is_video, listed_pairs, task, tasks
 from unrollflow.contracts import FlowSample, Prediction
 from unrollflow.data import read_flo, read_flo5, read_image, read_kitti_flow
 from unrollflow.data.datasets.benchmark import BenchmarkPairs
@@ -312,10 +313,11 @@ def test_refined_flow_has_its_own_calibration(tmp_path: Path, monkeypatch: pytes
     trees.frames(tmp_path / f"{name}.png" for name in "ab")
     used: list[Calibration] = []
 
-    def keep(job: Task, *arguments: object, **options: object) -> None:
-        used.append(job.writers[1].calibration)  # type: ignore[union-attr]
+    def keep(writers: list[ConfidenceMaps], **options: object) -> SimpleNamespace:
+        used.append(writers[1].calibration)
+        return SimpleNamespace(predict=lambda *arguments, **options: None)
 
-    monkeypatch.setattr("unrollflow.cli.predict.run_task", keep)
+    monkeypatch.setattr("unrollflow.cli.predict.one_device_trainer", keep)
     for number, options in enumerate(([], ["--refine"])):
         output = str(tmp_path / f"out{number}")
         main(

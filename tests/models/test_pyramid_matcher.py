@@ -110,7 +110,7 @@ def test_strips_of_rows_are_the_whole(pixels: int, monkeypatch: pytest.MonkeyPat
 
 
 def test_strips_keep_the_memory_below_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    network = small().eval()
+    network = small(full_iterations=1).eval()
     sizes: list[int] = []
     network.refinement.body.register_forward_pre_hook(lambda _, inputs: sizes.append(inputs[0].shape[2]))
     monkeypatch.setattr(strips, "MOST_PIXELS", 48 * 16)

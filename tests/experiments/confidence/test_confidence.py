@@ -9,7 +9,7 @@ from experiments.confidence.__main__ import fit_samples, main
 from experiments.confidence.fit import fitted_calibration, logistic, negative_log_likelihood, probability
 from experiments.confidence.signals import pixels_of, recorded
 from unrollflow.inference import pretrained
-from unrollflow.models import PyramidMatcher
+from unrollflow.models import PyramidMatcher, strips
 from unrollflow.ops import Calibration, flow_confidence
 from unrollflow.ops.occlusion import CALIBRATION
 
@@ -43,15 +43,26 @@ def test_entropies_lie_between_certainty_and_chance() -> None:
     network = PyramidMatcher(levels=2).eval()
     images = torch.rand(2, 1, 3, 32, 40, generator=torch.Generator().manual_seed(0))
     with torch.no_grad(), recorded(network.refinement) as full, recorded(network.matching) as half:
-        network.both(*images)
-    assert full[-1].shape == (2, 1, 32, 40)
-    assert half[-1].shape == (2, 1, 16, 20)
+        network(*images)
+    assert full[-1].shape == (1, 1, 32, 40)
+    assert half[-1].shape == (1, 1, 16, 20)
     for entropies, displacements in ((full, 9), (half, 25)):
         assert (entropies[-1] > 0).all()
         assert entropies[-1].max() < math.log(displacements)
+    count = len(full)
     with torch.no_grad():
-        network.both(*images)
-    assert len(full) == 1  # nothing is recorded any more
+        network(*images)
+    assert len(full) == count  # nothing is recorded any more
+
+
+def test_entropies_are_of_the_whole_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the network computes frames of this size in strips."""
+    network, pair = pretrained(), held_out()[0]
+    whole = pixels_of(network, [pair])
+    monkeypatch.setattr(strips, "MOST_PIXELS", 16 * 64)
+    in_strips = pixels_of(network, [pair])
+    for found, expected in zip(in_strips, whole, strict=True):
+        torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-3)
 
 
 def test_pixels_are_those_of_the_flow_there_and_back() -> None:
