@@ -1,5 +1,6 @@
 """Pictures to tensors and back: images, masks, label maps; errors name the file, what it holds, what it should."""
 
+import re
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
@@ -8,15 +9,16 @@ import cv2
 import numpy as np
 import torch
 from einops import rearrange
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from unrollflow.data.io.files import existing, write_whole
-from unrollflow.data.io.jpeg_check import JPEG_MAGIC, check_scan, has_grey_corner
-from unrollflow.data.io.picture_check import check_picture
+from unrollflow.data.io.files import check_size, existing, write_whole
 
 Depth = Literal["uint8", "uint16"]
 FULL_SCALE: dict[str, int] = {"uint8": 2**8 - 1, "uint16": 2**16 - 1}
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp"})
+FORMATS = ("PNG", "JPEG", "PPM", "BMP", "TIFF", "WEBP")
+PNM_MAXIMUM = re.compile(rb"P[2356]" + 3 * rb"(?:\s|#[^\n]*\n)+(\d{1,10})" + rb"\s")
 TIFF_MAGIC = (b"II*\0", b"MM\0*")
 TIFF_DEFAULTS = {258: (1,), 339: (1,), 284: 1, 338: (), 262: 0}
 """Bits per sample, sample formats, planar configuration, extra samples, photometric interpretation where not given."""
@@ -28,8 +30,8 @@ Pixels = np.ndarray[Any, np.dtype[np.integer[Any] | np.floating[Any]]]
 def read_image(path: str | Path) -> Tensor:
     """RGB image (3, H, W), float32 in [0, 1], of a file of 8 or 16 bits; grey is repeated, alpha dropped.
 
-    Values are the stored numbers over 255 or 65535, rounded to float32. A JPEG is turned as its EXIF data say. A JPEG
-    whose bytes were changed, but not cut, is another picture, which nothing can tell.
+    Values are the stored numbers over 255 or 65535, rounded to float32. A JPEG is turned as its EXIF data say. A
+    truncated file is refused. A JPEG whose bytes were changed is another picture, which nothing can tell.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -117,16 +119,37 @@ def decode(path: Path, flags: int) -> Pixels:
 
 def decode_content(path: Path, content: bytes, flags: int) -> Pixels:
     """As :func:`decode`, of bytes that errors call by a path."""
-    check_picture(path, content)
+    check_header(path, content)
     try:
         picture = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     except cv2.error as error:
         raise ValueError(f"{path} cannot be read as an image: {error.err}") from error
     if picture is None:
         raise ValueError(f"{path} cannot be read as an image: its {len(content)} bytes are damaged or truncated.")
-    if content.startswith(JPEG_MAGIC) and has_grey_corner(picture):
-        check_scan(path, content)
     return picture
+
+
+def check_header(path: Path, content: bytes) -> None:
+    """Raise ValueError unless the bytes begin as a picture of a known format, of a size that is read.
+
+    OpenCV decodes nothing of a truncated picture, but it allocates what a header, or a chunk of a PNG, claims. It does
+    not scale the values of a PPM to the maximum that its header states.
+    """
+    try:
+        with Image.open(BytesIO(content), formats=FORMATS) as picture:
+            kind, size = picture.format, picture.size
+            picture.verify()  # the chunks of a PNG
+    except Exception as error:  # Pillow's plugins raise errors of many kinds
+        reason = "damaged, or of an unknown kind" if isinstance(error, UnidentifiedImageError) else error
+        raise ValueError(
+            f"{path} is not a picture that can be read: {reason}; {len(content)} bytes, first {content[:8]!r}; "
+            "PNG, JPEG, PPM, PGM, BMP, TIFF and WebP are expected."
+        ) from error
+    check_size(path, *size)
+    if kind == "PPM":
+        header = PNM_MAXIMUM.match(content)
+        if header is None or int(header[3]) not in FULL_SCALE.values():
+            raise ValueError(f"{path} begins {content[:20]!r}; a PPM or PGM with a maximum of 255 or 65535 is needed.")
 
 
 def decode_tiff(path: Path, content: bytes) -> Pixels:
@@ -135,8 +158,7 @@ def decode_tiff(path: Path, content: bytes) -> Pixels:
     OpenCV multiplies 8-bit colours by alpha. Of 16 bits, it misreads separate planes, grey in which 0 is white, and
     colours that are stored multiplied by alpha.
     """
-    from PIL import Image, UnidentifiedImageError
-
+    check_header(path, content)
     try:
         with Image.open(BytesIO(content), formats=["TIFF"]) as picture:
             tags = picture.tag_v2  # type: ignore[attr-defined]
@@ -145,12 +167,10 @@ def decode_tiff(path: Path, content: bytes) -> Pixels:
             if set(formats) != {1} or not (deep or (max(bits) <= 8 and colours <= 6)):  # up to YCbCr
                 raise ValueError(f"bits {bits}, sample formats {formats}, planes {planes}, colour model {colours}")
             if not deep:
-                check_picture(path, content)
                 return np.asarray(picture.convert("RGB"))[..., ::-1]
     except Exception as error:  # Pillow's plugins raise errors of many kinds
-        reason = "damaged, or of an unknown kind" if isinstance(error, UnidentifiedImageError) else error
         raise ValueError(
-            f"{path} cannot be read as a TIFF: {reason}; unsigned samples of up to 8 bits, or grey or RGB of 16 bits "
+            f"{path} cannot be read as a TIFF: {error}; unsigned samples of up to 8 bits, or grey or RGB of 16 bits "
             "in one plane with straight alpha or none, are expected."
         ) from error
     return decode_content(path, content, ANY_PIXELS)
