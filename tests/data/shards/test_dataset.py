@@ -1,7 +1,6 @@
 import io
 import json
 import pickle
-import shutil
 import sys
 import tarfile
 import threading
@@ -23,6 +22,7 @@ from unrollflow.contracts import FlowSample
 from unrollflow.data import FlowDataModule, FramePairs, RandomCrop, RandomTemporalSwap, ShardedPairs, write_shards
 from unrollflow.data.datamodule import EpochSampler
 from unrollflow.data.io.images import image_content
+from unrollflow.data.shards import shard_cache
 
 PAIRS = 5
 
@@ -282,8 +282,6 @@ def test_an_index_that_is_none_is_told(listed: object, tmp_path: Path) -> None:
 @pytest.fixture
 def address(root: Path) -> Iterator[str]:
     """The shards, served on this machine."""
-    if shutil.which("curl") is None:
-        pytest.skip("webdataset fetches by curl")
 
     class Quiet(SimpleHTTPRequestHandler):
         def log_message(self, *_: object) -> None:
@@ -308,10 +306,12 @@ def test_shards_from_elsewhere_are_those_on_a_disk_and_keep_the_bound(root: Path
 
 def test_what_cannot_be_fetched_is_named(root: Path, address: str, tmp_path: Path) -> None:
     read = partial(ShardedPairs, cache=tmp_path / "cache")
-    with (root / "pairs-000000.tar").open("ab") as file:
-        file.write(b"more")
-    with pytest.raises(ValueError, match=r"127.*/pairs-000000\.tar came with more bytes; the index"):
-        read(root=address)[0]
+    whole = (root / "pairs-000000.tar").read_bytes()
+    for other in (whole + b"more", whole[:-1], whole[:100], b""):
+        (root / "pairs-000000.tar").write_bytes(other)
+        expected = rf"127.*/pairs-000000\.tar has {len(other)} bytes; the index of its shards says {len(whole)}"
+        with pytest.raises(ValueError, match=expected):
+            read(root=address)[0]
     (root / "pairs-000000.tar").unlink()
     with pytest.raises(OSError, match=r"127.*/pairs-000000\.tar"):
         read(root=address)[0]
@@ -324,15 +324,33 @@ def test_what_cannot_be_fetched_is_named(root: Path, address: str, tmp_path: Pat
         read(root=address, cache_gigabytes=1e-6)
 
 
-def test_without_webdataset_the_error_names_the_extra(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "webdataset", None)
-    assert len(ShardedPairs(root=str(root))) == PAIRS  # on a disk of one's own it is not needed
-    with pytest.raises(ImportError, match=r"pip install 'unrollflow\[streaming\]'"):
-        ShardedPairs(root="https://example.invalid/shards")
-    with pytest.raises(ImportError, match=r"pip install 'unrollflow\[streaming\]'"):
-        write_shards(Numbers(["a"]), root / "more")
-    far = [f"--data.{part}.root=https://example.invalid/shards" for part in ("train", "validation")]
-    with pytest.raises(SystemExit, match=r"^unrollflow: .*pip install 'unrollflow\[streaming\]'"):
+def test_a_transfer_that_ended_early_is_neither_used_nor_kept(
+    root: Path, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def ends_early(url: str, target: str) -> None:
+        Path(target).write_bytes((root / "pairs-000000.tar").read_bytes()[:5000])
+        raise Killed
+
+    data = ShardedPairs(root=address, cache=tmp_path / "cache")
+    with monkeypatch.context() as patch:
+        patch.setattr(shard_cache, "fetch", ends_early)
+        patch.setattr(Path, "unlink", lambda *_, **__: None)  # a killed process deletes nothing
+        with pytest.raises(Killed):
+            data[0]
+    assert [path.suffix != ".tar" for path in (tmp_path / "cache").glob(".*.tar.*")] == [True]
+    assert data[0]["image1"].equal(ShardedPairs(root=str(root))[0]["image1"])
+    assert [path.name[0] == "." for path in (tmp_path / "cache").iterdir() if path.suffix != ".lock"] == [False]
+
+
+def test_a_package_that_an_address_needs_is_named(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    with pytest.raises(ImportError, match=r"[Ii]nstall s3fs"):
+        ShardedPairs(root="s3://bucket/shards")
+    far = [f"--data.{part}.root=s3://bucket/shards" for part in ("train", "validation")]
+    with pytest.raises(SystemExit, match=r"^unrollflow: .*[Ii]nstall s3fs"):
         main(["fit", "--config=configs/experiment/quickstart.yaml", "--data=configs/data/shards.yaml", *far])
 
 

@@ -5,18 +5,19 @@ import math
 import re
 from collections import OrderedDict
 from pathlib import Path
-from typing import Any, NamedTuple
+from tempfile import TemporaryDirectory
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from torch.utils.data import Dataset
 
 from unrollflow.contracts import FlowSample
 from unrollflow.data.io.files import existing
-from unrollflow.data.shards.shard_cache import GIGABYTE, ShardCache, read_address
+from unrollflow.data.shards.shard_cache import fetch, open_cached
 from unrollflow.data.shards.tar_shard import TarShard
 
 INDEX = "shards.json"
-LARGEST_INDEX = 2**26
+GIGABYTE = 10**9
 MOST_OPEN = 256
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\.tar")
 DEFAULT_CACHE = Path("~/.cache/unrollflow/shards")
@@ -47,13 +48,13 @@ class ShardedPairs(Dataset[FlowSample]):
     Drawn from by a :class:`Mixture` it is read in any order, which is for files on a disk of one's own.
 
     Args:
-        root: folder, or address (http, https, gs, hf, ais), that holds the index shards.json and the tar files.
+        root: folder, or address (http, https, s3, gs, hf), that holds the index shards.json and the tar files.
         shuffle: samples, see above; as many as some shards hold mixes those. 0: the order in the files.
         cache: folder into which shards are fetched if the root is an address; one for each machine.
         cache_gigabytes: its bound.
 
     Raises:
-        ImportError: if the root is an address, and webdataset is not installed.
+        ImportError: if the root is an address whose scheme needs a package that is missing.
         FileNotFoundError: if there is no index, or a shard is not there.
         ValueError: if an argument is out of range, or the index is none; later, naming shard and member, if one is
             damaged, or is not a picture (see :class:`~unrollflow.data.shards.tar_shard.TarShard`).
@@ -70,13 +71,14 @@ class ShardedPairs(Dataset[FlowSample]):
         if shuffle < 0 or cache_gigabytes <= 0:
             raise ValueError(f"shuffle is {shuffle} and cache_gigabytes {cache_gigabytes}; at least 0 and more than 0.")
         self.root, self.shuffle = str(root).rstrip("/"), shuffle
-        self.cache = ShardCache(cache, gigabytes=cache_gigabytes) if "://" in self.root else None
+        self.cache = Path(cache).expanduser() if "://" in self.root else None
+        self.most_bytes = int(cache_gigabytes * GIGABYTE)
         self.shards = read_index(self.root)
         self.sizes = np.array([shard.samples for shard in self.shards])
         self.ends = self.sizes.cumsum()
         in_use = math.ceil(shuffle / self.sizes.mean()) + 2  # shards that a stretch of the order is drawn from
         largest = max(shard.bytes for shard in self.shards)
-        if self.cache is not None and self.cache.bound < min(in_use, len(self.shards)) * largest:
+        if self.cache and self.most_bytes < min(in_use, len(self.shards)) * largest:
             raise ValueError(
                 f"cache_gigabytes is {cache_gigabytes}, but shuffle={shuffle} draws from {in_use} shards at a time, of "
                 f"up to {largest / GIGABYTE:.3g} GB each; give a larger cache or a smaller shuffle."
@@ -109,8 +111,7 @@ class ShardedPairs(Dataset[FlowSample]):
         if number not in self.open:
             shard = self.shards[number]
             address = f"{self.root}/{shard.name}"
-            file = self.cache.open(address, size=shard.bytes) if self.cache else existing(address).open("rb")
-            found = TarShard(file, name=address)
+            found = TarShard(self._file(address, shard.bytes), name=address)
             if len(found) != shard.samples:
                 raise ValueError(
                     f"{address} holds {len(found)} samples; {INDEX} says {shard.samples}: one of them is damaged or "
@@ -122,6 +123,11 @@ class ShardedPairs(Dataset[FlowSample]):
         self.open.move_to_end(number)
         return self.open[number]
 
+    def _file(self, address: str, size: int) -> IO[bytes]:
+        if self.cache is None:
+            return existing(address).open("rb")
+        return open_cached(address, size=size, folder=self.cache, most_bytes=self.most_bytes)
+
 
 def read_index(root: str) -> list[ShardFile]:
     """The tar files that the index of a folder or an address lists (the index of webdataset's `widsindex`).
@@ -131,7 +137,11 @@ def read_index(root: str) -> list[ShardFile]:
         ValueError: if it is none, or names a file that is not beside it.
     """
     where = f"{root}/{INDEX}"
-    content = read_address(where, most=LARGEST_INDEX) if "://" in root else existing(where).read_bytes()
+    with TemporaryDirectory() as folder:
+        local = Path(folder, INDEX) if "://" in root else existing(where)
+        if "://" in root:
+            fetch(where, str(local))
+        content = local.read_bytes()
     try:
         listed = json.loads(content)["shardlist"]
         shards = [ShardFile(str(entry["url"]), int(entry["nsamples"]), int(entry["filesize"])) for entry in listed]

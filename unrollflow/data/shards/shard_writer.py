@@ -1,6 +1,8 @@
 """Pairs of frames to tar files, as ShardedPairs reads them."""
 
 import json
+import tarfile
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,6 @@ from unrollflow.contracts import FlowSample
 from unrollflow.data.io.files import whole_file, write_whole
 from unrollflow.data.io.images import image_content
 from unrollflow.data.shards.dataset import INDEX
-from unrollflow.data.shards.shard_cache import import_webdataset
 
 FORMAT = {"__kind__": "wids-shard-index-v1", "wids_version": 1}
 """What webdataset's own tools write into an index of shards."""
@@ -35,11 +36,9 @@ def write_shards(
         the path of the index.
 
     Raises:
-        ImportError: if webdataset is not installed.
         FileExistsError: if the folder holds shards already.
         ValueError: if an argument is out of range, or the set is empty.
     """
-    webdataset = import_webdataset()
     folder, total = Path(folder), len(dataset)  # type: ignore[arg-type]  # torch's type promises no length
     if samples_per_shard < 1 or not total or seed < 0:
         raise ValueError(f"samples_per_shard={samples_per_shard}, seed={seed}, {total} samples: one or more, 0 or more")
@@ -51,9 +50,12 @@ def write_shards(
     for start in range(0, total, samples_per_shard):
         path = folder / f"pairs-{start // samples_per_shard:06d}.tar"
         chosen = order[start : start + samples_per_shard]
-        with whole_file(path) as file, webdataset.TarWriter(file, encoder=False, mtime=0, format="PAX_FORMAT") as tar:
+        with whole_file(path) as file, tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
             for number, index in enumerate(chosen, start=start):
-                tar.write(packed(dataset[int(index)], number))
+                for name, content in packed(dataset[int(index)], number).items():
+                    member = tarfile.TarInfo(name)
+                    member.size = len(content)
+                    tar.addfile(member, BytesIO(content))
                 progress.update()
         listed.append({"url": path.name, "nsamples": len(chosen), "filesize": path.stat().st_size})
     progress.close()
@@ -62,10 +64,9 @@ def write_shards(
     return index_file
 
 
-def packed(sample: FlowSample, number: int) -> dict[str, str | bytes]:
-    """A sample as webdataset's writer takes it, its frames as PNG; the number keeps equal names apart."""
+def packed(sample: FlowSample, number: int) -> dict[str, bytes]:
+    """Names and contents of a sample's members, its frames as PNG; the number keeps equal names apart."""
     where, _, last = sample["name"].rpartition("/")
     # the first dot of the last part ends a sample's name
     key = "/".join(part for part in (f"{number:08d}", where, last.replace(".", "_")) if part)
-    frames = {f"{frame}.png": image_content(key, sample[frame]) for frame in ("image1", "image2")}
-    return {"__key__": key, **frames}
+    return {f"{key}.{frame}.png": image_content(key, sample[frame]) for frame in ("image1", "image2")}
