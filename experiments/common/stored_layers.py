@@ -1,7 +1,6 @@
 """MovingLayers samples made once and kept in a file: a grid of short trainings must not spend its time drawing them."""
 
 import hashlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from torch.utils.data import Dataset
 
 from unrollflow.contracts import FlowSample
 from unrollflow.data import MovingLayers, moving_layers
+from unrollflow.data.io.files import whole_file
 from unrollflow.data.moving_layers.textures import Split
 from unrollflow.data.transforms import motion_boundaries
 
@@ -73,7 +73,5 @@ def store(path: Path, split: Split, length: int, seed: int) -> None:
     maps |= {
         name: (255 * torch.stack([s[name] for s in samples])).round().to(torch.uint8) for name in ("image1", "image2")
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(f".{os.getpid()}")
-    torch.save(maps, unfinished)
-    unfinished.replace(path)
+    with whole_file(path) as file:
+        torch.save(maps, file)

@@ -7,7 +7,7 @@ from tests.helpers.pairs import error, moved
 from unrollflow.data import MovingLayers
 from unrollflow.metrics import endpoint_error
 from unrollflow.variational import LinearisedFlow, preset_flow, refine_flow
-from unrollflow.variational.linearised import derivatives, in_frame, pyramid
+from unrollflow.variational.linearised import derivatives, pyramid
 from unrollflow.variational.search import better_of, inverse_search
 from unrollflow.variational.system import Tensors, solve, weighted_laplacian
 
@@ -45,11 +45,6 @@ def test_derivatives_are_exact_up_to_the_fourth_power() -> None:
     along_x, along_y = derivatives(x.pow(4).expand(1, 2, 9, 9))
     torch.testing.assert_close(along_x[0, 1, 4, 2:-2], 4 * x[2:-2] ** 3)
     assert along_y.abs().max() < 1e-9
-
-
-def test_positions_beyond_the_border_are_outside() -> None:
-    right = torch.tensor([1.0, 0.0]).view(1, 2, 1, 1).expand(1, 2, 2, 3)
-    assert in_frame(right)[0, 0].tolist() == [[1, 1, 0], [1, 1, 0]]
 
 
 def test_a_pyramid_halves_down_to_the_smallest_size() -> None:

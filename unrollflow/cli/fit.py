@@ -39,6 +39,7 @@ from unrollflow.cli.resume import (
     remove_unfinished,
     run_that_ended_at,
 )
+from unrollflow.cli.runs import first_few, leaves
 from unrollflow.cli.saved_config import SaveRunConfig, leave_out_objects, settle_precision, with_saved_config
 from unrollflow.data import FlowDataModule
 from unrollflow.training.module import UnsupervisedFlow
@@ -52,8 +53,6 @@ PER_RUN = ("compile",)
 
 LIGHTNINGS_WORDS = ("best", "last", "hpc", "registry")
 """What --ckpt_path may say instead of a path; Lightning finds the file of the run itself."""
-
-MOST_DIFFERENCES = 3
 
 SWITCHES = {
     "logger": (LearningRateMonitor, DeviceStatsMonitor),
@@ -207,21 +206,6 @@ def model_config(cli: LightningCLI, subcommand: str) -> dict[str, Any]:
     return config
 
 
-def flatten(config: object, prefix: str = "") -> dict[str, object]:
-    """Nested configuration to dotted names.
-
-    >>> flatten({"a": {"b": 1}, "c": [2]})
-    {'a.b': 1, 'c': [2]}
-    """
-    if not isinstance(config, dict):
-        return {prefix: config}
-    return {
-        name: leaf
-        for key, value in config.items()
-        for name, leaf in flatten(value, f"{prefix}.{key}" if prefix else str(key)).items()
-    }
-
-
 def check_same(asked: dict[str, Any], saved: dict[str, Any], path: str) -> None:
     """Raise ValueError, naming both values, where a model's configuration differs from a checkpoint's.
 
@@ -229,16 +213,13 @@ def check_same(asked: dict[str, Any], saved: dict[str, Any], path: str) -> None:
     Traceback (most recent call last):
     ValueError: --model.lam is 5.0, but last.ckpt was trained with 0.1; a checkpoint keeps its own settings. ...
     """
-    ours, theirs = flatten(asked), flatten(saved)
+    ours, theirs = (leaves(config, whole_lists=True) for config in (asked, saved))
     # names of one side only: an argument that a newer version has, or what belongs to a class_path that differs
     different = [n for n in sorted(ours.keys() & theirs.keys()) if n not in PER_STAGE and ours[n] != theirs[n]]
     if not different:
         return
-    listed = "; ".join(
-        f"--model.{n} is {ours[n]}, but {path} was trained with {theirs[n]}" for n in different[:MOST_DIFFERENCES]
-    )
-    more = f" (and {len(different) - MOST_DIFFERENCES} more)" if len(different) > MOST_DIFFERENCES else ""
+    listed = first_few([f"--model.{n} is {ours[n]}, but {path} was trained with {theirs[n]}" for n in different])
     raise ValueError(
-        f"{listed}{more}; a checkpoint keeps its own settings. Leave --config and --model.* away to use it as it is, "
+        f"{listed}; a checkpoint keeps its own settings. Leave --config and --model.* away to use it as it is, "
         "or start a new stage of training from its weights with --model.init_weights."
     )

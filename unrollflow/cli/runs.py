@@ -92,18 +92,31 @@ def has_checkpoint(folder: Path) -> bool:
     return any((folder / name).is_file() for name in CHECKPOINTS)
 
 
-def leaves(config: object, name: str = "") -> dict[str, object]:
-    """Dotted names and values of a nested configuration; lists of plain values stay whole.
+def leaves(config: object, name: str = "", *, whole_lists: bool = False) -> dict[str, object]:
+    """Dotted names and values of a nested configuration; lists of plain values, or all lists, stay whole.
 
     >>> leaves({"a": {"b": 1, "c": [2, 3]}, "d": [{"e": None}]})
     {'a.b': 1, 'a.c': [2, 3], 'd.0.e': None}
     """
-    if isinstance(config, list) and any(isinstance(item, dict | list) for item in config):
+    if not whole_lists and isinstance(config, list) and any(isinstance(item, dict | list) for item in config):
         config = dict(enumerate(config))
     if not isinstance(config, dict) or not config:
         return {name: config}
-    items = [leaves(value, f"{name}.{key}" if name else str(key)) for key, value in config.items()]
-    return {place: value for found in items for place, value in found.items()}
+    return {
+        place: leaf
+        for key, value in config.items()
+        for place, leaf in leaves(value, f"{name}.{key}" if name else str(key), whole_lists=whole_lists).items()
+    }
+
+
+def first_few(differences: Sequence[str]) -> str:
+    """A few differences in words, and the number of the others.
+
+    >>> first_few(["a", "b"]), first_few(["a", "b", "c", "d"])
+    ('a; b', 'a; b; c (and 1 more)')
+    """
+    others = len(differences) - MOST_DIFFERENCES
+    return "; ".join(differences[:MOST_DIFFERENCES]) + (f" (and {others} more)" if others > 0 else "")
 
 
 def is_below(name: str, places: Sequence[str]) -> bool:
@@ -123,12 +136,11 @@ def refuse_other_data(run: Run, reference: Run) -> None:
     keys = differing([theirs, ours])
     if not keys:
         return
-    listed = "; ".join(
-        f"{key} is {theirs.get(key, 'not set')} in {reference.folder} and {ours.get(key, 'not set')} in {run.folder}"
-        for key in keys[:MOST_DIFFERENCES]
+    first, second = reference.folder, run.folder
+    listed = first_few(
+        [f"{k} is {theirs.get(k, 'not set')} in {first} and {ours.get(k, 'not set')} in {second}" for k in keys]
     )
-    more = f" (and {len(keys) - MOST_DIFFERENCES} more)" if len(keys) > MOST_DIFFERENCES else ""
-    raise ValueError(f"the validation data differ: {listed}{more}; compare runs that validate on the same data.")
+    raise ValueError(f"the validation data differ: {listed}; compare runs that validate on the same data.")
 
 
 def differing(settings: Sequence[dict[str, object]]) -> list[str]:

@@ -16,11 +16,11 @@ from torch import Tensor
 from unrollflow.contracts import Prediction
 from unrollflow.losses.photometric import LUMA
 from unrollflow.ops.gradient import edge_weights
-from unrollflow.ops.occlusion import forward_backward_visibility
+from unrollflow.ops.occlusion import forward_backward_visibility, out_of_frame
 from unrollflow.ops.precision import full_precision
 from unrollflow.ops.resize import resize_flow
 from unrollflow.ops.transfer import constant
-from unrollflow.ops.warp import coords_grid, target_coords
+from unrollflow.ops.warp import target_coords
 from unrollflow.variational.median import median_flow, weighted_median_flow
 from unrollflow.variational.search import better_of, inverse_search
 from unrollflow.variational.system import Tensors, solve, weighted_laplacian
@@ -132,7 +132,7 @@ class LinearisedFlow:
         """The flow of one level after its warps, each followed by a median."""
         weights = edge_weights(image1, alpha=self.edge_alpha)
         for number in range(self.warps):
-            visible = in_frame(flow)
+            visible = (~out_of_frame(flow)).to(flow.dtype)
             if both and self.weighted_median:
                 seen = forward_backward_visibility(flow, flow.roll(len(flow) // 2, dims=0))
                 visible = visible * seen.clamp_min(OCCLUDED)
@@ -185,14 +185,6 @@ def derivatives(field: Tensor) -> tuple[Tensor, Tensor]:
 def robust_weight(difference: Tensor, rounding: float) -> Tensor:
     """1 / (2 sqrt(|d|^2 + rounding^2)) of vectors (B, C, H, W): the parabola that touches the root; (B, 1, H, W)."""
     return (difference.square().sum(dim=1, keepdim=True) + rounding**2).rsqrt() / 2
-
-
-def in_frame(flow: Tensor) -> Tensor:
-    """1 where p + F(p) is inside the frame, (B, 1, H, W)."""
-    height, width = flow.shape[-2:]
-    x, y = (coords_grid(height, width, device=flow.device, dtype=flow.dtype) + flow).unbind(dim=1)
-    inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
-    return inside.unsqueeze(1).to(flow.dtype)
 
 
 def pyramid(image: Tensor, *, smallest: int) -> list[Tensor]:
