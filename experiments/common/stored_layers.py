@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 
 from unrollflow.contracts import FlowSample
 from unrollflow.data import MovingLayers, moving_layers
-from unrollflow.data.io.files import whole_file
+from unrollflow.data.io.files import atomic_file
 from unrollflow.data.moving_layers.textures import Split
 from unrollflow.data.transforms import motion_boundaries
 
@@ -73,5 +73,5 @@ def store(path: Path, split: Split, length: int, seed: int) -> None:
     maps |= {
         name: (255 * torch.stack([s[name] for s in samples])).round().to(torch.uint8) for name in ("image1", "image2")
     }
-    with whole_file(path) as file:
+    with atomic_file(path) as file:
         torch.save(maps, file)

@@ -26,7 +26,7 @@ from experiments.common.accuracy import FlowOf, benchmark_sets, data_folder, dis
 from experiments.common.grid import Results, run_grid
 from unrollflow.checkpoints import MODEL_KEY, read_checkpoint
 from unrollflow.contracts import FlowSample
-from unrollflow.data.io.files import write_whole
+from unrollflow.data.io.files import write_atomic
 from unrollflow.inference import pretrained
 from unrollflow.variational import preset_flow, refine_flow
 from unrollflow.weights import SHIPPED, SUFFIX, packed_weights, read_card, read_weights
@@ -144,7 +144,7 @@ def main() -> None:
     if not options.only_time:
         card["errors"] = rounded(all_errors(network))
     write(file, tensors, card)
-    write_whole(file.with_suffix(".md"), text_of(card, sha256=read_card(file)["sha256"]).encode())
+    write_atomic(file.with_suffix(".md"), text_of(card, sha256=read_card(file)["sha256"]).encode())
 
 
 def all_errors(network: FlowOf) -> dict[str, dict[str, Results]]:
@@ -198,8 +198,8 @@ def text_of(card: Mapping[str, Any], *, sha256: str) -> str:
 def write(file: Path, tensors: Mapping[str, Tensor], card: Mapping[str, Any]) -> None:
     """Write weights and card."""
     weights, text = packed_weights(tensors, card)
-    write_whole(file, weights)
-    write_whole(file.with_suffix(".json"), text)
+    write_atomic(file, weights)
+    write_atomic(file.with_suffix(".json"), text)
 
 
 def rounded(value: Any) -> Any:

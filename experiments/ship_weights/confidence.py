@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from unrollflow.data.io.files import write_whole
+from unrollflow.data.io.files import write_atomic
 from unrollflow.ops.occlusion import CALIBRATION, REFINED_CALIBRATION
 from unrollflow.weights import DEFAULT, read_card, weights_file
 
@@ -76,8 +76,8 @@ def main() -> None:
     digest = card.pop("sha256")
     content = json.dumps({**card, "confidence": confidence, "sha256": digest}, indent=2) + "\n"
     text = file.with_suffix(".md")
-    write_whole(file.with_suffix(".json"), content.encode())
-    write_whole(text, with_confidence(text.read_text(), confidence).encode())
+    write_atomic(file.with_suffix(".json"), content.encode())
+    write_atomic(text, with_confidence(text.read_text(), confidence).encode())
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ def test_each_pixel_of_a_window_is_compared_with_its_centre_once(patch_size: int
     place = rows * width + columns
     found: list[tuple[int, int]] = []
     for shift in shifts(height, width, patch_size):
-        here, there = place[shift.here], place[shift.there]
+        here, there = place[shift.here], place[shift.neighbour]
         assert here.shape == there.shape == shift.shape
         found += zip(here[shift.window].flatten().tolist(), there[shift.window].flatten().tolist(), strict=True)
         found += zip(there[shift.opposite].flatten().tolist(), here[shift.opposite].flatten().tolist(), strict=True)

@@ -3,7 +3,7 @@
 import torch
 
 from tests.helpers.pairs import error, moved
-from unrollflow.losses import Distillation, ForwardBackward, Lesson
+from unrollflow.losses import Distillation, ForwardBackward, LabelledPair
 from unrollflow.models import PyramidMatcher
 from unrollflow.variational import RefinedTeacher
 
@@ -12,7 +12,7 @@ def test_the_target_comes_nearer_to_the_truth_and_nothing_else_changes() -> None
     image1, image2 = moved(2.0, -1.0)
     rough = torch.tensor([1.6, -0.7]).view(1, 2, 1, 1).expand(len(image1), 2, *image1.shape[-2:])
     weight = torch.ones_like(image1[:, :1])
-    found = RefinedTeacher()(Lesson(image1, image2, rough, weight, None), seeds=[0])
+    found = RefinedTeacher()(LabelledPair(image1, image2, rough, weight, None), seeds=[0])
     assert error(found.flow, 2.0, -1.0) < 0.1 * error(rough, 2.0, -1.0)
     assert all(a is b for a, b in ((found.image1, image1), (found.image2, image2), (found.weight, weight)))
 

@@ -14,7 +14,7 @@ from pytorch_lightning.callbacks import Callback
 
 from unrollflow.callbacks.pending_work import within_accumulated_step
 from unrollflow.callbacks.run_directory import run_directory, say, writes_nothing
-from unrollflow.data.io.files import whole_file
+from unrollflow.data.io.files import atomic_file
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 STOPPED = "stopped.ckpt"
@@ -33,7 +33,7 @@ class WholeCheckpoints(TorchCheckpointIO):
             super().save_checkpoint(checkpoint, path, storage_options)
             return
         try:
-            with whole_file(Path(path)) as file:
+            with atomic_file(Path(path)) as file:
                 torch.save(checkpoint, file)
                 file.flush()
                 os.fsync(file.fileno())

@@ -14,7 +14,7 @@ from torch.utils.data import DistributedSampler
 
 from unrollflow.callbacks.run_directory import run_directory, say, writes_nothing
 from unrollflow.contracts import FlowSample
-from unrollflow.data.io.flow import write_whole
+from unrollflow.data.io.flow import write_atomic
 from unrollflow.metrics.averages import bootstrap_interval, image_mean, pooled_mean
 from unrollflow.metrics.names import HEADLINE, MEASURES, UNLABELLED, UNLABELLED_HEADLINE
 from unrollflow.visualization.table import format_table
@@ -81,8 +81,8 @@ class EvaluationTable(Callback):
         say(samples_table(self.rows if len(self.rows) <= self.most_rows else []) + summary_table(averages))
         if not writes_nothing(trainer):
             directory = run_directory(trainer)
-            write_whole(directory / "per_sample.csv", comma_separated(self.rows).encode())
-            write_whole(directory / "evaluation.json", (json.dumps(averages, indent=2) + "\n").encode())
+            write_atomic(directory / "per_sample.csv", comma_separated(self.rows).encode())
+            write_atomic(directory / "evaluation.json", (json.dumps(averages, indent=2) + "\n").encode())
             say(f"every sample {directory / 'per_sample.csv'}")
             say(f"averages     {directory / 'evaluation.json'}")
         self.rows = []

@@ -7,7 +7,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 
 from unrollflow.callbacks.run_directory import run_directory, say, writes_nothing
-from unrollflow.data.io.files import write_whole
+from unrollflow.data.io.files import write_atomic
 
 
 class KeepStart(Checkpoint):
@@ -65,7 +65,7 @@ class KeepStart(Checkpoint):
             f"improvement, so {best.best_model_path} holds the weights of the start"
         )
         if trainer.is_global_zero:
-            write_whole(best.best_model_path, self._start_path(trainer).read_bytes())
+            write_atomic(best.best_model_path, self._start_path(trainer).read_bytes())
 
     def state_dict(self) -> dict[str, Any]:
         """The start's score, for a training that is resumed."""

@@ -10,7 +10,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
 from unrollflow.callbacks.run_directory import CountsSteps, run_directory, say, writes_nothing
-from unrollflow.data.io.flow import write_whole
+from unrollflow.data.io.flow import write_atomic
 from unrollflow.metrics.names import HEADLINE, MEASURES, UNLABELLED
 from unrollflow.visualization.report import write_report
 
@@ -64,7 +64,7 @@ class RunReport(CountsSteps):
         figures = {name: found.get(name) for name in REPORTED if found.get(name) is not None or name in HEADLINE}
         seconds = self._seconds() if fitted else time.perf_counter() - self.started
         figures |= {"steps": self.steps(trainer) or None, "seconds": seconds}
-        write_whole(directory / "metrics.json", (json.dumps(figures, indent=2) + "\n").encode())
+        write_atomic(directory / "metrics.json", (json.dumps(figures, indent=2) + "\n").encode())
         for logger in trainer.loggers:
             logger.save()
         say(f"figures      {directory / 'metrics.json'}")

@@ -15,11 +15,11 @@ ORIENTATION = 0x0112
 
 def refuse_replacing(results: Sequence[Path], *, remedy: str = "add --overwrite to replace them") -> None:
     """Raise FileExistsError if a result is there already."""
-    there = [result for result in results if result.exists()]
-    if there:
+    existing = [result for result in results if result.exists()]
+    if existing:
         raise FileExistsError(
-            f"{there[0]} is there already, as {len(there)} of {len(results)} results are; name another --output, or "
-            f"{remedy}."
+            f"{existing[0]} is there already, as {len(existing)} of {len(results)} results are; name another --output, "
+            f"or {remedy}."
         )
 
 

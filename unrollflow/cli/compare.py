@@ -19,7 +19,7 @@ from unrollflow.cli.runs import Run, differing, grouped, read_runs, seed_keys, s
 from unrollflow.cli.saved_config import class_paths
 from unrollflow.contracts import FlowSample
 from unrollflow.data import FlowDataModule
-from unrollflow.data.io.files import write_whole
+from unrollflow.data.io.files import write_atomic
 from unrollflow.training.module import UnsupervisedFlow
 from unrollflow.visualization.compared import ComparedGroup, ComparedRun, ComparedSample, group_label
 from unrollflow.visualization.comparison import comparison_page
@@ -78,7 +78,7 @@ def compare(
     networks = [UnsupervisedFlow.load_from_checkpoint(each.checkpoint, trusted=trusted) for each in found]
     evaluations = [evaluate(network, data, samples=samples, accelerator=accelerator) for network in networks]
     groups = compared_groups(found, evaluations)
-    write_whole(output, comparison_page(groups, evaluations[0].samples).encode())
+    write_atomic(output, comparison_page(groups, evaluations[0].samples).encode())
     print(f"Comparison of {len(found)} runs in {len(groups)} group(s), written to {output}")  # noqa: T201, the answer
 
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from unrollflow.checkpoints import WEIGHTS_ALONE
 from unrollflow.cli.checks import refuse_unwritable
-from unrollflow.data.io.files import write_whole
+from unrollflow.data.io.files import write_atomic
 from unrollflow.models import RAFT, PWCLite
 from unrollflow.models.released.layouts import Source
 from unrollflow.models.released.weights import import_weights
@@ -37,5 +37,5 @@ def run(arguments: list[str], trusted: list[str]) -> None:
     contents = io.BytesIO()
     weights = {f"backbone.{name}": tensor for name, tensor in backbone.state_dict().items()}
     torch.save({"state_dict": weights, WEIGHTS_ALONE: True}, contents)
-    write_whole(parsed.output, contents.getvalue())
+    write_atomic(parsed.output, contents.getvalue())
     print(f"{parsed.output}: {report}")  # noqa: T201, the command's answer

@@ -16,7 +16,7 @@ from unrollflow.cli.networks import Precision, add_device, add_weights, one_devi
 from unrollflow.contracts import FlowSample, Prediction
 from unrollflow.data.datasets.frames import consecutive_pairs, find_frame_folders, list_frames, read_pair
 from unrollflow.data.datasets.labelled_frames import label_path
-from unrollflow.data.io.files import write_whole
+from unrollflow.data.io.files import write_atomic
 from unrollflow.data.io.flow import read_image, write_flo
 from unrollflow.ops.fusion import fuse_flow
 from unrollflow.training.module import UnsupervisedFlow
@@ -83,30 +83,30 @@ def label(
         file = weights_file(weights)
         module = Labeller(UnsupervisedFlow.load_from_checkpoint(file, trusted=trusted))
         source = {"checkpoint": str(file), "sha256": sha256(file.read_bytes()).hexdigest()}
-    refuse_other_source(source, output, there=frames.there)
+    refuse_other_source(source, output, existing=frames.labelled)
     writer = LabelWriter(output)
     if len(frames):
         trainer = one_device_trainer([writer], accelerator=accelerator, precision=precision)
         trainer.predict(module, DataLoader(frames), return_predictions=False)
     print(  # noqa: T201, the command's answer
-        f"{writer.written} label(s) written to {output}, {frames.there} there already; of the occluded pixels "
+        f"{writer.written} label(s) written to {output}, {frames.labelled} there already; of the occluded pixels "
         f"{100 * module.share_filled:.1f} % were filled in from the frame before"
     )
 
 
-def refuse_other_source(source: dict[str, str], output: Path, *, there: int) -> None:
-    """Write down whose labels a folder holds; raise ValueError if those that are there may be of another source.
+def refuse_other_source(source: dict[str, str], output: Path, *, existing: int) -> None:
+    """Write down whose labels a folder holds; raise ValueError if existing ones may be of another source.
 
     Args:
         source: the checkpoint and its SHA-256, or the preset of the solver.
         output: folder of the labels.
-        there: how many it holds.
+        existing: how many it holds.
     """
     record = output / RECORD
     if not record.is_file():
-        if there:
-            raise ValueError(f"{output} holds {there} label(s), but no {RECORD} of whose; name another --output.")
-        write_whole(record, json.dumps(source).encode())
+        if existing:
+            raise ValueError(f"{output} holds {existing} label(s), but no {RECORD} of whose; name another --output.")
+        write_atomic(record, json.dumps(source).encode())
     elif identity(record.read_bytes()) != identity(json.dumps(source).encode()):
         raise ValueError(f"{output} holds labels of another checkpoint or solver, see {record}; name another --output.")
 
@@ -132,7 +132,7 @@ class Triplets(Dataset[FlowSample]):
         labels: frames with a label below this folder are skipped.
 
     Attributes:
-        there: how many these are.
+        labelled: how many these are.
 
     Raises:
         FileNotFoundError: if there are no two frames.
@@ -149,7 +149,7 @@ class Triplets(Dataset[FlowSample]):
         before = {second: first for first, second in pairs}
         triplets = [(before.get(first), first, second) for first, second in pairs]
         self.triplets = [t for t in triplets if not label_path(t[1], root, labels).is_file()]
-        self.there = len(triplets) - len(self.triplets)
+        self.labelled = len(triplets) - len(self.triplets)
 
     def __len__(self) -> int:
         return len(self.triplets)
@@ -184,14 +184,14 @@ class Labeller(pl.LightningModule):
 
     def predict_step(self, batch: FlowSample, batch_idx: int) -> Prediction:
         """Flow to the next frame, its inverse, and where the first is known."""
-        there: Prediction = self.network(batch["image1"], batch["image2"])
-        self.occluded += int((there.visible == 0).sum())
+        following: Prediction = self.network(batch["image1"], batch["image2"])
+        self.occluded += int((following.visible == 0).sum())
         if "previous" not in batch:
-            return there
-        back: Prediction = self.network(batch["image1"], batch["previous"])
-        fused = fuse_flow(there.flow, there.visible, back.flow, back.visible)
+            return following
+        previous: Prediction = self.network(batch["image1"], batch["previous"])
+        fused = fuse_flow(following.flow, following.visible, previous.flow, previous.visible)
         self.filled += int(fused.filled.sum())
-        return Prediction(fused.flow, there.flow_backward, fused.known.to(fused.flow))
+        return Prediction(fused.flow, following.flow_backward, fused.known.to(fused.flow))
 
 
 class LabelWriter(FlowWriter):

@@ -39,9 +39,9 @@ def run(arguments: list[str], trusted: list[str]) -> None:
     )
     add_work(parser)
     add_look(parser)
-    there = parser.add_mutually_exclusive_group()
-    there.add_argument("--overwrite", action="store_true", help="replace results that are there already")
-    there.add_argument(
+    existing = parser.add_mutually_exclusive_group()
+    existing.add_argument("--overwrite", action="store_true", help="replace results that are there already")
+    existing.add_argument(
         "--skip_existing",
         action="store_true",
         help="keep results that are there already, whatever checkpoint they are of, and compute the others",
@@ -164,8 +164,8 @@ def predict(
             module = Predictor(network, both_ways=any(w.both_ways for w in job.writers), refine=refine)
             trainer.predict(module, loader(job, places, batch_size), return_predictions=False)
     written = sum(job.writers[0].written for job in jobs)
-    there = sum(len(job.results) for job in jobs) - sum(len(places) for _, places in work)
-    kept = f", {there} result(s) there already" if skip_existing else ""
+    existing = sum(len(job.results) for job in jobs) - sum(len(places) for _, places in work)
+    kept = f", {existing} result(s) there already" if skip_existing else ""
     print(  # noqa: T201, the command's answer
         f"Flow of {written} pair(s) of frames written to {output} with the weights {weights}{kept}"
     )

@@ -205,8 +205,8 @@ def submission_task(root: Path, output: Path, submission: Submission) -> tuple[B
         return spring, SpringSubmission(output)
     if submission == "kitti2015":
         return Kitti(root=root, frames="image_2", split="test"), KittiSubmission(output, folder="flow")
-    there = [frames for frames in KITTI_2012 if (root / FOLDERS["test"] / frames).is_dir()]
-    return Kitti(root=root, frames=(*there, *KITTI_2012)[0], split="test"), KittiSubmission(output, folder=".")
+    cameras = [frames for frames in KITTI_2012 if (root / FOLDERS["test"] / frames).is_dir()]
+    return Kitti(root=root, frames=(*cameras, *KITTI_2012)[0], split="test"), KittiSubmission(output, folder=".")
 
 
 def is_video(path: Path) -> bool:

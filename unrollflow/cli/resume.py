@@ -10,7 +10,7 @@ from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 from unrollflow.callbacks.checkpoint_on_signal import STOPPED
-from unrollflow.data.io.flow import write_whole
+from unrollflow.data.io.flow import write_atomic
 
 ENDS = ("last.ckpt", STOPPED)
 """Checkpoints at which a run may have ended."""
@@ -58,7 +58,7 @@ def keep_configuration(run: Path, step: int) -> None:
     """Copy the run's configuration, which the continued one's replaces, to config_until_step_N.yaml."""
     config = run / "config.yaml"
     if config.is_file():
-        write_whole(run / f"config_until_step_{step}.yaml", config.read_bytes())
+        write_atomic(run / f"config_until_step_{step}.yaml", config.read_bytes())
 
 
 @rank_zero_only
@@ -87,5 +87,5 @@ def keep_figures(logger: CSVLogger, step: int) -> None:
     writer = csv.DictWriter(text, names)
     writer.writeheader()
     writer.writerows(rows)
-    write_whole(figures, text.getvalue().encode())
+    write_atomic(figures, text.getvalue().encode())
     aside.unlink()

@@ -29,7 +29,7 @@ from unrollflow.losses.smoothness import (
 from unrollflow.losses.staged import Staged, StagedPhotometric
 from unrollflow.losses.supervised import LabelledObjective, SupervisedEndpointError, endpoint_loss
 from unrollflow.losses.unsupervised import LossTerms, UnsupervisedObjective
-from unrollflow.losses.views import Appearance, HallucinatedOcclusion, Lesson, Margin, RandomWindow, View
+from unrollflow.losses.views import Appearance, HallucinatedOcclusion, LabelledPair, Margin, RandomWindow, View
 from unrollflow.losses.visibility import AllVisible, ForwardBackward, RangeMap, Visibility
 
 __all__ = [
@@ -44,7 +44,7 @@ __all__ = [
     "ForwardBackward",
     "HallucinatedOcclusion",
     "LabelledObjective",
-    "Lesson",
+    "LabelledPair",
     "LikelihoodObjective",
     "LossTerms",
     "Margin",

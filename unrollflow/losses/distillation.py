@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from unrollflow.contracts import FlowEstimate, FlowNetwork, FlowSample
 from unrollflow.losses.masking import Masking, level_weights, visible_mean
 from unrollflow.losses.ramp import Ramp
-from unrollflow.losses.views import Lesson, View
+from unrollflow.losses.views import LabelledPair, View
 from unrollflow.losses.visibility import Visibility
 from unrollflow.ops.choice import check_choice
 from unrollflow.ops.occlusion import forward_backward_visibility
@@ -96,7 +96,7 @@ def unmoved_statistics(network: FlowNetwork) -> Iterator[None]:
 
 
 class Distillation(nn.Module):
-    """One kind of lesson: the views that make it harder, which pixels are learnt from, and how much it counts.
+    """One term of the self-supervision: its views, the pixels that are learnt from, and its weight.
 
     A student's pass leaves the running statistics of batch norms alone (the released code's moves them).
 
@@ -153,7 +153,7 @@ class Distillation(nn.Module):
         """Weight of the loss at a training step."""
         return self.weight * self.ramp.at(step)
 
-    def lesson(self, pair: Lesson, *, seeds: list[int], step: int) -> Lesson:
+    def student_pair(self, pair: LabelledPair, *, seeds: list[int], step: int) -> LabelledPair:
         """The pair after all views.
 
         Args:
@@ -186,8 +186,8 @@ class Distillation(nn.Module):
         """
         with torch.no_grad():
             visible = self.visibility.at(step)(flow, flow_backward)
-            pair = Lesson(sample["image1"], sample["image2"], flow.detach(), visible, sample.get("segments"))
-            image1, image2, target, weight, _ = self.lesson(pair, seeds=seeds, step=step)
+            pair = LabelledPair(sample["image1"], sample["image2"], flow.detach(), visible, sample.get("segments"))
+            image1, image2, target, weight, _ = self.student_pair(pair, seeds=seeds, step=step)
         if self.pixels == "visible":
             with unmoved_statistics(network):
                 estimates = network(image1, image2)

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from unrollflow.losses.views import Lesson, View
+from unrollflow.losses.views import LabelledPair, View
 from unrollflow.ops.affine import affine_flow, affine_map, affine_warp, compose_affine, leaves_frame
-from unrollflow.ops.transfer import handed_over
+from unrollflow.ops.transfer import to_device
 
 Range = tuple[float, float]
 CANDIDATES = 64
@@ -68,20 +68,20 @@ class RandomAffine(View):
         }
         self.flips = (horizontal_flip, vertical_flip)
 
-    def forward(self, lesson: Lesson, *, seeds: list[int]) -> Lesson:
+    def forward(self, pair: LabelledPair, *, seeds: list[int]) -> LabelledPair:
         """Draw maps for each sample, and apply them.
 
         Raises:
             ValueError: if the ranges allow almost no map that shows nothing from outside of the frame.
         """
-        size = (lesson.flow.shape[-2], lesson.flow.shape[-1])
+        size = (pair.flow.shape[-2], pair.flow.shape[-1])
         drawn = [self._draw(torch.Generator().manual_seed(seed), size) for seed in seeds]
-        theta1, theta2 = (handed_over(torch.cat(maps), to=lesson.flow.device) for maps in zip(*drawn, strict=True))
-        return Lesson(
-            image1=affine_warp(lesson.image1, theta1),
-            image2=affine_warp(lesson.image2, theta2),
-            flow=affine_flow(lesson.flow, theta1, theta2),
-            weight=affine_warp(lesson.weight, theta1),
+        theta1, theta2 = (to_device(torch.cat(maps), device=pair.flow.device) for maps in zip(*drawn, strict=True))
+        return LabelledPair(
+            image1=affine_warp(pair.image1, theta1),
+            image2=affine_warp(pair.image2, theta2),
+            flow=affine_flow(pair.flow, theta1, theta2),
+            weight=affine_warp(pair.weight, theta1),
             segments=None,
         )
 

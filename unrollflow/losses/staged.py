@@ -29,7 +29,7 @@ class Staged(Visibility):
 
     def at(self, step: int) -> Visibility:
         """The last test whose start is not after the step."""
-        test = self.tests[in_force(self.starts, step)]
+        test = self.tests[stage_at(self.starts, step)]
         assert isinstance(test, Visibility)
         return test.at(step)
 
@@ -58,7 +58,7 @@ class StagedPhotometric(Photometric):
 
     def at(self, step: int) -> Photometric:
         """The last term whose start is not after the step."""
-        stage = self.stages[in_force(self.starts, step)]
+        stage = self.stages[stage_at(self.starts, step)]
         assert isinstance(stage, Photometric)
         return stage.at(step)
 
@@ -82,10 +82,10 @@ def check_starts(count: int, starts: list[int]) -> None:
         )
 
 
-def in_force(starts: list[int], step: int) -> int:
+def stage_at(starts: list[int], step: int) -> int:
     """Number of the last stage that does not start after a step.
 
-    >>> in_force([0, 200], 199), in_force([0, 200], 200)
+    >>> stage_at([0, 200], 199), stage_at([0, 200], 200)
     (0, 1)
     """
     return sum(start <= step for start in starts) - 1

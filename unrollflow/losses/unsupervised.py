@@ -120,7 +120,7 @@ class UnsupervisedObjective(Objective):
             Direction(image1, image2, forward, sample.get("full_image2"), origin),
             Direction(image2, image1, backward, sample.get("full_image1"), origin),
         ]
-        visible = [self._visible(there, back, step) for there, back in (ways, ways[::-1])]
+        visible = [self._visible(way, reverse, step) for way, reverse in (ways, ways[::-1])]
         if self.masking == "image":  # per-image means: both directions can run as one batch
             ways, visible = [joined(*ways)], [torch.cat(visible)]
         term = self.photometric.at(step)
@@ -133,14 +133,14 @@ class UnsupervisedObjective(Objective):
             visible=torch.stack(visible).mean(),
         )
 
-    def _visible(self, there: Direction, back: Direction, step: int) -> Tensor:
+    def _visible(self, way: Direction, reverse: Direction, step: int) -> Tensor:
         """(B, 1, H, W), 1 = visible: by the test in force, or beside the crop but within the frame."""
-        flow = there.estimates[-1].flow
-        visible: Tensor = self.visibility.at(step)(flow, back.estimates[-1].flow)
-        if there.whole is None or there.origin is None:
+        flow = way.estimates[-1].flow
+        visible: Tensor = self.visibility.at(step)(flow, reverse.estimates[-1].flow)
+        if way.whole is None or way.origin is None:
             return visible
-        size = (there.whole.shape[-2], there.whole.shape[-1])
-        return visible.masked_fill(beside_crop(flow, origin=there.origin, size=size), 1)
+        size = (way.whole.shape[-2], way.whole.shape[-1])
+        return visible.masked_fill(beside_crop(flow, origin=way.origin, size=size), 1)
 
     def _photometric(self, term: Photometric, way: Direction, visible: Tensor) -> Tensor:
         total = way.image.new_zeros(())
@@ -179,15 +179,15 @@ class UnsupervisedObjective(Objective):
         return total
 
 
-def joined(there: Direction, back: Direction) -> Direction:
+def joined(forward: Direction, backward: Direction) -> Direction:
     """Both directions along the batch."""
     estimates = [
         FlowEstimate(torch.cat([a.raw, b.raw]), torch.cat([a.flow, b.flow]))
-        for a, b in zip(there.estimates, back.estimates, strict=True)
+        for a, b in zip(forward.estimates, backward.estimates, strict=True)
     ]
     whole, origin = (
         None if a is None or b is None else torch.cat([a, b])
-        for a, b in ((there.whole, back.whole), (there.origin, back.origin))
+        for a, b in ((forward.whole, backward.whole), (forward.origin, backward.origin))
     )
-    image, other = (torch.cat(pair) for pair in ((there.image, back.image), (there.other, back.other)))
+    image, other = (torch.cat(pair) for pair in ((forward.image, backward.image), (forward.other, backward.other)))
     return Direction(image, other, estimates, whole, origin)

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from unrollflow.ops.resize import crop_centre
 from unrollflow.ops.seeds import derived_seed
-from unrollflow.ops.transfer import handed_over
+from unrollflow.ops.transfer import to_device
 
 
-class Lesson(NamedTuple):
-    """What a student sees, and what it should find.
+class LabelledPair(NamedTuple):
+    """A pair of frames for a student, and the teacher's flow as its label.
 
     Attributes:
         image1, image2: (B, 3, H, W), RGB in [0, 1].
@@ -28,20 +28,20 @@ class Lesson(NamedTuple):
     weight: Tensor
     segments: Tensor | None
 
-    def cut(self, function: Callable[[Tensor], Tensor]) -> "Lesson":
-        """The lesson of a part of the frames; no flow changes."""
+    def cut(self, function: Callable[[Tensor], Tensor]) -> "LabelledPair":
+        """A part of the frames with its labels; no flow changes."""
         segments = None if self.segments is None else function(self.segments)
-        return Lesson(
+        return LabelledPair(
             function(self.image1), function(self.image2), function(self.flow), function(self.weight), segments
         )
 
 
 class View(nn.Module, ABC):
-    """Base of the views: a lesson to a harder one."""
+    """Base of the views: a labelled pair to a harder one."""
 
     @abstractmethod
-    def forward(self, lesson: Lesson, *, seeds: list[int]) -> Lesson:
-        """The lesson after the view's draws, which the seeds, one for each sample, alone decide."""
+    def forward(self, pair: LabelledPair, *, seeds: list[int]) -> LabelledPair:
+        """The pair after the view's draws, which the seeds, one for each sample, alone decide."""
 
 
 class Appearance(View):
@@ -55,10 +55,10 @@ class Appearance(View):
         super().__init__()
         self.jitter = jitter
 
-    def forward(self, lesson: Lesson, *, seeds: list[int]) -> Lesson:
+    def forward(self, pair: LabelledPair, *, seeds: list[int]) -> LabelledPair:
         """Jitter each pair by its own seed."""
-        image1, image2 = jittered(self.jitter, lesson.image1, lesson.image2, seeds=seeds)
-        return lesson._replace(image1=image1, image2=image2)
+        image1, image2 = jittered(self.jitter, pair.image1, pair.image2, seeds=seeds)
+        return pair._replace(image1=image1, image2=image2)
 
 
 class RandomWindow(View):
@@ -72,13 +72,13 @@ class RandomWindow(View):
         super().__init__()
         self.size = size
 
-    def forward(self, lesson: Lesson, *, seeds: list[int]) -> Lesson:
+    def forward(self, pair: LabelledPair, *, seeds: list[int]) -> LabelledPair:
         """Cut each sample at its own place.
 
         Raises:
             ValueError: if the frames are smaller than the window.
         """
-        height, width = lesson.flow.shape[-2:]
+        height, width = pair.flow.shape[-2:]
         if height < self.size[0] or width < self.size[1]:
             raise ValueError(
                 f"frames are {height}x{width}, smaller than the student's window of {self.size[0]}x{self.size[1]}; "
@@ -92,7 +92,7 @@ class RandomWindow(View):
             return torch.stack([f[..., top : top + self.size[0], left : left + self.size[1]]
                                 for f, (top, left) in zip(field, places, strict=True)])  # fmt: skip
 
-        return lesson.cut(_cut)
+        return pair.cut(_cut)
 
 
 class Margin(View):
@@ -106,18 +106,18 @@ class Margin(View):
         super().__init__()
         self.width = width
 
-    def forward(self, lesson: Lesson, *, seeds: list[int]) -> Lesson:
+    def forward(self, pair: LabelledPair, *, seeds: list[int]) -> LabelledPair:
         """Cut the margin off; nothing is drawn.
 
         Raises:
             ValueError: if nothing is left.
         """
-        height, width = (side - 2 * self.width for side in lesson.flow.shape[-2:])
+        height, width = (side - 2 * self.width for side in pair.flow.shape[-2:])
         if min(height, width) < 1:
             raise ValueError(
-                f"frames are {lesson.flow.shape[-2]}x{lesson.flow.shape[-1]}; a margin of {self.width} leaves nothing."
+                f"frames are {pair.flow.shape[-2]}x{pair.flow.shape[-1]}; a margin of {self.width} leaves nothing."
             )
-        return lesson.cut(lambda field: crop_centre(field, (height, width)))
+        return pair.cut(lambda field: crop_centre(field, (height, width)))
 
 
 class HallucinatedOcclusion(View):
@@ -140,19 +140,19 @@ class HallucinatedOcclusion(View):
             raise ValueError(f"count is {count} of {superpixels}; it must be (fewest, most) superpixels, at least 1.")
         self.count, self.superpixels = count, superpixels
 
-    def forward(self, lesson: Lesson, *, seeds: list[int]) -> Lesson:
+    def forward(self, pair: LabelledPair, *, seeds: list[int]) -> LabelledPair:
         """Choose superpixels for each sample, and hide them.
 
         Raises:
             ValueError: if the samples have no superpixels.
         """
-        if lesson.segments is None:
+        if pair.segments is None:
             raise ValueError(
                 "samples have no segments: end the data's transform with unrollflow.data.Superpixels, and put "
                 "HallucinatedOcclusion before RandomAffine, which drops them."
             )
-        images = [self._hide(*sample) for sample in zip(lesson.image2, lesson.segments, seeds, strict=True)]
-        return lesson._replace(image2=torch.stack(images))
+        images = [self._hide(*sample) for sample in zip(pair.image2, pair.segments, seeds, strict=True)]
+        return pair._replace(image2=torch.stack(images))
 
     def _hide(self, image: Tensor, segments: Tensor, seed: int) -> Tensor:
         generator = torch.Generator().manual_seed(seed)
@@ -161,7 +161,7 @@ class HallucinatedOcclusion(View):
         hidden[torch.randperm(self.superpixels, generator=generator)[:count]] = True
         source = torch.Generator(image.device).manual_seed(derived_seed(seed, 0))
         noise = torch.rand(image.shape, generator=source, device=image.device, dtype=image.dtype)
-        where = handed_over(hidden, to=image.device)[segments.clamp(0, self.superpixels)]
+        where = to_device(hidden, device=image.device)[segments.clamp(0, self.superpixels)]
         return torch.where(where, noise, image)
 
 

@@ -59,7 +59,7 @@ def is_outlier(error: Tensor, speed: Tensor) -> Tensor:
     return outlier
 
 
-def least(measure: Callable[[Tensor, Tensor], Tensor], flow: Tensor, candidates: Tensor) -> Tensor:
+def closest(measure: Callable[[Tensor, Tensor], Tensor], flow: Tensor, candidates: Tensor) -> Tensor:
     """The smallest measure (B, H, W) of a flow (B, 2, H, W) over the true flows (B, K, 2, H, W) of each pixel."""
     smallest: Tensor = torch.stack([measure(flow, target) for target in candidates.unbind(dim=1)]).amin(dim=0)
     return smallest
@@ -145,7 +145,7 @@ def image_measures(
     """
     valid = known_flow(target) if valid is None else valid
     candidates = target.unsqueeze(1) if flow_candidates is None else flow_candidates
-    error = least(endpoint_error, flow, candidates).nan_to_num(nan=torch.inf)  # a broken flow is wrong, not omitted
+    error = closest(endpoint_error, flow, candidates).nan_to_num(nan=torch.inf)  # a broken flow is wrong, not omitted
     longest = torch.linalg.vector_norm(candidates, dim=2).amax(dim=1)
     outlier = 100 * is_outlier(error, longest).to(error.dtype)
     speed = torch.linalg.vector_norm(target, dim=1)
@@ -159,9 +159,9 @@ def image_measures(
     maps = {
         "epe": error,
         "fl": outlier,
-        "angular": least(angular_error, flow, candidates).nan_to_num(nan=180.0),
-        "epe_zero_flow": least(endpoint_error, torch.zeros_like(flow), candidates),
-        "epe_median_flow": least(endpoint_error, constant, candidates),
+        "angular": closest(angular_error, flow, candidates).nan_to_num(nan=180.0),
+        "epe_zero_flow": closest(endpoint_error, torch.zeros_like(flow), candidates),
+        "epe_median_flow": closest(endpoint_error, constant, candidates),
     }
     maps |= {f"over_{limit}px": 100 * (error > limit).to(error.dtype) for limit in RATES}
     nowhere = torch.zeros_like(valid)

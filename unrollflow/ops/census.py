@@ -18,14 +18,14 @@ class Shift(NamedTuple):
     """Where a shift (y, x) is looked at: at the pixels with a full window, and at those that it comes to them from.
 
     Attributes:
-        here, there: a pixel and the one that it is compared with, as slices of the image.
+        here, neighbour: a pixel and the one that it is compared with, as slices of the image.
         shape: rows and columns of both.
-        window, opposite: the pixels with a full window, as slices of `here` and, for the shift (-y, -x), of `there`
+        window, opposite: the pixels with a full window, as slices of `here` and, for the shift (-y, -x), of `neighbour`
             given by their positions in `here`.
     """
 
     here: tuple[slice, slice]
-    there: tuple[slice, slice]
+    neighbour: tuple[slice, slice]
     shape: tuple[int, int]
     window: tuple[slice, slice]
     opposite: tuple[slice, slice]
@@ -43,7 +43,7 @@ def shifts(height: int, width: int, patch_size: int) -> Iterator[Shift]:
         first = (margin - y, margin - right)
         yield Shift(
             here=_block(*first, shape),
-            there=_block(first[0] + y, first[1] + x, shape),
+            neighbour=_block(first[0] + y, first[1] + x, shape),
             shape=shape,
             window=_block(y, right, inner),
             opposite=_block(0, left, inner),
@@ -101,14 +101,14 @@ class CensusDistance(torch.autograd.Function):
                 if total is None:
                     continue
                 part = inverse.pow_(3).mul_(slope).mul_(side * SOFTNESS)  # of d / sqrt(SOFTNESS + d^2)
-                total[..., *shift.there] += part
+                total[..., *shift.neighbour] += part
                 total[..., *shift.here] -= part
         return gradients[0], gradients[1], None
 
 
 def _soft_sign(grey: Tensor, shift: Shift) -> tuple[Tensor, Tensor]:
     """Soft sign of the difference d, and 1 / sqrt(SOFTNESS + d^2)."""
-    difference = grey[..., *shift.there] - grey[..., *shift.here]
+    difference = grey[..., *shift.neighbour] - grey[..., *shift.here]
     inverse = difference.square().add_(SOFTNESS).rsqrt_()
     return difference.mul_(inverse), inverse
 

@@ -19,13 +19,13 @@ def constant(values: Sequence[float], *, like: Tensor) -> Tensor:
     return torch.stack([like.new_full((), value) for value in values])
 
 
-def handed_over(values: Tensor, *, to: torch.device, dtype: torch.dtype | None = None) -> Tensor:
-    """Values drawn on the CPU, on another device; a GPU takes them up when it comes to them.
+def to_device(values: Tensor, *, device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
+    """Values drawn on the CPU, copied to another device without waiting for it.
 
     CUDA has read unpinned memory when the call returns; others may not have, and get a plain copy.
 
-    >>> handed_over(torch.ones(1, dtype=torch.float64), to=torch.device("cpu"), dtype=torch.float32)
+    >>> to_device(torch.ones(1, dtype=torch.float64), device=torch.device("cpu"), dtype=torch.float32)
     tensor([1.])
     """
     # the type first, on the CPU: a copy that changes it is done in two steps on some devices
-    return values.to(dtype or values.dtype).to(to, non_blocking=to.type != "mps")
+    return values.to(dtype or values.dtype).to(device, non_blocking=device.type != "mps")

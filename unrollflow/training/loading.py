@@ -15,7 +15,7 @@ from unrollflow.checkpoints import (
     read_checkpoint,
     refuse_weights_alone,
 )
-from unrollflow.data.io.files import write_whole
+from unrollflow.data.io.files import write_atomic
 from unrollflow.weights import packed_weights
 from unrollflow.weights.hub import FILES, pretrained_file
 
@@ -116,7 +116,7 @@ class LoadsData(pl.LightningModule):
             )
         card = {"parameters": sum(p.numel() for p in self.parameters()), "model": config}
         for name, content in zip(FILES, packed_weights(self.state_dict(), card), strict=True):
-            write_whole(Path(folder) / name, content)
+            write_atomic(Path(folder) / name, content)
 
     @classmethod
     def _build(cls, config: dict[str, Any], path: str | Path, trusted: Sequence[str]) -> Self:

@@ -1,6 +1,6 @@
 """The linearised solver as a teacher: a network learns from its own flow after the solver's finishing warps."""
 
-from unrollflow.losses.views import Lesson, View
+from unrollflow.losses.views import LabelledPair, View
 from unrollflow.variational.presets import refine_flow
 
 
@@ -11,6 +11,6 @@ class RefinedTeacher(View):
     network's own flow, without labels. It costs two linear systems of each pair's size a step.
     """
 
-    def forward(self, lesson: Lesson, *, seeds: list[int]) -> Lesson:
+    def forward(self, pair: LabelledPair, *, seeds: list[int]) -> LabelledPair:
         """The same frames with a refined flow; nothing is drawn."""
-        return lesson._replace(flow=refine_flow(lesson.image1, lesson.image2, lesson.flow))
+        return pair._replace(flow=refine_flow(pair.image1, pair.image2, pair.flow))

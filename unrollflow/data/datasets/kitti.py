@@ -71,7 +71,7 @@ class Kitti(BenchmarkPairs):
         if labels:
             require_folder(*flows, layout=LAYOUT)
         listed = [folder / frames, *flows] if labels else [folder / frames]
-        stems = sorted({file.stem for there in listed for file in there.glob("[0-9]*_10.png")})
+        stems = sorted({file.stem for part in listed for file in part.glob("[0-9]*_10.png")})
         images = {stem: folder / frames / f"{stem}.png" for stem in stems}
         candidates = [
             Pair(stem, image, following(image), truth_files(folder, stem) if labels else {})

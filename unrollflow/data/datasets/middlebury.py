@@ -35,8 +35,8 @@ class Middlebury(BenchmarkPairs):
         published = (Path(root) / IMAGES_FOLDER).is_dir()
         images, flows = (Path(root) / f if published else Path(root) for f in (IMAGES_FOLDER, FLOW_FOLDER))
         # as published, the folders of flow tell which sequences should be complete
-        there, files = (flows, [FLOW]) if published and labels else (images, FRAMES)
-        names = sorted({file.parent.name for name in files for file in there.glob(f"*/{name}")})
+        sequences, files = (flows, [FLOW]) if published and labels else (images, FRAMES)
+        names = sorted({file.parent.name for name in files for file in sequences.glob(f"*/{name}")})
         candidates = [
             Pair(
                 name,

@@ -115,7 +115,7 @@ def scene_pairs(folder: Path, name: Pass, split: SintelSplit, labels: bool) -> I
     Args: folder: training or test.   name: the pass.   labels: whether pairs have ground truth.
     """
     listed = (folder / name, folder / "flow") if labels else (folder / name,)
-    for scene in sorted({scene.name for there in listed for scene in subfolders(there) if chosen(scene.name, split)}):
+    for scene in sorted({scene.name for part in listed for scene in subfolders(part) if chosen(scene.name, split)}):
         stems = {frame.stem for frame, _ in neighbours(folder / name / scene)}
         if labels:
             stems |= {flow.stem for flow in numbered(folder / "flow" / scene, ".flo")}

@@ -75,8 +75,8 @@ class Spring(BenchmarkPairs):
         require_folder(folder, layout=LAYOUT)
         scenes = subfolders(folder)
         for camera in cameras:
-            there = (scene / f"frame_{camera}" for scene in scenes if (scene / f"frame_{camera}").is_dir())
-            require_folder(next(there, folder / "0001" / f"frame_{camera}"), layout=LAYOUT)
+            views = (scene / f"frame_{camera}" for scene in scenes if (scene / f"frame_{camera}").is_dir())
+            require_folder(next(views, folder / "0001" / f"frame_{camera}"), layout=LAYOUT)
         candidates = (
             pair
             for scene, camera, direction in product(scenes, cameras, directions)

@@ -108,8 +108,8 @@ def subset_pairs(root: Path, split: ThingsSplit, parts: Sequence[Part], labels: 
     folder = root / FOLDERS[split]
     needed = [folder / f"image_{name}" / camera for name, camera, _ in parts]
     needed += [folder / "flow" / camera / direction for _, camera, direction in parts]
-    for there in needed:
-        require_folder(there, layout=LAYOUT)
+    for required in needed:
+        require_folder(required, layout=LAYOUT)
     for part in parts:
         yield from flow_pairs(folder, *part, labels)
 
@@ -135,8 +135,8 @@ def sequence_pairs(root: Path, split: ThingsSplit, parts: Sequence[Part], labels
         frames = root / f"frames_{name}pass" / FULL_FOLDERS[split]
         require_folder(frames, layout=LAYOUT)
         sequences = [sequence for letter in subfolders(frames) for sequence in subfolders(letter)]
-        there = (sequence / camera for sequence in sequences if (sequence / camera).is_dir())
-        require_folder(next(there, frames / "A" / "0000" / camera), layout=LAYOUT)
+        cameras = (sequence / camera for sequence in sequences if (sequence / camera).is_dir())
+        require_folder(next(cameras, frames / "A" / "0000" / camera), layout=LAYOUT)
         for sequence in sequences:
             place = sequence.relative_to(frames)
             flows = root / "optical_flow" / FULL_FOLDERS[split] / place / direction / camera

@@ -40,14 +40,14 @@ def check_flow(flow: Tensor, path: str | Path) -> None:
         raise ValueError(f"flow for {path} has shape {tuple(flow.shape)}; (2, H, W) is needed.")
 
 
-def write_whole(path: str | Path, content: bytes) -> None:
+def write_atomic(path: str | Path, content: bytes) -> None:
     """Write a file so that it is there whole or not at all; missing folders are made."""
-    with whole_file(Path(path)) as file:
+    with atomic_file(Path(path)) as file:
         file.write(content)
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[IO[bytes]]:
+def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     """A file to write that is there at the end of the context, or, after an error, not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:

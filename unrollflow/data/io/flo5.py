@@ -14,7 +14,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from unrollflow.data.io.files import check_flow, check_size, existing, write_whole
+from unrollflow.data.io.files import check_flow, check_size, existing, write_atomic
 
 if TYPE_CHECKING:
     import h5py
@@ -131,7 +131,7 @@ def write_flo5(path: str | Path, flow: Tensor) -> None:
     content = BytesIO()
     with h5py.File(content, "w") as file:
         file.create_dataset("flow", data=rows, compression="gzip", compression_opts=COMPRESSION_LEVEL)
-    write_whole(path, content.getvalue())
+    write_atomic(path, content.getvalue())
 
 
 def import_h5py() -> h5py:

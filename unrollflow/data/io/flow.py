@@ -9,7 +9,7 @@ from einops import rearrange
 from torch import Tensor
 
 from unrollflow.contracts import UNKNOWN_FLOW, known_flow
-from unrollflow.data.io.files import UMASK, check_flow, check_size, existing, whole_file, write_whole
+from unrollflow.data.io.files import UMASK, atomic_file, check_flow, check_size, existing, write_atomic
 from unrollflow.data.io.flo5 import read_flo5, write_flo5
 from unrollflow.data.io.images import IMAGE_SUFFIXES, decode, read_image, read_label_map, read_mask, write_image
 from unrollflow.data.io.pfm import read_pfm, write_pfm
@@ -27,12 +27,12 @@ __all__ = [
     "read_label_map",
     "read_mask",
     "read_pfm",
+    "write_atomic",
     "write_flo",
     "write_flo5",
     "write_image",
     "write_kitti_flow",
     "write_pfm",
-    "write_whole",
 ]
 
 FLO_MAGIC = 202021.25
@@ -79,7 +79,7 @@ def write_flo(path: str | Path, flow: Tensor) -> None:
     height, width = flow.shape[-2:]
     rows = rearrange(flow.detach().cpu().float(), "c h w -> h w c").numpy().astype("<f4")
     header = np.array([FLO_MAGIC], "<f4").tobytes() + np.array([width, height], "<i4").tobytes()
-    write_whole(path, header + rows.tobytes())
+    write_atomic(path, header + rows.tobytes())
 
 
 def read_kitti_flow(path: str | Path) -> tuple[Tensor, Tensor]:
@@ -113,7 +113,7 @@ def write_npy(path: str | Path, flow: Tensor) -> None:
         ValueError: if the flow has another shape.
     """
     check_flow(flow, path)
-    with whole_file(Path(path)) as file:
+    with atomic_file(Path(path)) as file:
         np.save(file, rearrange(flow.detach().cpu().float(), "c h w -> h w c").numpy())
 
 
@@ -141,4 +141,4 @@ def write_kitti_flow(path: str | Path, flow: Tensor, valid: Tensor | None = None
     values = (KITTI_SCALE * flow + KITTI_OFFSET).clamp(0, 2**16 - 1).floor()
     stored = torch.where(known, values, 0.0)
     bgr = torch.stack([known.double(), stored[1], stored[0]], dim=-1).numpy().astype(np.uint16)
-    write_whole(path, cv2.imencode(".png", bgr)[1].tobytes())
+    write_atomic(path, cv2.imencode(".png", bgr)[1].tobytes())

@@ -12,7 +12,7 @@ from einops import rearrange
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from unrollflow.data.io.files import check_size, existing, write_whole
+from unrollflow.data.io.files import check_size, existing, write_atomic
 
 Depth = Literal["uint8", "uint16"]
 FULL_SCALE: dict[str, int] = {"uint8": 2**8 - 1, "uint16": 2**16 - 1}
@@ -66,7 +66,7 @@ def write_image(path: str | Path, image: Tensor, *, depth: Depth = "uint8") -> N
     Raises:
         ValueError: if the image has another shape, or is not finite.
     """
-    write_whole(path, image_content(path, image, depth=depth))
+    write_atomic(path, image_content(path, image, depth=depth))
 
 
 def image_content(path: str | Path, image: Tensor, *, depth: Depth = "uint8") -> bytes:

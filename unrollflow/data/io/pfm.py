@@ -8,7 +8,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from unrollflow.data.io.files import check_size, existing, write_whole
+from unrollflow.data.io.files import check_size, existing, write_atomic
 
 LONGEST_HEADER = 128
 CHANNELS = {b"PF": 3, b"Pf": 1}
@@ -63,7 +63,7 @@ def write_pfm(path: str | Path, field: Tensor) -> None:
     channels, height, width = field.shape
     kind = "Pf" if channels == 1 else "PF"
     rows = rearrange(field, "c h w -> h w c").numpy()[::-1].astype("<f4")
-    write_whole(path, f"{kind}\n{width} {height}\n-1.0\n".encode() + rows.tobytes())
+    write_atomic(path, f"{kind}\n{width} {height}\n-1.0\n".encode() + rows.tobytes())
 
 
 def parse_scale(path: Path, text: str) -> float:

@@ -126,7 +126,7 @@ def occluded(scene: Scene, layers: Tensor, flow: Tensor) -> Tensor:
     y = torch.arange(height).view(-1, 1) + flow[1]
     leaves = (x < 0) | (x > width - 1) | (y < 0) | (y > height - 1)
     a, b, c = scene.inverses[1:, 1, :2].float().permute(2, 1, 0).unsqueeze(-1)  # each (2, K - 1, 1)
-    there = a * x.float().flatten() + b * y.float().flatten() + c  # (2, K - 1, H W)
-    distances = edge_distance(there[0], there[1], scene.outlines)
+    positions = a * x.float().flatten() + b * y.float().flatten() + c  # (2, K - 1, H W)
+    distances = edge_distance(positions[0], positions[1], scene.outlines)
     nearer = torch.arange(1, len(distances) + 1).view(-1, 1) > layers
     return leaves | ((distances > 0) & nearer).any(dim=0).view(height, width)

@@ -7,7 +7,7 @@ from typing import IO
 
 import fsspec
 
-from unrollflow.data.io.files import whole_file
+from unrollflow.data.io.files import atomic_file
 from unrollflow.data.io.locks import locked
 
 SCHEMES = ("http", "https", "s3", "gs", "hf")
@@ -40,7 +40,7 @@ def open_cached(url: str, *, size: int, folder: Path, most_bytes: int) -> IO[byt
         except FileNotFoundError:
             for unfinished in folder.glob(f".{path.name}.*"):  # by killed processes
                 unfinished.unlink()
-            with whole_file(path) as target:
+            with atomic_file(path) as target:
                 fetch(url, target.name)
                 if (found := Path(target.name).stat().st_size) != size:
                     raise ValueError(f"{url} has {found} bytes; the index of its shards says {size}.") from None

@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from unrollflow.contracts import FlowSample
-from unrollflow.data.io.files import whole_file, write_whole
+from unrollflow.data.io.files import atomic_file, write_atomic
 from unrollflow.data.io.images import image_content
 from unrollflow.data.shards.dataset import INDEX
 
@@ -50,7 +50,7 @@ def write_shards(
     for start in range(0, total, samples_per_shard):
         path = folder / f"pairs-{start // samples_per_shard:06d}.tar"
         chosen = order[start : start + samples_per_shard]
-        with whole_file(path) as file, tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        with atomic_file(path) as file, tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
             for number, index in enumerate(chosen, start=start):
                 for name, content in packed(dataset[int(index)], number).items():
                     member = tarfile.TarInfo(name)
@@ -60,7 +60,7 @@ def write_shards(
         listed.append({"url": path.name, "nsamples": len(chosen), "filesize": path.stat().st_size})
     progress.close()
     index_file = folder / INDEX
-    write_whole(index_file, (json.dumps(FORMAT | {"shardlist": listed}, indent=1) + "\n").encode())
+    write_atomic(index_file, (json.dumps(FORMAT | {"shardlist": listed}, indent=1) + "\n").encode())
     return index_file
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from unrollflow.data.transforms.geometry import checked
 from unrollflow.ops import full_precision
-from unrollflow.ops.transfer import handed_over
+from unrollflow.ops.transfer import to_device
 
 Range = tuple[float, float]
 
@@ -133,7 +133,7 @@ class AppearanceJitter(nn.Module):
             return images
         width = 2 * math.ceil(3 * self.blur_sigma[1]) + 1
         sigmas = sigma[places].view(-1, 1).expand(-1, 2)
-        places = handed_over(places, to=images.device)
+        places = to_device(places, device=images.device)
         return images.index_copy(0, places, gaussian_blur2d(images[places], width, sigmas, border_type="replicate"))
 
     def _add_noise(self, images: Tensor, generator: torch.Generator) -> Tensor:
@@ -149,15 +149,15 @@ class AppearanceJitter(nn.Module):
         shape = (len(images), self.eraser_count)
         follows = uniform(0, 1, shape, generator) < 0.5
         follows[:, 0] = uniform(0, 1, shape[:1], generator) < self.eraser_probability
-        there = follows.cumprod(dim=1).bool()
-        if not there.any():
+        drawn = follows.cumprod(dim=1).bool()
+        if not drawn.any():
             return images
         inside = [
-            handed_over(stripes(side, there.shape, self.eraser_size, generator), to=images.device)
+            to_device(stripes(side, drawn.shape, self.eraser_size, generator), device=images.device)
             for side in images.shape[-2:]
         ]
         rectangles = inside[0].unsqueeze(-1) & inside[1].unsqueeze(-2)  # (B, K, H, W)
-        erased = (rectangles & handed_over(there, to=images.device)[..., None, None]).any(dim=1, keepdim=True)
+        erased = (rectangles & to_device(drawn, device=images.device)[..., None, None]).any(dim=1, keepdim=True)
         return torch.where(erased, images.mean(dim=(-2, -1), keepdim=True), images)
 
 
@@ -190,10 +190,10 @@ def change_colours(images: Tensor, colours: Colours) -> Tensor:
     images = (images * per_frame(colours.brightness, images)).clamp(0, 1)
     grey = rgb_to_grayscale(images).mean(dim=(-3, -2, -1)).view(2, -1).mean(dim=0).repeat(2)
     images = torch.lerp(per_frame(grey, images), images, per_frame(colours.contrast, images)).clamp(0, 1)
-    saturation = handed_over(colours.saturation, to=images.device, dtype=images.dtype)
+    saturation = to_device(colours.saturation, device=images.device, dtype=images.dtype)
     images = adjust_saturation_with_gray_subtraction(images, saturation)
     if colours.hue.any():
-        hue = handed_over(colours.hue, to=images.device, dtype=images.dtype)
+        hue = to_device(colours.hue, device=images.device, dtype=images.dtype)
         images = adjust_hue(images, 2 * math.pi * hue).clamp(0, 1)
     return images.pow(per_frame(colours.gamma, images))  # kornia's copies its gain of 1 from the host
 
@@ -213,7 +213,7 @@ def uniform(smallest: float, largest: float, shape: tuple[int, ...] | torch.Size
 
 def per_frame(values: Tensor, images: Tensor) -> Tensor:
     """Values (N,) as (N, 1, 1, 1), of the images' type and on their device."""
-    return handed_over(values, to=images.device, dtype=images.dtype).view(-1, 1, 1, 1)
+    return to_device(values, device=images.device, dtype=images.dtype).view(-1, 1, 1, 1)
 
 
 def around_one(name: str, reach: float) -> Range:

@@ -199,15 +199,17 @@ def drawn(sources: Iterable[Path], root: Path, split: Split, share: float) -> li
             f"{root.absolute()} holds one clip, which is not divided into training and validation; add another one, "
             "or take split: all and no validation."
         )
-    lots = sorted(lot(path, root) for path in sources)
-    limit = min(max(share, lots[1]), lots[-1])  # the lowest is for validation, the highest for training in any case
-    return [path for path in sources if (lot(path, root) < limit) == (split == "validation")]
+    fractions = sorted(split_fraction(path, root) for path in sources)
+    limit = min(
+        max(share, fractions[1]), fractions[-1]
+    )  # the lowest is for validation, the highest for training in any case
+    return [path for path in sources if (split_fraction(path, root) < limit) == (split == "validation")]
 
 
-def lot(path: Path, root: Path) -> float:
+def split_fraction(path: Path, root: Path) -> float:
     """A number from 0 to 1 that a clip draws by its path below the root.
 
-    >>> round(lot(Path("videos/deep/a.mp4"), Path("videos")), 3)
+    >>> round(split_fraction(Path("videos/deep/a.mp4"), Path("videos")), 3)
     0.188
     """
     digest = hashlib.sha256(path.relative_to(root).as_posix().encode()).digest()
