@@ -21,7 +21,7 @@ class Trained(NamedTuple):
 
     Attributes:
         module: with the averaged weights of the last step.
-        curve: `step`, and errors of the validation samples after so many steps, pixels; empty without validations.
+        curve: `step`, and errors of the validation samples after these steps, pixels; empty without validations.
     """
 
     module: UnsupervisedFlow
