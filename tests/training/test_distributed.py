@@ -197,3 +197,15 @@ def test_torchrun_trains_as_one_process_does_and_writes_one_run(tmp_path: Path) 
     assert figures[0]["steps"] == figures[1]["steps"] == 2
     for name in ("epe", "photometric"):
         assert figures[0][name] == pytest.approx(figures[1][name], rel=1e-4), name
+
+
+@pytest.mark.slow
+def test_the_command_line_starts_the_processes_by_itself(tmp_path: Path) -> None:
+    """As overnight.yaml does, with averaged weights: the average copies a module whose factories know the trainer."""
+    command = [sys.executable, "-m", "unrollflow", *fit_arguments(tmp_path, batch_size=2), "--trainer.devices", "2"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-6000:]
+    run = tmp_path / "flow" / "version_0"
+    assert json.loads((run / "metrics.json").read_text())["steps"] == 2
+    assert (run / "checkpoints" / "last.ckpt").is_file()

@@ -23,6 +23,7 @@ from unrollflow.ops.seeds import derived_seed
 from unrollflow.training.compile import StepParts, compiled
 from unrollflow.training.loading import LoadsData
 from unrollflow.training.lr_schedulers import check_rate, schedule, set_rate, step_on_plateau
+from unrollflow.training.shared import Shared
 from unrollflow.weights import weights_file
 
 TRUE_MAPS = ("valid", "occluded", "foreground", "boundary_distance", "flow_candidates")
@@ -80,7 +81,8 @@ class UnsupervisedFlow(LoadsData):
             )
         self.backbone: FlowNetwork = backbone
         self.objective = objective(photometric, smoothness)
-        self.make_optimizer, self.make_scheduler = optimizer, scheduler
+        self.make_optimizer = Shared(optimizer)
+        self.make_scheduler = None if scheduler is None else Shared(scheduler)
         self.learning_rate: float | None = None
         self.rate_in_use: float | None = None
         self.distillation = cast(list[Distillation], nn.ModuleList(distillation or []))
