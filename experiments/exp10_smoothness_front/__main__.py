@@ -78,7 +78,7 @@ def trained(
         test: measure test images and benchmark sequences; False: validation images.
     """
     words = arguments(term, rounding=rounding, strength=strength, ramp=ramp)
-    module, curve = fit_quickstart(words, seed=seed, steps=steps, validations=VALIDATIONS)
+    module, curve = fit_quickstart(words, seed=seed, steps=steps, validations=max(1, min(VALIDATIONS, steps // 40)))
     layers = final_layers() if test else held_out()
     sets: dict[str, Iterable[FlowSample]] = {"layers": [layers[index] for index in range(images)]}
     if test:
