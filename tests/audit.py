@@ -82,7 +82,7 @@ def vulnerabilities() -> bool:
 
 def main() -> int:
     """List, check, and say what is wrong; 1 if anything is."""
-    names = sorted(set(dependencies("unrollflow", {"docs", "hdf5"}, set())))
+    names = sorted(set(dependencies("unrollflow", {"docs", "export", "hdf5"}, set())))
     for name in names:
         print(f"{name} {metadata.version(name)}: {licence(name)}")  # noqa: T201
     wrong = list(complaints(names))

@@ -451,7 +451,7 @@ def test_an_unknown_command_is_named_with_those_that_there_are(
     with pytest.raises(SystemExit) as error:
         main(arguments)
     assert error.value.code == 2
-    commands = "fit, validate, test, predict, label, estimate, compare and import"
+    commands = "fit, validate, test, predict, label, estimate, compare, export and import"
     assert capsys.readouterr().err == f"unrollflow: {wrong}; the commands are {commands}.\n"
 
 

@@ -21,6 +21,7 @@ COMMANDS = {
     "label": ("label", "write the flow of your own frames as labels for a second stage of training"),
     "estimate": ("estimate", "write the flow of two images, computed without a network"),
     "compare": ("compare", "compare runs on one page: settings, curves, measures and pictures"),
+    "export": ("export.command", "write a trained network as an ONNX or torch.export file"),
     "import": ("import_weights", "convert the weights that another project released"),
 }
 """Each command's module in this package, whose `run` takes the arguments and trusted prefixes, and its purpose."""

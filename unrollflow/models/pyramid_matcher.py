@@ -160,7 +160,7 @@ class PyramidMatcher(nn.Module):
         # float32 throughout: half precision cannot hold sub-pixel positions
         coarsest = first[-1].grey
         flow = coarsest.new_zeros(
-            len(coarsest), 2, *coarsest.shape[-2:], dtype=torch.promote_types(coarsest.dtype, torch.float32)
+            coarsest.shape[0], 2, *coarsest.shape[-2:], dtype=torch.promote_types(coarsest.dtype, torch.float32)
         )
         estimates = []
         while len(first) > 1:

@@ -1,6 +1,7 @@
 """Full precision inside autocast."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
@@ -41,7 +42,9 @@ def full_precision(function: Callable[P, R]) -> Callable[P, R]:
             if tensor.dtype != torch.bool:
                 check_floating(tensor, user=function.__qualname__)
         device_type = tensors[0].device.type if tensors else "cpu"
-        with torch.autocast(device_type, enabled=False):
+        # a region in a program of torch.export cannot be stored, and disables nothing here
+        spared = torch.compiler.is_exporting() and not torch.is_autocast_enabled(device_type)
+        with nullcontext() if spared else torch.autocast(device_type, enabled=False):
             lifted = [lift(a) for a in args]
             return function(*lifted, **{k: lift(v) for k, v in kwargs.items()})  # type: ignore[arg-type]
 

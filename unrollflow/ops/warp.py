@@ -77,7 +77,7 @@ def warp(image: Tensor, flow: Tensor, *, padding: Padding = "border", origin: Te
     [0.5, 1.5, 2.0]
     """
     one_grid = origin is not None or image.shape[-2:] == flow.shape[-2:]
-    shaped = image.ndim == flow.ndim == 4 and flow.shape[1] == 2 and one_grid and len(image) == len(flow)
+    shaped = image.ndim == flow.ndim == 4 and flow.shape[1] == 2 and one_grid and image.shape[0] == flow.shape[0]
     if not shaped or image.dtype != flow.dtype:
         raise ValueError(
             f"image {tuple(image.shape)} of {image.dtype} and flow {tuple(flow.shape)} of {flow.dtype} do not belong "
