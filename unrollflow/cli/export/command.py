@@ -86,7 +86,6 @@ def export_flow(
             of levels or the name of the output is wrong.
         OSError: if the output is there already, or cannot be written.
     """
-    check_packages(kind)
     if output.suffix.lower() != SUFFIXES[kind]:
         raise ValueError(f"--output {output}: --format {kind} is written as a {SUFFIXES[kind]} file; name one.")
     source = weights_file(weights)
@@ -95,6 +94,7 @@ def export_flow(
         refuse_replacing([output])
     refuse_unwritable([output])
     flow = fixed_flow(UnsupervisedFlow.load_from_checkpoint(source, trusted=trusted), weights, levels)
+    check_packages(kind)
     write, runner = FORMATS[kind]
     contents = write(flow_program(flow), metadata(flow, source.stem))
     difference = largest_difference(runner(contents), flow)
