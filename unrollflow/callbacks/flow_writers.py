@@ -1,5 +1,6 @@
 """Predictions as files: flow, pictures and maps of confidence, and videos."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from fractions import Fraction
@@ -32,35 +33,18 @@ ENDINGS: dict[Format, str] = {"flo": ".flo", "png": "_flow.png", "npy": ".npy"}
 WRITERS: dict[Format, Callable[[Path, Tensor], None]] = {"flo": write_flo, "png": write_kitti_flow, "npy": write_npy}
 
 
-class FlowWriter(BasePredictionWriter):
-    """Writes each prediction as NAME.flo, NAME.png (colours) and NAME_visible.png (white = seen in the other frame).
-
-    Args:
-        output: folder to write to; names with folders are kept below it.
-        flow: format of the flow: NAME.flo, NAME_flow.png (KITTI's) or NAME.npy.
-        max_flow: length of full saturation of the colours, pixels; None: the longest of each flow.
-        backward: write the flow of the second image to the first one, too: NAME_backward.flo and NAME_backward.png.
+class PredictionWriter(BasePredictionWriter, ABC):
+    """Base of what writes each batch of predictions.
 
     Attributes:
         both_ways: whether the flow of both directions is needed, as it is for visibility.
         written: how many predictions so far.
-
-    Raises:
-        ValueError: if a sample's name leads out of the folder.
     """
 
-    both_ways = True
-    pictures: tuple[str, ...] = (".png", "_visible.png")
+    both_ways = False
 
-    def __init__(
-        self, output: Path, *, flow: Format = "flo", max_flow: float | None = None, backward: bool = False
-    ) -> None:
+    def __init__(self) -> None:
         super().__init__(write_interval="batch")
-        check_choice("flow", flow, Format)
-        self.output = Path(output)
-        self.flow, self.max_flow, self.backward = flow, max_flow, backward
-        self.both_ways = self.both_ways or backward
-        self.endings: tuple[str, ...] = (ENDINGS[flow], *self.pictures)
         self.written = 0
 
     def write_on_batch_end(
@@ -73,6 +57,42 @@ class FlowWriter(BasePredictionWriter):
         batch_idx: int,
         dataloader_idx: int,
     ) -> None:
+        """Write a batch, and count its samples."""
+        self.write_batch(batch, prediction)
+        self.written += len(batch["name"])
+
+    @abstractmethod
+    def write_batch(self, batch: FlowSample, prediction: Prediction | Tensor) -> None:
+        """Write every sample of a batch."""
+
+
+class FlowWriter(PredictionWriter):
+    """Writes each prediction as NAME.flo, NAME.png (colours) and NAME_visible.png (white = seen in the other frame).
+
+    Args:
+        output: folder to write to; names with folders are kept below it.
+        flow: format of the flow: NAME.flo, NAME_flow.png (KITTI's) or NAME.npy.
+        max_flow: length of full saturation of the colours, pixels; None: the longest of each flow.
+        backward: write the flow of the second image to the first one, too: NAME_backward.flo and NAME_backward.png.
+
+    Raises:
+        ValueError: if a sample's name leads out of the folder.
+    """
+
+    both_ways = True
+    pictures: tuple[str, ...] = (".png", "_visible.png")
+
+    def __init__(
+        self, output: Path, *, flow: Format = "flo", max_flow: float | None = None, backward: bool = False
+    ) -> None:
+        super().__init__()
+        check_choice("flow", flow, Format)
+        self.output = Path(output)
+        self.flow, self.max_flow, self.backward = flow, max_flow, backward
+        self.both_ways = self.both_ways or backward
+        self.endings: tuple[str, ...] = (ENDINGS[flow], *self.pictures)
+
+    def write_batch(self, batch: FlowSample, prediction: Prediction | Tensor) -> None:
         """Write the files of every sample of a batch."""
         seen = None if isinstance(prediction, Tensor) else prediction.visible.float().cpu()
         back = prediction.flow_backward.float().cpu() if self.backward and isinstance(prediction, Prediction) else None
@@ -81,7 +101,6 @@ class FlowWriter(BasePredictionWriter):
             self.write(files, flow, None if seen is None else seen[i])
             if back is not None:
                 self.write(files[len(self.endings) :], back[i], None)
-            self.written += 1
 
     def files(self, name: str) -> list[Path]:
         """The files that a sample becomes; those of the backward flow come last."""
@@ -114,7 +133,7 @@ class FlowNumbers(FlowWriter):
         return super().files(Path(name).name)
 
 
-class FlowVideo(BasePredictionWriter):
+class FlowVideo(PredictionWriter):
     """Writes a video of each frame beside the colours of its flow.
 
     Args:
@@ -125,12 +144,8 @@ class FlowVideo(BasePredictionWriter):
             the pairs in `scaled_by` lies, so that one colour is one flow from the first frame to the last.
         scaled_by: pairs whose flow is predicted before the video, if `max_flow` is None.
 
-    Attributes:
-        both_ways: as of :class:`FlowWriter`; a video shows no visibility.
-        written: how many frames it holds so far.
+    A video shows no visibility, and needs the flow of one direction.
     """
-
-    both_ways = False
 
     def __init__(
         self,
@@ -141,10 +156,9 @@ class FlowVideo(BasePredictionWriter):
         max_flow: float | None = None,
         scaled_by: Iterable[FlowSample] = (),
     ) -> None:
-        super().__init__(write_interval="batch")
+        super().__init__()
         self.arrows, self.max_flow, self.scaled_by = arrows, max_flow, scaled_by
         self.writer, self.opened = VideoWriter(path, rate), ExitStack()
-        self.written = 0
 
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Choose the scale of the colours, and open the video."""
@@ -154,22 +168,12 @@ class FlowVideo(BasePredictionWriter):
             self.max_flow = bright_length(torch.cat(flows, dim=-1)) if flows else None
         self.opened.enter_context(self.writer)
 
-    def write_on_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        prediction: Prediction | Tensor,
-        batch_indices: Sequence[int] | None,
-        batch: FlowSample,
-        batch_idx: int,
-        dataloader_idx: int,
-    ) -> None:
+    def write_batch(self, batch: FlowSample, prediction: Prediction | Tensor) -> None:
         """Append the frames of a batch."""
         for frame, flow in zip(batch["image1"].float().cpu(), flow_of(prediction), strict=True):
             colours = flow_to_rgb(flow, max_flow=self.max_flow or None)
             left = flow_arrows(frame, flow) if self.arrows else frame
             self.writer.write(torch.cat([left, colours], dim=-1))
-            self.written += 1
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Close the video."""
@@ -221,16 +225,7 @@ class ConfidenceMaps(FlowWriter):
         super().__init__(output)
         self.endings, self.calibration, self.of_video = self.pictures, calibration, of_video
 
-    def write_on_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        prediction: Prediction | Tensor,
-        batch_indices: Sequence[int] | None,
-        batch: FlowSample,
-        batch_idx: int,
-        dataloader_idx: int,
-    ) -> None:
+    def write_batch(self, batch: FlowSample, prediction: Prediction | Tensor) -> None:
         """Write the map of every sample of a batch.
 
         Raises:
@@ -241,7 +236,6 @@ class ConfidenceMaps(FlowWriter):
         maps = flow_confidence(prediction.flow, prediction.flow_backward, calibration=self.calibration).cpu()
         for name, confidence in zip(batch["name"], maps, strict=True):
             write_image(self.files(name)[0], confidence, depth="uint16")
-            self.written += 1
 
     def files(self, name: str) -> list[Path]:
         """The map of a sample."""

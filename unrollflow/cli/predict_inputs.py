@@ -14,6 +14,7 @@ from unrollflow.callbacks.flow_writers import (
     FlowVideo,
     FlowWriter,
     Format,
+    PredictionWriter,
 )
 from unrollflow.callbacks.submissions import KittiSubmission, SintelSubmission, SpringSubmission
 from unrollflow.cli.checks import refuse_clashes, refuse_overwriting
@@ -71,7 +72,7 @@ class Task(NamedTuple):
     """
 
     pairs: Dataset[FlowSample]
-    writers: list[FlowWriter | FlowVideo]
+    writers: list[PredictionWriter]
     images: list[tuple[Path, Path]]
     results: list[list[Path]]
     earlier: list[Path]
