@@ -27,6 +27,7 @@ UNREADABLE = (
 
 PLAIN_WORD = re.compile(r"[\w -]*")
 
+INSTANTIATOR_KEY = "_instantiator"
 INSTANTIATOR = "pytorch_lightning.cli.instantiate_module"
 """The one function by which Lightning may build a module whose checkpoint holds class paths."""
 
@@ -158,6 +159,15 @@ def is_own(name: str, packages: tuple[str, ...] = TRUSTED) -> bool:
     return str(getattr(found, "__module__", "")).startswith(packages)
 
 
+def model_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a model's configuration, without the name of Lightning's function that builds it.
+
+    >>> model_arguments({"a": 1, "_instantiator": "module"})
+    {'a': 1}
+    """
+    return {key: value for key, value in config.items() if key != INSTANTIATOR_KEY}
+
+
 def check_trusted(
     config: Mapping[str, object],
     path: str | Path,
@@ -174,10 +184,9 @@ def check_trusted(
         packages: beginnings of names of which only what such a package defines itself is allowed.
     """
     prefixes = (*packages, *trusted)
-    arguments = {key: value for key, value in config.items() if key != "_instantiator"}
-    named = names_to_import(arguments)
+    named = names_to_import(model_arguments(config))
     foreign = [name for name in named if not (name.startswith(tuple(trusted)) or is_own(name, packages))]
-    instantiator = config.get("_instantiator", INSTANTIATOR)
+    instantiator = config.get(INSTANTIATOR_KEY, INSTANTIATOR)
     foreign += [] if instantiator == INSTANTIATOR else [str(instantiator)]  # Lightning would import and call it
     unknown = [name for name in foreign if name.startswith(TRUSTED)]
     if unknown:

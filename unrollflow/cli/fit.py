@@ -25,6 +25,7 @@ from unrollflow.callbacks.pending_work import PendingWork
 from unrollflow.callbacks.skip_non_finite import SkipNonFiniteSteps
 from unrollflow.checkpoints import (
     INSTANTIATOR,
+    INSTANTIATOR_KEY,
     MODEL_KEY,
     check_trusted,
     names_to_import,
@@ -168,7 +169,7 @@ class FlowCLI(LightningCLI):
         if self.subcommand is not None:
             config = model_config(self, self.subcommand) | dict.fromkeys(PER_STAGE)
             config = {name: value for name, value in config.items() if name not in PER_RUN}
-            self.model.save_hyperparameters(config | {"_instantiator": INSTANTIATOR}, logger=False)
+            self.model.save_hyperparameters(config | {INSTANTIATOR_KEY: INSTANTIATOR}, logger=False)
         if self.continued is not None:
             run, step, changed = self.continued
             callbacks = self.trainer.callbacks  # type: ignore[attr-defined]  # which a part of the trainer sets

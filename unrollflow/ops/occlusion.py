@@ -10,6 +10,7 @@ from einops import rearrange
 from torch import Tensor
 
 from unrollflow.contracts import known_flow
+from unrollflow.ops.matching import window_means
 from unrollflow.ops.precision import full_precision
 from unrollflow.ops.warp import target_coords, warp
 
@@ -191,7 +192,7 @@ def mean_mismatch(flow: Tensor, flow_backward: Tensor) -> Tensor:
     smallest, largest = MISMATCHES
     logarithm = mismatch.nan_to_num(nan=largest).clamp(smallest, largest).log()
     padded = F.pad(logarithm, [MISMATCH_WINDOW // 2] * 4, mode="replicate")
-    return F.avg_pool2d(padded, MISMATCH_WINDOW, stride=1).exp()
+    return window_means(padded, MISMATCH_WINDOW).exp()
 
 
 @torch.no_grad()

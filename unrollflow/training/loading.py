@@ -9,9 +9,11 @@ import torch
 
 from unrollflow.checkpoints import (
     INSTANTIATOR,
+    INSTANTIATOR_KEY,
     MODEL_KEY,
     check_fits,
     check_trusted,
+    model_arguments,
     read_checkpoint,
     refuse_weights_alone,
 )
@@ -108,7 +110,7 @@ class LoadsData(pl.LightningModule):
             ValueError: if the module was built in Python: its configuration is not known.
             OSError: if a file cannot be written.
         """
-        config = {name: value for name, value in self.hparams.items() if name != "_instantiator"}
+        config = model_arguments(self.hparams)
         if not config:
             raise ValueError(
                 "this module was built in Python, so its configuration is not known; save one that was trained by the "
@@ -124,9 +126,9 @@ class LoadsData(pl.LightningModule):
         from pytorch_lightning.cli import instantiate_module  # jsonargparse is needed for this alone
 
         check_trusted(config, path, trusted=trusted)
-        module = instantiate_module(cls, {key: value for key, value in config.items() if key != "_instantiator"})
+        module = instantiate_module(cls, model_arguments(config))
         # as the command line does: what is trained further and saved can be loaded again
-        module.save_hyperparameters(config | {"_instantiator": INSTANTIATOR}, logger=False)
+        module.save_hyperparameters(config | {INSTANTIATOR_KEY: INSTANTIATOR}, logger=False)
         return module
 
 

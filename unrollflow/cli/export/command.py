@@ -51,7 +51,7 @@ def run(arguments: list[str], trusted: list[str]) -> None:
     """Parse the arguments of `unrollflow export` and run it."""
     parser = ArgumentParser("unrollflow export", description=__doc__)
     add_weights(parser)
-    parser.add_argument("--format", choices=get_args(Format), default="onnx", help="(%(default)s)")
+    parser.add_argument("--format", dest="kind", choices=get_args(Format), default="onnx", help="(%(default)s)")
     parser.add_argument("-o", "--output", type=Path, required=True, help="file to write: .onnx, or .pt2 for torch")
     parser.add_argument(
         "--levels",
@@ -61,10 +61,7 @@ def run(arguments: list[str], trusted: list[str]) -> None:
         f"a side (as `predict` uses for {USUAL_SIZE[0]}x{USUAL_SIZE[1]})",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace a file that is there already")
-    parsed = vars(parser.parse_args(arguments[1:]))
-    export_flow(
-        **{name: value for name, value in parsed.items() if name != "format"}, kind=parsed["format"], trusted=trusted
-    )
+    export_flow(**vars(parser.parse_args(arguments[1:])), trusted=trusted)
 
 
 def export_flow(

@@ -120,6 +120,11 @@ def decode(path: Path, flags: int) -> Pixels:
 def decode_content(path: Path, content: bytes, flags: int) -> Pixels:
     """As :func:`decode`, of bytes that errors call by a path."""
     check_header(path, content)
+    return decode_checked(path, content, flags)
+
+
+def decode_checked(path: Path, content: bytes, flags: int) -> Pixels:
+    """As :func:`decode_content`, after :func:`check_header`."""
     try:
         picture = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     except cv2.error as error:
@@ -173,4 +178,4 @@ def decode_tiff(path: Path, content: bytes) -> Pixels:
             f"{path} cannot be read as a TIFF: {error}; unsigned samples of up to 8 bits, or grey or RGB of 16 bits "
             "in one plane with straight alpha or none, are expected."
         ) from error
-    return decode_content(path, content, ANY_PIXELS)
+    return decode_checked(path, content, ANY_PIXELS)

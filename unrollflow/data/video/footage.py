@@ -200,9 +200,8 @@ def drawn(sources: Iterable[Path], root: Path, split: Split, share: float) -> li
             "or take split: all and no validation."
         )
     fractions = sorted(split_fraction(path, root) for path in sources)
-    limit = min(
-        max(share, fractions[1]), fractions[-1]
-    )  # the lowest is for validation, the highest for training in any case
+    # the lowest is for validation, the highest for training in any case
+    limit = min(max(share, fractions[1]), fractions[-1])
     return [path for path in sources if (split_fraction(path, root) < limit) == (split == "validation")]
 
 
