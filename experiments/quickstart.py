@@ -9,7 +9,6 @@ clean frames are measured as well. Training never sees them.
 
 import argparse
 import itertools
-import json
 import math
 import time
 from contextlib import suppress
@@ -25,6 +24,7 @@ from experiments.common.accuracy import (
     network_flow,
     zero_flow,
 )
+from experiments.common.recipe import logged_to
 from experiments.common.results import write_table
 from unrollflow.cli.main import main as unrollflow
 from unrollflow.data import Middlebury, StereoMotorcycle, write_image
@@ -62,14 +62,6 @@ def new_run() -> Path:
             (RUNS / f"version_{number}").mkdir()
             break
     return RUNS / f"version_{number}"
-
-
-def logged_to(run: Path) -> list[str]:
-    """Arguments that make a directory the run's."""
-    version = int(run.name.removeprefix("version_"))
-    arguments = {"save_dir": str(run.parent.parent), "name": run.parent.name, "version": version}
-    logger = {"class_path": "pytorch_lightning.loggers.CSVLogger", "init_args": arguments}
-    return ["--trainer.logger", json.dumps([logger])]
 
 
 def real_frames(folder: Path) -> tuple[list[str], dict[str, list[Path]]]:

@@ -21,13 +21,12 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from experiments.common.accuracy import FlowOf, benchmark_sets, data_folder, errors, network_flow
+from experiments.common.accuracy import benchmark_sets, data_folder, errors, network_flow, refined
 from experiments.common.assembly import CONFIGS
 from experiments.common.grid import Results, Row, run_grid
 from experiments.common.results import write_table
 from unrollflow.cli.main import main as unrollflow
 from unrollflow.inference import pretrained
-from unrollflow.variational import refine_flow
 
 RESULTS = Path(__file__).with_name("results")
 
@@ -80,11 +79,6 @@ def adapted(*, scene: str, steps: int) -> Results:
         for title, method in ((name, flow_of), (f"{name}, refined", refined(flow_of)))
     }
     return {"errors": found, "start kept": found["start"] == found["best"]}
-
-
-def refined(flow_of: FlowOf) -> FlowOf:
-    """A network's flow after the solver's finishing warps."""
-    return lambda image1, image2: refine_flow(image1, image2, flow_of(image1, image2))
 
 
 def write_report(folder: Path, rows: Sequence[Row]) -> None:

@@ -14,7 +14,11 @@ from unrollflow.contracts import FlowSample
 from unrollflow.data import FlyingChairs, Kitti, Middlebury, MovingLayers, Sintel
 from unrollflow.metrics import image_measures
 from unrollflow.training.module import UnsupervisedFlow
+from unrollflow.variational import refine_flow
 from unrollflow.variational.search import inverse_search
+
+TRUE_MAPS = ("valid", "occluded", "boundary_distance")
+"""Of a pair, for what its measures are averaged over."""
 
 FlowOf = Callable[[Tensor, Tensor], Tensor]
 """Two images (1, 3, H, W), RGB in [0, 1], to flow (1, 2, H, W), pixels."""
@@ -73,19 +77,28 @@ def benchmark_sets(folder: Path | None, *names: str) -> dict[str, Iterable[FlowS
     return {name: make(root) for name, (root, make) in there.items() if root.is_dir()}
 
 
-@torch.no_grad()
 def errors(flow_of: FlowOf, pairs: Iterable[FlowSample]) -> Errors:
     """Errors of a method on pairs with ground truth."""
-    means: dict[str, list[float]] = {"epe": [], "epe_noc": [], "epe_occ": []}
-    images: dict[str, float] = {}
-    for pair in pairs:
-        maps = {name: pair[name].unsqueeze(0) for name in ("valid", "occluded") if name in pair}
-        flow = flow_of(pair["image1"].unsqueeze(0), pair["image2"].unsqueeze(0))
-        found = image_measures(flow, pair["flow"].unsqueeze(0), **maps).mean
-        for name, values in means.items():
-            values.append(found[name].item())
-        images[pair["name"]] = means["epe"][-1]
-    return Errors(*(torch.tensor(values).nanmean().item() for values in means.values()), images)
+    found = [(pair["name"], measured_pair(flow_of, pair)) for pair in pairs]
+    means = (
+        torch.tensor([measures[name] for _, measures in found]).nanmean().item()
+        for name in ("epe", "epe_noc", "epe_occ")
+    )
+    return Errors(*means, {name: measures["epe"] for name, measures in found})
+
+
+@torch.no_grad()
+def measured_pair(flow_of: FlowOf, pair: FlowSample) -> dict[str, float]:
+    """Every measure of a method's flow of a pair with ground truth; NaN where it has no such pixel."""
+    maps = {name: pair[name].unsqueeze(0) for name in TRUE_MAPS if name in pair}
+    flow = flow_of(pair["image1"].unsqueeze(0), pair["image2"].unsqueeze(0))
+    means = image_measures(flow, pair["flow"].unsqueeze(0), **maps).mean
+    return {name: mean.item() for name, mean in means.items()}
+
+
+def refined(flow_of: FlowOf) -> FlowOf:
+    """A method's flow after the solver's finishing warps."""
+    return lambda image1, image2: refine_flow(image1, image2, flow_of(image1, image2))
 
 
 def network_flow(module: UnsupervisedFlow) -> FlowOf:

@@ -47,13 +47,19 @@ def fit_quickstart(arguments: Sequence[str], *, seed: int, steps: int, validatio
     interval = ["--trainer.val_check_interval", str(steps // max(1, validations))]
     interval += [] if validations else ["--trainer.limit_val_batches", "1"]
     with tempfile.TemporaryDirectory() as folder:
-        logger = {"class_path": "pytorch_lightning.loggers.CSVLogger", "init_args": {"save_dir": folder, "name": "run"}}
-        files = ["--trainer.logger", json.dumps([logger])]
-        config = ["fit", "--config", "configs/experiment/quickstart.yaml"]
-        unrollflow([*config, *seeds, *length, *quiet, *interval, *files, *arguments])
         run = Path(folder) / "run" / "version_0"
+        config = ["fit", "--config", "configs/experiment/quickstart.yaml"]
+        unrollflow([*config, *seeds, *length, *quiet, *interval, *logged_to(run), *arguments])
         module = UnsupervisedFlow.load_from_checkpoint(run / "checkpoints" / "last.ckpt", trusted=["experiments."])
         return Trained(module, read_curve(run / "metrics.csv") if validations else {})
+
+
+def logged_to(run: Path) -> list[str]:
+    """Arguments that make a directory NAME/version_N the run's."""
+    version = int(run.name.removeprefix("version_"))
+    arguments = {"save_dir": str(run.parent.parent), "name": run.parent.name, "version": version}
+    logger = {"class_path": "pytorch_lightning.loggers.CSVLogger", "init_args": arguments}
+    return ["--trainer.logger", json.dumps([logger])]
 
 
 def read_curve(metrics: Path) -> dict[str, list[float]]:

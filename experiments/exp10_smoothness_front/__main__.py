@@ -35,15 +35,14 @@ from statistics import mean
 
 import torch
 
-from experiments.common.accuracy import benchmark_sets, data_folder, final_layers, held_out, network_flow
+from experiments.common.accuracy import benchmark_sets, data_folder, final_layers, held_out, measured_pair, network_flow
 from experiments.common.flow_measures import rounded
-from experiments.common.grid import Results, Row, Settings, check_again, identity, read_rows, run_grid
+from experiments.common.grid import Results, Row, Settings, Value, check_again, identity, read_rows, run_grid
 from experiments.common.recipe import fit_quickstart
 from experiments.exp10_smoothness_front.forms import FORMS, SHARED, arguments
 from experiments.exp10_smoothness_front.report import write_report
 from unrollflow.contracts import FlowSample
 from unrollflow.data.transforms.motion_boundaries import WithBoundaryDistance
-from unrollflow.metrics import image_measures
 from unrollflow.training.module import UnsupervisedFlow
 
 RESULTS = Path(__file__).with_name("results")
@@ -62,7 +61,7 @@ IMAGES = 256
 MEASURES = ("epe", "epe_noc", "epe_occ", "epe_d0_5", "epe_d10_60")
 
 SMOKE = {"steps": 6, "images": 2}
-VERIFIED = {"term": "total variation", "rounding": 0.0, "strength": 0.6, "ramp": 0, "seed": SEARCH_SEED}
+VERIFIED = {"term": "total variation", "rounding": 0.0, "strength": 0.6}
 
 
 def trained(
@@ -87,22 +86,10 @@ def trained(
     return {"curve": curve} | {name: image_errors(module, pairs) for name, pairs in sets.items()}
 
 
-@torch.no_grad()
 def image_errors(module: UnsupervisedFlow, pairs: Iterable[FlowSample]) -> dict[str, list[float | None]]:
     """Of :data:`MEASURES` each image's mean error, pixels; None where an image has no such pixel."""
-    flow_of = network_flow(module)
-    found: dict[str, list[torch.Tensor]] = {name: [] for name in MEASURES}
-    for pair in pairs:
-        maps = {
-            name: pair[name].unsqueeze(0)  # type: ignore[literal-required]
-            for name in ("valid", "occluded", "boundary_distance")
-            if name in pair
-        }
-        flow = flow_of(pair["image1"].unsqueeze(0), pair["image2"].unsqueeze(0))
-        measures = image_measures(flow, pair["flow"].unsqueeze(0), **maps).mean
-        for name, values in found.items():
-            values.append(measures[name])
-    return {name: rounded(torch.cat(values)) for name, values in found.items()}
+    found = [measured_pair(network_flow(module), pair) for pair in pairs]
+    return {name: rounded(torch.tensor([measures[name] for measures in found])) for name in MEASURES}
 
 
 def search_cells() -> list[Settings]:
@@ -115,8 +102,15 @@ def search_cells() -> list[Settings]:
         for strength in SEARCHED
     ]
     trials += [("total variation", 0.0, strength) for strength in STRENGTHS]
-    common = {"ramp": 0, "seed": SEARCH_SEED, "steps": SEARCH_STEPS, "images": len(held_out()), "test": False}
-    return [{"term": name, "rounding": rounding, "strength": strength, **common} for name, rounding, strength in trials]
+    return [
+        {"term": name, "rounding": rounding, "strength": strength, **search_settings()}
+        for name, rounding, strength in trials
+    ]
+
+
+def search_settings() -> dict[str, Value]:
+    """What the trials have in common."""
+    return {"ramp": 0, "seed": SEARCH_SEED, "steps": SEARCH_STEPS, "images": len(held_out()), "test": False}
 
 
 def chosen_roundings(rows: Iterable[Row]) -> dict[str, float]:
@@ -170,8 +164,8 @@ def main(*, smoke: bool = False, folder: Path = RESULTS) -> None:
     elif os.environ.get("FULL") == "1":
         run_protocol(store, SEEDS[: int(os.environ.get("SEEDS", len(SEEDS)))], processes=os.cpu_count() or 1)
     else:
-        verified = VERIFIED | {"steps": SEARCH_STEPS, "images": len(held_out()), "test": False}
-        known = [row for row in read_rows(store) if identity(row["settings"]) == identity(verified)]
+        verified = identity(VERIFIED | search_settings())
+        known = [row for row in read_rows(store) if identity(row["settings"]) == verified]
         check_again(known, trained, lambda results: float(mean(results["layers"]["epe"])))
     write_report(folder, read_rows(store))
 

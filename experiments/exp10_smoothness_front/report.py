@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from experiments.common.grid import Row
 from experiments.common.results import write_table
+from experiments.exp04_flow_ablation.finals import first_at
 from experiments.exp10_smoothness_front.forms import FORMS
 from experiments.exp10_smoothness_front.fronts import Errors, Mix, at_level, means, mixed, tolerated
 from unrollflow.metrics.paired import Interval, relative_change
@@ -55,6 +56,10 @@ class Front(NamedTuple):
     def best(self) -> int:
         """Position of the strength with the lowest EPE of all test pixels, mean of the seeds."""
         return int(np.argmin(means(self.errors("layers", "epe")).mean(axis=1)))
+
+    def best_row(self, seed: int) -> Row:
+        """The row of a seed at the best strength."""
+        return self.rows[self.strengths[self.best()], seed]
 
     def has(self, place: str) -> bool:
         """Whether a set was measured."""
@@ -174,21 +179,15 @@ def steps_to(front: Front, baseline: Front) -> str:
     seeds = [seed for seed in front.seeds if seed in baseline.seeds]
     if not seeds:
         return ""
-    goals = [curve(baseline, seed)["epe"][-1] for seed in seeds]
-    found = sorted(first_at(curve(front, seed), goal) for seed, goal in zip(seeds, goals, strict=True))
+    found = sorted(first_at(front.best_row(seed), curve(baseline, seed)["epe"][-1]) for seed in seeds)
     middle = float(np.median(found))
     return "never" if math.isinf(middle) else f"{middle:.0f}"
 
 
 def curve(front: Front, seed: int) -> dict[str, list[float]]:
     """The learning curve of a seed at the front's best strength."""
-    found: dict[str, list[float]] = front.rows[front.strengths[front.best()], seed]["results"]["curve"]
+    found: dict[str, list[float]] = front.best_row(seed)["results"]["curve"]
     return found
-
-
-def first_at(points: dict[str, list[float]], goal: float) -> float:
-    """The first step at which the EPE is at most a goal; infinite where there is none."""
-    return next((step for step, epe in zip(points["step"], points["epe"], strict=True) if epe <= goal), math.inf)
 
 
 def draw(path: Path, fronts: dict[str, Front]) -> None:

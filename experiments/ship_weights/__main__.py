@@ -22,13 +22,14 @@ import torch
 import yaml
 from torch import Tensor
 
-from experiments.common.accuracy import FlowOf, benchmark_sets, data_folder, dis_flow, errors, held_out
+from experiments.common.accuracy import FlowOf, benchmark_sets, data_folder, dis_flow, errors, held_out, refined
 from experiments.common.grid import Results, run_grid
-from unrollflow.checkpoints import MODEL_KEY, read_checkpoint
+from experiments.ship_weights.confidence import with_confidence
+from unrollflow.checkpoints import MODEL_KEY, model_arguments, read_checkpoint
 from unrollflow.contracts import FlowSample
 from unrollflow.data.io.files import write_atomic
 from unrollflow.inference import pretrained
-from unrollflow.variational import preset_flow, refine_flow
+from unrollflow.variational import preset_flow
 from unrollflow.weights import SHIPPED, SUFFIX, packed_weights, read_card, read_weights
 
 RESULTS = Path(__file__).with_name("results")
@@ -87,12 +88,8 @@ def baseline(*, group: str, method: str) -> Results:
 
 def measured(network: FlowOf, group: str) -> dict[str, Results]:
     """Errors of a network, alone and refined, on a set."""
-
-    def refined(image1: Tensor, image2: Tensor) -> Tensor:
-        return refine_flow(image1, image2, network(image1, image2))
-
     pairs = samples(group)
-    methods = {"this network": network, "this network, refined": refined}
+    methods = {"this network": network, "this network, refined": refined(network)}
     return {name: errors(method, pairs)._asdict() for name, method in methods.items()}
 
 
@@ -144,7 +141,9 @@ def main() -> None:
     if not options.only_time:
         card["errors"] = rounded(all_errors(network))
     write(file, tensors, card)
-    write_atomic(file.with_suffix(".md"), text_of(card, sha256=read_card(file)["sha256"]).encode())
+    text = text_of(card, sha256=read_card(file)["sha256"])
+    text = with_confidence(text, card["confidence"]) if "confidence" in card else text
+    write_atomic(file.with_suffix(".md"), text.encode())
 
 
 def all_errors(network: FlowOf) -> dict[str, dict[str, Results]]:
@@ -175,7 +174,7 @@ def of_run(options: argparse.Namespace) -> tuple[dict[str, Tensor], dict[str, An
         "name": options.name,
         "licence": LICENCE,
         "parameters": sum(tensor.numel() for tensor in checkpoint["state_dict"].values()),
-        "model": {key: value for key, value in checkpoint[MODEL_KEY].items() if key != "_instantiator"},
+        "model": model_arguments(checkpoint[MODEL_KEY]),
         "training": training,
         "known_failures": KNOWN_FAILURES,
     }

@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments.quickstart import logged_to, new_run
+from experiments.common.recipe import logged_to
+from experiments.quickstart import new_run
 from tests.helpers.command import BRIEF, TINY, words
 from unrollflow.cli.main import main
 
