@@ -88,10 +88,8 @@ def test_labels_of_the_solver_need_no_network(
         main(command)
 
 
-@pytest.mark.slow
-def test_labels_of_the_solver_are_mixed_with_the_photometric_loss(tmp_path: Path) -> None:
-    root = trees.labelled(tmp_path / "data") / "frames"
-    main(["label", str(root), "--solver", "fast", "--output", str(tmp_path / "labels")])
+def fit_on_labels(tmp_path: Path, root: Path, objective: str, *, run: Path) -> None:
+    """Train on frames below a root with the labels in tmp_path, with an objective's file; files go below `run`."""
     options = {
         "--data": CONFIGS / "data" / "labels.yaml",
         "--data.train.root": root,
@@ -100,11 +98,18 @@ def test_labels_of_the_solver_are_mixed_with_the_photometric_loss(tmp_path: Path
         "--data.transform": "null",
         "--data.batch_size": 1,
         "--data.workers": 0,
-        "--model.objective": CONFIGS / "objective" / "pyramid_matcher_labels.yaml",
-        "--trainer.logger": csv_logger(tmp_path),
+        "--model.objective": CONFIGS / "objective" / f"{objective}.yaml",
+        "--trainer.logger": csv_logger(run),
     }
     overlay = ["--config", str(CONFIGS / "debug" / "tiny.yaml")]
     main(["fit", "--config", str(QUICKSTART), *overlay, *words({k: str(v) for k, v in options.items()})])
+
+
+@pytest.mark.slow
+def test_labels_of_the_solver_are_mixed_with_the_photometric_loss(tmp_path: Path) -> None:
+    root = trees.labelled(tmp_path / "data") / "frames"
+    main(["label", str(root), "--solver", "fast", "--output", str(tmp_path / "labels")])
+    fit_on_labels(tmp_path, root, "pyramid_matcher_labels", run=tmp_path)
     (header, *_) = (tmp_path / "flow" / "version_0" / "metrics.csv").read_text().splitlines()
     assert {"loss/endpoint_error", "loss/photometric"} <= set(header.split(","))
 
@@ -136,19 +141,7 @@ def test_the_command_writes_labels_that_a_training_reads(tmp_path: Path, capsys:
     assert read_flo(kept).shape == (2, *trees.SIZE)
     sample = LabelledFrames(root=root, labels=tmp_path / "labels")[1]
     assert sample["flow"][:, sample["valid"]].isfinite().all()
-    options = {
-        "--data": CONFIGS / "data" / "labels.yaml",
-        "--data.train.root": root,
-        "--data.train.labels": tmp_path / "labels",
-        "--data.validation.root": trees.sintel(tmp_path / "sintel"),
-        "--data.transform": "null",
-        "--data.batch_size": 1,
-        "--data.workers": 0,
-        "--model.objective": CONFIGS / "objective" / "supervised.yaml",
-        "--trainer.logger": csv_logger(tmp_path / "second"),
-    }
-    overlay = ["--config", str(CONFIGS / "debug" / "tiny.yaml")]
-    main(["fit", "--config", str(QUICKSTART), *overlay, *words({k: str(v) for k, v in options.items()})])
+    fit_on_labels(tmp_path, root, "supervised", run=tmp_path / "second")
     assert (tmp_path / "second" / "flow" / "version_0" / "checkpoints" / "last.ckpt").is_file()
 
 
