@@ -7,6 +7,12 @@ terms are compared at a quarter of the size, from one start: classical flow of a
 rates the one with the lowest energy counts: ground truth selects nothing. The classical solver's parameters were chosen
 on Grove2, Urban2, two pairs of Sintel and three of FlyingChairs. Hydrangea and RubberWhale chose nothing, but were seen
 as a first version was tried. `seconds` are of the CPU, all threads added up.
+
+The methods of opencv-contrib need an environment of their own; UNROLLFLOW_CONTRIB_PYTHON names its Python. Without it,
+their stored rows are shown:
+
+    python -m venv contrib && contrib/bin/pip install opencv-contrib-python-headless
+    UNROLLFLOW_CONTRIB_PYTHON=contrib/bin/python make reproduce EXP=07
 """
 
 import argparse
@@ -15,15 +21,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import cv2
 import torch
-from skimage.registration import optical_flow_tvl1
 from torch import Tensor
 
-from experiments.common.grid import Results, Row, run_grid
+from experiments.common.grid import Results, Row, identity, read_rows, run_grid
 from experiments.common.results import write_table
 from experiments.exp07_direct_minimisation.figure import draw
-from unrollflow import inference
+from experiments.exp07_direct_minimisation.methods import CONTRIB, CONTRIB_METHODS, METHODS
 from unrollflow.contracts import FlowSample
 from unrollflow.data import Middlebury, MovingLayers, Sintel
 from unrollflow.losses import (
@@ -40,12 +44,9 @@ from unrollflow.variational import (
     FlowEnergy,
     LinearisedFlow,
     estimate_flow,
-    preset_flow,
     primal_dual_flow,
-    refine_flow,
 )
 from unrollflow.variational.descent import descend
-from unrollflow.variational.search import inverse_search
 from unrollflow.weights import DEFAULT, read_card, weights_file
 
 RESULTS = Path(__file__).with_name("results")
@@ -202,26 +203,8 @@ def run_method(*, pair: str, method: str, weights: str) -> Results:
     """Error and CPU seconds of a way to flow, at full size; a network's with the shipped weights of this SHA-256."""
     sample = sample_of(pair)
     first, second = (sample[name].unsqueeze(0) for name in ("image1", "image2"))
-    begun = time.process_time()
-    flow = METHODS[method](first, second)
-    return {"epe": error_of(flow, sample), "cpu_seconds": time.process_time() - begun}
-
-
-def tvl1(first: Tensor, second: Tensor) -> Tensor:
-    """Scikit-image's TV-L1, of grey images, with its own parameters."""
-    frames = (cv2.cvtColor(image[0].movedim(0, -1).numpy(), cv2.COLOR_RGB2GRAY) for image in (first, second))
-    rows, columns = optical_flow_tvl1(*frames)
-    return torch.stack([torch.from_numpy(columns), torch.from_numpy(rows)]).unsqueeze(0)
-
-
-METHODS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "OpenCV DIS (medium)": inverse_search,
-    "scikit-image TV-L1": tvl1,
-    "fast": lambda first, second: preset_flow(first, second, preset="fast"),
-    "default": lambda first, second: preset_flow(first, second, preset="default"),
-    "network": inference.flow,
-    "network, refined": lambda first, second: refine_flow(first, second, inference.flow(first, second)),
-}
+    flow, seconds = (METHODS | CONTRIB_METHODS)[method](first, second)
+    return {"epe": error_of(flow, sample), "cpu_seconds": seconds}
 
 
 def write_tables(folder: Path, methods: list[Row], best: list[Row], terms: list[Row]) -> None:
@@ -297,6 +280,9 @@ def main(*, smoke: bool = False, folder: Path = RESULTS) -> None:
         {"pair": pair, "method": name, "weights": shipped if name.startswith("network") else ""}
         for name in METHODS for pair in sequences
     ]  # fmt: skip
+    peers = [{"pair": pair, "method": name, "weights": ""} for name in CONTRIB_METHODS for pair in sequences]
+    stored = {identity(row["settings"]) for row in read_rows(store)}
+    ways += [cell for cell in peers if os.environ.get(CONTRIB) or identity(cell) in stored]
     methods = run_grid(ways, run_method, store, about="methods")
     best = best_rates(run_grid(descents, run_optimizer, store, about="optimizers"))
     terms = run_grid(smoothed, run_term, store, about="smoothness terms")
