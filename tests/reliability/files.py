@@ -51,7 +51,7 @@ def vanished(folder: Path, *, workers: int) -> str:
     drawn = names([dict(batch) for batch in loader(data)])
     assert len(drawn) == 8
     assert "5" not in drawn
-    return f"8 samples, one in the place of: {data.bad_samples.listed()}"
+    return f"8 samples; replaced: {data.bad_samples.listed()}"
 
 
 def vanished_and_told(folder: Path) -> str:
@@ -101,7 +101,7 @@ def cut_video(folder: Path) -> str:
 def fuzzed(folder: Path, *, kind: str) -> str:
     each = -(-FUZZED // len(HONEST))
     fuzz(kind, folder, examples=each)
-    return f"{each} of {each}: tensors, or ValueErrors that name the file"
+    return f"{each} of {each}: a tensor, or a ValueError that names the file"
 
 
 def fuzzed_yaml(folder: Path) -> str:
@@ -118,7 +118,7 @@ def fuzzed_yaml(folder: Path) -> str:
             return
 
     read()
-    return f"{tried} texts: read, or a YAML error"
+    return f"{tried} of {tried}: parsed, or a YAML error"
 
 
 def yaml_tag(folder: Path) -> str:
@@ -213,7 +213,7 @@ def second_run(folder: Path) -> str:
     run_one_step(folder, QUICKSTART)
     assert contents(folder / "flow" / "version_0") == before
     assert (folder / "flow" / "version_1" / "checkpoints" / "last.ckpt").is_file()
-    return "version_1 beside version_0, whose files are byte for byte as before"
+    return "a new version_1; all files of version_0 are unchanged"
 
 
 def resumed_run(folder: Path) -> str:
@@ -226,7 +226,7 @@ def resumed_run(folder: Path) -> str:
     longer = (first / "metrics.csv").read_text().splitlines()
     assert longer[: len(figures)] == figures
     assert len(longer) > len(figures)
-    return "goes on in its version_0: metrics.csv grows, the configuration of before is kept beside the new one"
+    return "continues in version_0: metrics.csv grows; the earlier configuration is kept"
 
 
 def run_from_an_older_checkpoint(folder: Path) -> str:
@@ -236,41 +236,49 @@ def run_from_an_older_checkpoint(folder: Path) -> str:
     run_one_step(folder, QUICKSTART, "--ckpt_path", str(first / "checkpoints" / "best.ckpt"), epochs=2)
     assert contents(first) == before
     assert json.loads((folder / "flow" / "version_1" / "metrics.json").read_text())["steps"] == 2
-    return "goes on in version_1; version_0 byte for byte as before"
+    return "continues in version_1; all files of version_0 are unchanged"
 
 
 NAMED: Callable[[str], str] = "a ValueError that names {}".format
-REFUSED = "refused, nothing runs"
+REFUSED = "refused; no code runs"
 CONFIGURED = {"class_path": {"backbone": {"class_path": "os.system"}}, "bare name": {"optimizer": "os.system"},
               "maker of the module": {"_instantiator": "os.system"},
               "name behind ours": {"backbone": "unrollflow.data.io.flow.os.system"}}  # fmt: skip
 FAULTS = [
-    Fault("a file that vanishes, on_bad_sample: skip", "replaced, named", partial(vanished, workers=0)),
-    Fault("the same in 2 workers", "replaced, named", partial(vanished, workers=2)),
-    Fault("a file that vanishes, on_bad_sample: raise", "an error that names it", vanished_and_told),
-    Fault("more bad samples than most_bad_samples", "ends with their names", too_many_bad),
-    Fault("nothing but bad samples", "ends with their names", all_bad),
+    Fault("a missing file, on_bad_sample: skip", "replaced and named", partial(vanished, workers=0)),
+    Fault("the same in 2 workers", "replaced and named", partial(vanished, workers=2)),
+    Fault("a missing file, on_bad_sample: raise", "an error that names it", vanished_and_told),
+    Fault("more bad samples than most_bad_samples", "stops and names them", too_many_bad),
+    Fault("only bad samples", "stops and names them", all_bad),
     Fault("samples of two sizes in a batch", NAMED("both"), sizes),
     Fault("two frames of two sizes", NAMED("both"), pair_of_sizes),
-    Fault("a picture that is cut off", NAMED("it"), cut_picture),
-    Fault("a .flo that is cut off", NAMED("it"), cut_flow),
-    Fault("a .flo whose header says 2^31 - 1 pixels a side", NAMED("it, at once"), lying_flow),
-    Fault("a video that is cut off", NAMED("it"), cut_video),
-    *(Fault(f"damaged files: {kind}", "ValueErrors, bounded memory", partial(fuzzed, kind=kind)) for kind in HONEST),
-    Fault("500 texts in the place of a configuration", "read or refused", fuzzed_yaml),
+    Fault("a truncated picture", NAMED("it"), cut_picture),
+    Fault("a truncated .flo file", NAMED("it"), cut_flow),
+    Fault("a .flo whose header says 2^31 - 1 pixels a side", NAMED("it, before reading the data"), lying_flow),
+    Fault("a truncated video", NAMED("it"), cut_video),
+    *(Fault(f"damaged files: {kind}", "a ValueError; bounded memory", partial(fuzzed, kind=kind)) for kind in HONEST),
+    Fault("500 random texts as configuration", "read or refused", fuzzed_yaml),
     Fault("a YAML tag that makes a folder", REFUSED, yaml_tag),
     Fault("a checkpoint whose pickle makes a folder", REFUSED, partial(evil, zipped=True)),
     Fault("the same in torch's older format", REFUSED, partial(evil, zipped=False)),
     Fault("a bare pickle that makes a folder", REFUSED, evil_and_bare),
-    Fault("such a checkpoint to go on from, on the command line", REFUSED, evil_on_the_command_line),
+    Fault("such a checkpoint as --ckpt_path of fit", REFUSED, evil_on_the_command_line),
     *(Fault(f"os.system as {k} of a checkpoint", REFUSED, partial(foreign, config=c)) for k, c in CONFIGURED.items()),
     Fault("a checkpoint of another network", NAMED("it"), other_network),
-    Fault("a checkpoint that is cut off", NAMED("it"), cut_checkpoint),
+    Fault("a truncated checkpoint", NAMED("it"), cut_checkpoint),
     Fault("a link in a tar shard", REFUSED, link_in_a_shard),
     Fault("a pickle in a tar shard", REFUSED, pickle_in_a_shard),
-    Fault("a tar member above its folder", "nothing is written", climbing_member),
+    Fault("a tar member with a path above the folder", "nothing is written", climbing_member),
     *(Fault(f"an index of shards that lists {n}", REFUSED, partial(climbing, name=n)) for n in ("../a.tar", "pipe:x")),
-    Fault("a second run of the same command", "the first one's files stay", second_run),
-    Fault("a run that goes on from its end", "it goes on in its directory, nothing is lost", resumed_run),
-    Fault("a run that goes on from a checkpoint before", "the first one's files stay", run_from_an_older_checkpoint),
+    Fault("the same command a second time", "files of the first run are unchanged", second_run),
+    Fault(
+        "resuming from the last checkpoint of a run",
+        "continues in the directory of the run; nothing is lost",
+        resumed_run,
+    ),
+    Fault(
+        "resuming from an earlier checkpoint of a run",
+        "files of the first run are unchanged",
+        run_from_an_older_checkpoint,
+    ),
 ]

@@ -113,7 +113,7 @@ def killed_at_random(folder: Path, *, workers: int, kills: int, **limits: Any) -
         assert ended(forked(partial(training, run, workers=workers, **limits))) == 0
         assert same(run / "weights.pt", expected), f"after a kill at step {steps[-1]}"
         done += 1
-    return f"{done} of {done} identical bit for bit, resumed from steps {', '.join(map(str, sorted(steps)))} of {STEPS}"
+    return f"{done} of {done} bit-exact; resumed from steps {', '.join(map(str, sorted(steps)))} of {STEPS}"
 
 
 def stopped(folder: Path, *, number: int, workers: int = 0, validating: bool = False) -> str:
@@ -127,7 +127,7 @@ def stopped(folder: Path, *, number: int, workers: int = 0, validating: bool = F
     resumed = fit(folder / "run", workers=workers, resume=saved)
     assert all(torch.equal(resumed[name], value) for name, value in straight.items())
     assert code == 128 + number
-    return f"exit status {code}, saved after step {read_checkpoint(saved)['global_step']}, resumed bit for bit"
+    return f"exit status {code}; saved after step {read_checkpoint(saved)['global_step']}; the resumed run is bit-exact"
 
 
 def killed_while_writing(folder: Path) -> str:
@@ -146,7 +146,7 @@ def killed_while_writing(folder: Path) -> str:
         ended(child)
         weights = read_checkpoint(path)["state_dict"]["w"]
         assert (weights == weights[0]).all()
-    return "20 of 20 checkpoints whole"
+    return "20 of 20 checkpoints are complete"
 
 
 def full_disk(folder: Path) -> str:
@@ -187,20 +187,20 @@ def dying_process(folder: Path) -> str:
 
 
 EVERY_TWO: dict[str, Any] = {"val_check_interval": 2, "check_val_every_n_epoch": None}
-SAVED = "saved after the step, says where, goes on bit for bit"
+SAVED = "a checkpoint after the step; its path is printed; resuming is bit-exact"
 FAULTS = (
     [
         Fault(
-            f"{kills} SIGKILLs at random moments, {workers} workers",
-            "resumed weights are those of an uninterrupted training",
+            f"{kills} kills (SIGKILL) at random times, {workers} workers",
+            "resumed runs end with the weights of an uninterrupted run",
             partial(killed_at_random, workers=workers, kills=kills),
         )
         for workers, kills in ((0, KILLS - 10), (2, 10))
     ]
     + [
         Fault(
-            f"10 SIGKILLs at random moments, {name}",
-            "resumed from the last epoch or later; weights of an uninterrupted training",
+            f"10 kills (SIGKILL) at random times, {name}",
+            "resumed from the start of the interrupted epoch or later, with the same weights",
             partial(killed_at_random, workers=0, kills=10, **limits),
         )
         for name, limits in (
@@ -209,12 +209,18 @@ FAULTS = (
         )
     ]
     + [
-        Fault("SIGTERM in a step, no workers", SAVED, partial(stopped, number=signal.SIGTERM)),
-        Fault("SIGTERM in a step, 2 workers", SAVED, partial(stopped, number=signal.SIGTERM, workers=2)),
-        Fault("Ctrl-C in a step", SAVED, partial(stopped, number=signal.SIGINT)),
-        Fault("SIGTERM in a validation", SAVED, partial(stopped, number=signal.SIGTERM, validating=True)),
-        Fault("20 SIGKILLs while a checkpoint is written", "the file is whole, old or new", killed_while_writing),
-        Fault("no room for a checkpoint", "an error that names it; the one before stays valid", full_disk),
-        Fault("SIGKILL of one of two processes (gloo)", "the job ends with an error", dying_process),
+        Fault("SIGTERM during a step, no workers", SAVED, partial(stopped, number=signal.SIGTERM)),
+        Fault("SIGTERM during a step, 2 workers", SAVED, partial(stopped, number=signal.SIGTERM, workers=2)),
+        Fault("Ctrl-C during a step", SAVED, partial(stopped, number=signal.SIGINT)),
+        Fault("SIGTERM during a validation", SAVED, partial(stopped, number=signal.SIGTERM, validating=True)),
+        Fault(
+            "20 kills (SIGKILL) during writes of a checkpoint",
+            "the old or the new file is complete",
+            killed_while_writing,
+        ),
+        Fault(
+            "disk full during a checkpoint", "an error that names it; the previous checkpoint stays valid", full_disk
+        ),
+        Fault("SIGKILL of one of two processes (gloo)", "the job stops with an error", dying_process),
     ]
 )

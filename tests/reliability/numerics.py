@@ -38,7 +38,7 @@ from unrollflow.training.module import UnsupervisedFlow
 
 PHOTOMETRIC = (Census(patch_size=3), SSIM(), L1(), Charbonnier())
 SMOOTHNESS = (TotalVariation(), UnrolledTotalVariation(), NoSmoothness())
-WILD = {"NaN": float("nan"), "infinite": float("inf"), "minus infinite": float("-inf"), "of 1e30 px": 1e30}
+WILD = {"NaN": float("nan"), "infinite": float("inf"), "minus infinite": float("-inf"), "1e30 px": 1e30}
 SMALL_RAFT: dict[str, Any] = {
     "encoder_channels": (4, 6, 8), "feature_channels": 8, "hidden_channels": 6, "context_channels": 6,
     "motion_channels": (8, 6, 6, 4, 8), "head_channels": 6, "correlation_levels": 3, "radius": 2, "iterations": 2,
@@ -107,7 +107,7 @@ def untouched(folder: Path, *, batch_norm: bool = False, accumulate: int = 1) ->
     assert all(torch.equal(value, before.state_dict()[name]) for name, value in flow.state_dict().items())
     assert guard.skipped == 4
     assert not flow.optimizers().state  # type: ignore[union-attr]  # one optimizer
-    return "4 of 4 steps skipped; weights and buffers bit for bit as before, no moments"
+    return "4 of 4 steps skipped; weights and buffers are bit-exact; no moments"
 
 
 class Trained(pl.Callback):
@@ -137,7 +137,7 @@ def untouched_average(folder: Path) -> str:
     for name, value in flow.state_dict().items():
         if value.is_floating_point():
             torch.testing.assert_close(value, (first[name] + second[name] + 2 * last[name]) / 4, msg=name)
-    return "1 of 4 steps skipped; the average is that of the other three"
+    return "1 of 4 steps skipped; the average is over the other three"
 
 
 def overflowing_norm(folder: Path) -> str:
@@ -171,7 +171,7 @@ def dull(folder: Path, *, change: Callable[[Tensor], Tensor]) -> str:
         changes = {"photometric": term, "objective": partial(OBJECTIVE, visibility=ForwardBackward())}
         assert finite(fit(folder, poisoned(change, first=0, last=99), guard, steps=2, parts=changes))
         assert guard.skipped == 0, type(term).__name__
-    return f"no step skipped, weights finite, for {len(PHOTOMETRIC)} photometric terms"
+    return f"no step skipped; weights finite; {len(PHOTOMETRIC)} photometric terms"
 
 
 def occluded(folder: Path, *, masking: Any) -> str:
@@ -183,7 +183,7 @@ def occluded(folder: Path, *, masking: Any) -> str:
         assert loss.isfinite()
         assert reconstruction.grad is not None
         assert reconstruction.grad.abs().max() == 0
-    return "loss finite, gradient 0, for 4 photometric terms"
+    return "loss finite; gradient 0; 4 photometric terms"
 
 
 def wild_flow(value: float, share: str) -> Tensor:
@@ -217,7 +217,7 @@ def hidden(folder: Path, *, value: float) -> str:
     ):
         assert set(visible.unique().tolist()) <= {0.0, 1.0}
     assert forward_backward_visibility(flow, -flow)[0, 0, 3, 4] == 0
-    return "maps of 0 and 1; the pixel itself is not visible"
+    return "maps of 0 and 1; the pixel is not visible"
 
 
 def rough(folder: Path) -> str:
@@ -231,7 +231,7 @@ def rough(folder: Path) -> str:
                 assert flow.grad is not None
                 assert flow.grad.isfinite().all()
             assert cost.isfinite()
-    return f"cost and gradient finite, for {len(SMOOTHNESS)} terms"
+    return f"cost and gradient finite; {len(SMOOTHNESS)} terms"
 
 
 def measured(folder: Path, *, predicted: float = 1.0, valid: bool = True, occluded: bool = False) -> str:
@@ -263,14 +263,14 @@ def overflow(folder: Path) -> str:
     assert moved
     assert guard.skipped == 0
     assert scaler.get_scale() < 2.0**40
-    return f"scale went from 2^40 to {scaler.get_scale():.0f}; then weights moved, all finite"
+    return f"scale reduced from 2^40 to {scaler.get_scale():.0f}; then the weights change and stay finite"
 
 
 def bad_frame_under_float16(folder: Path) -> str:
     guard, plugin = SkipNonFiniteSteps(), MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=1.0))
     assert finite(fit(folder, poisoned(one_pixel(float("nan"))), guard, plugins=[plugin]))
     assert guard.skipped == 1
-    return "1 of 4 steps skipped, all weights finite"
+    return "1 of 4 steps skipped; weights finite"
 
 
 class BreaksGradients(pl.Callback):
@@ -293,14 +293,14 @@ def broken_gradient(folder: Path) -> str:
     trainer(folder, callbacks=[BreaksGradients(), guard], **options).fit(flow, data)
     assert finite(flow)
     assert guard.skipped == 1
-    return "1 of 4 steps skipped, all weights finite, with clipping"
+    return "1 of 4 steps skipped; weights finite; gradient clipping enabled"
 
 
 def half_of_a_step(folder: Path) -> str:
     guard = SkipNonFiniteSteps()
     assert finite(fit(folder, poisoned(one_pixel(float("nan"))), guard, steps=2, accumulate_grad_batches=2))
     assert guard.skipped == 1
-    return "1 of 2 steps skipped, all weights finite"
+    return "1 of 2 steps skipped; weights finite"
 
 
 SKIPPED = "the step is skipped and counted; weights, buffers and evaluations stay finite"
@@ -314,20 +314,24 @@ FAULTS = [
     Fault(
         "NaN pixels in every accumulated batch for RAFT", UNTOUCHED, partial(untouched, batch_norm=True, accumulate=2)
     ),
-    Fault("a NaN pixel in a frame under averaged weights", "the average is that of the other steps", untouched_average),
-    Fault("finite gradients whose norm overflows", "the step is skipped; the message says so", overflowing_norm),
-    Fault("NaN pixels in every batch, 2 in a row allowed", "ends with a checkpoint, the term and names", too_many),
+    Fault("a NaN pixel in a frame under averaged weights", "the average is over the other steps", untouched_average),
+    Fault("finite gradients whose norm overflows", "the step is skipped; the message names the norm", overflowing_norm),
+    Fault(
+        "NaN pixels in every batch, most_in_a_row: 2",
+        "stops with a checkpoint; names the loss term and samples",
+        too_many,
+    ),
     Fault("an infinite gradient of one weight, finite loss", SKIPPED, broken_gradient),
     Fault("a NaN pixel in half of an accumulated step", SKIPPED, half_of_a_step),
     Fault("float16 gradients that overflow at scale 2^40", "the scaler recovers; no step counts as a fault", overflow),
     Fault("a NaN pixel under float16 and a scale of 1", SKIPPED, bad_frame_under_float16),
     Fault("constant frames", "finite losses and weights", partial(dull, change=lambda x: x * 0 + 0.5)),
     Fault("black first frames", "finite losses and weights", partial(dull, change=lambda x: x * 0)),
-    Fault("a batch that is occluded everywhere, mean of images", "finite", partial(occluded, masking="image")),
-    Fault("a batch that is occluded everywhere, as released", "finite", partial(occluded, masking="released")),
+    Fault("a fully occluded batch, masking: image", "finite", partial(occluded, masking="image")),
+    Fault("a fully occluded batch, masking: released", "finite", partial(occluded, masking="released")),
     *(
         Fault(
-            f"{share} flow that is {name} in a warp",
+            f"{'one vector is' if share == 'one' else 'all vectors are'} {name} in a warp",
             "finite values and gradients",
             partial(warped, value=v, share=share),
         )
@@ -335,14 +339,12 @@ FAULTS = [
         for share in ("one", "only")
     ),
     *(
-        Fault(f"one flow that is {name} in the occlusion tests", "maps of 0 and 1", partial(hidden, value=v))
+        Fault(f"one vector is {name} in the occlusion tests", "maps of 0 and 1", partial(hidden, value=v))
         for name, v in WILD.items()
     ),
-    Fault("constant, large and wild fields in the smoothness terms", "finite cost and gradient", rough),
-    Fault("a flow of 1e30 px that is resized", "finite", shrunk),
-    Fault("a NaN prediction in a validation", "shows in the figure", partial(measured, predicted=float("nan"))),
-    Fault("an image without a valid pixel", "does not count", partial(measured, valid=False)),
-    Fault(
-        "images that are occluded everywhere in a validation", "figures are defined", partial(measured, occluded=True)
-    ),
+    Fault("constant, large and random fields in the smoothness terms", "finite cost and gradient", rough),
+    Fault("a flow of 1e30 px is resized", "finite", shrunk),
+    Fault("a NaN prediction in a validation", "the metric is not finite", partial(measured, predicted=float("nan"))),
+    Fault("an image without a valid pixel", "it is not counted", partial(measured, valid=False)),
+    Fault("fully occluded images in a validation", "the metric is defined", partial(measured, occluded=True)),
 ]

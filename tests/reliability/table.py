@@ -22,8 +22,8 @@ LONGEST = 200
 JOBS = int(os.environ.get("JOBS", os.cpu_count() or 1))
 HEADER = """# Faults
 
-Written by `make faults` (`python -m tests.reliability.table docs/faults.md`): what was injected, what is promised,
-what happened.
+Each row is a fault that `make faults` injects, the promised behaviour, and what happened. `make faults`
+(`python -m tests.reliability.table docs/faults.md`) writes this page.
 """
 
 
