@@ -1,16 +1,17 @@
-"""One training of the small PWC-Lite on MovingLayers, where nothing but the smoothness term changes; and its measures.
+"""Trainings of the small PWC-Lite on MovingLayers that differ in the smoothness term, and their measures.
 
-A plain loop in place of Lightning's: the weight ramps up within it, and thousands of steps of a tenth of a second each
-show what a trainer's hooks cost. Module, objective, optimizer and schedule are those of the command line.
+Module, objective, ramp, optimizer, schedule and trainer are those of the command line, built in Python.
 """
 
 import itertools
-from collections.abc import Iterator
+import logging
+import warnings
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
-from torch import nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
@@ -25,8 +26,7 @@ from unrollflow.training.module import UnsupervisedFlow
 
 BATCH = 4
 RAMP = 0.5
-"""Share of the steps over which the smoothness weight rises from 0: terms that would stop a young network from learning
-get their chance."""
+"""Share of the steps over which the smoothness weight rises from 0: some terms stop an untrained network's learning."""
 
 ALL_VISIBLE_STEPS = 200
 """Steps after which what the range map calls occluded leaves the photometric loss."""
@@ -66,7 +66,7 @@ def train_flow(
         weight: of the term at the end of the ramp; every term is scaled so that it counts in the unit of TV's.
         scale: epsilon, delta or threshold lam / rho, pixels per pixel of the grid at a quarter of the frame.
         iterations, detach, initial_term: of the unrolled term.
-        ramp: share of the steps over which the weight rises from 0; 0: it is there from the first step.
+        ramp: share of the steps over which the weight rises from 0; 0: full weight from the first step.
         test_images: measured as well at the end; 0: none, as it must be in a search.
         points: of the learning curve.
 
@@ -76,15 +76,23 @@ def train_flow(
     """
     torch.manual_seed(seed)
     smoothness, factor = smoothness_term(term, scale, iterations, detach, initial_term)
-    model = flow_model(smoothness, supervised=term == "supervised", learning_rate=learning_rate, steps=steps)
-    batches = training_batches(samples, seed)
+    model = flow_model(
+        smoothness,
+        supervised=term == "supervised",
+        learning_rate=learning_rate,
+        steps=steps,
+        weight=factor * weight,
+        ramp=ramp,
+    )
     validation = StoredLayers(split="validation", length=images)
     curve: dict[str, list[float]] = {"step": [], "epe": [], "epe_noc": [], "epe_occ": []}
-    due = {round(steps * (i + 1) / points) for i in range(points)}
-    for step in descend(model, batches, steps=steps, weight=factor * weight, ramp=ramp):
-        if step in due:
-            means = averages(model, validation)
-            curve = {name: [*values, means.get(name, step)] for name, values in curve.items()}
+
+    def _measure(step: int) -> None:
+        means = averages(model, validation) | {"step": step}
+        for name, values in curve.items():
+            values.append(means[name])
+
+    fit(model, training_batches(samples, seed), steps=steps, callback=AfterSteps(points_of(steps, points), _measure))
     results: dict[str, Any] = {"curve": curve, "validation": measured(model, validation)}
     if test_images:
         threshold = results["validation"]["boundary_threshold"]
@@ -122,17 +130,36 @@ def smoothness_term(
 
 
 def flow_model(
-    smoothness: losses.Smoothness, *, supervised: bool, learning_rate: float, steps: int
+    smoothness: losses.Smoothness,
+    *,
+    learning_rate: float,
+    steps: int,
+    weight: float,
+    ramp: float = RAMP,
+    supervised: bool = False,
+    **changes: Any,
 ) -> UnsupervisedFlow:
-    """configs/backbone/pwclite_small.yaml under configs/objective/plain.yaml, or supervised.yaml."""
+    """configs/backbone/pwclite_small.yaml under configs/objective/plain.yaml, or supervised.yaml.
+
+    Args:
+        smoothness: the term.
+        learning_rate: at the first step.
+        steps: of the training.
+        weight: of the term after its ramp.
+        ramp: share of the steps over which the weight rises from 0.
+        supervised: train with ground truth; weight, ramp and changes are not used.
+        changes: other arguments of the unsupervised objective.
+    """
     unsupervised = partial(
         losses.UnsupervisedObjective,
         visibility=losses.Staged(
             tests=[losses.AllVisible(), losses.RangeMap(threshold=0.2)], starts=[0, ALL_VISIBLE_STEPS]
         ),
-        smoothness_weight=0.0,
+        smoothness_weight=weight,
+        smoothness_ramp=losses.Ramp(steps=round(ramp * steps)),
         level_weights=1.0,
         smoothness_level_weights=0.0,
+        **changes,
     )
     return UnsupervisedFlow(
         backbone=PWCLite(
@@ -166,19 +193,51 @@ def training_batches(samples: int, seed: int) -> Iterator[FlowSample]:
         yield from loader
 
 
-def descend(
-    model: UnsupervisedFlow, batches: Iterator[FlowSample], *, steps: int, weight: float, ramp: float = RAMP
-) -> Iterator[int]:
-    """Steps of the optimizer; yields how many were made. The weight of smoothness rises over a share of them."""
-    chosen = model.configure_optimizers()
-    optimizer, scheduler = chosen["optimizer"], chosen["lr_scheduler"]["scheduler"]
-    for step, batch in zip(range(steps), batches, strict=False):
-        model.train()
-        model.objective.smoothness_weight = weight * (min(1.0, step / (ramp * steps)) if ramp else 1.0)
-        cost = model.objective(batch, *model.backbone.both(batch["image1"], batch["image2"]), step=step)
-        optimizer.zero_grad()
-        cost.total.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), CLIPPED_NORM)
-        optimizer.step()
-        scheduler.step()
-        yield step + 1
+class AfterSteps(pl.Callback):
+    """Calls a function with the number of steps that were made, after some of them.
+
+    Args:
+        steps: after which it is called.
+        measure: the function; it may set the network to evaluation.
+    """
+
+    def __init__(self, steps: Collection[int], measure: Callable[[int], None]) -> None:
+        self.steps, self.measure = steps, measure
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        """Measure, if it is due."""
+        if trainer.global_step in self.steps:
+            self.measure(trainer.global_step)
+            pl_module.train()
+
+
+def points_of(steps: int, points: int) -> set[int]:
+    """Points of a learning curve at equal distances, the last one after the last step.
+
+    >>> sorted(points_of(10, 4))
+    [2, 5, 8, 10]
+    """
+    return {round(steps * (i + 1) / points) for i in range(points)}
+
+
+def fit(
+    model: UnsupervisedFlow, batches: Iterable[FlowSample], *, steps: int, callback: pl.Callback | None = None
+) -> None:
+    """Train through Lightning on one CPU device; neither validation nor files."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # a grid makes hundreds of trainers
+    trainer = pl.Trainer(
+        max_steps=steps,
+        accelerator="cpu",
+        devices=1,
+        gradient_clip_val=CLIPPED_NORM,
+        limit_val_batches=0,
+        use_distributed_sampler=False,
+        callbacks=[callback] if callback else [],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="pytorch_lightning")  # neither validation nor workers: both intended
+        trainer.fit(model, batches)

@@ -14,15 +14,16 @@ before its step. Thresholds, epsilon and delta are 0.3 pixels per pixel (Charbon
 
 import argparse
 import os
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import matplotlib
 import numpy as np
+import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from experiments.common.flow_training import descend, flow_model, smoothness_term, training_batches
+from experiments.common.flow_training import fit, flow_model, smoothness_term, training_batches
 from experiments.common.grid import Results, Row, check_again, run_grid
 from experiments.common.results import write_table
 from experiments.common.stored_layers import StoredLayers
@@ -84,19 +85,31 @@ def compared(first: Tensor, second: Tensor) -> tuple[float, float, float]:
     return float(torch.cosine_similarity(first, second, dim=0)), norm, float((signs < 0).sum()) / count
 
 
-def watched(
-    batches: Iterator[FlowSample], model: UnsupervisedFlow, starts: set[int], curves: dict[str, list[list[float]]]
-) -> Iterator[FlowSample]:
-    """The batches themselves; at each start, and the step after it, gradients are measured before the step."""
-    before: dict[str, Tensor] = {}
-    for step, batch in enumerate(batches):
-        if step in starts or step - 1 in starts:
-            now = gradients(model, batch, step)
-            if step - 1 in starts:
-                for name, gradient in now.items():
-                    curves.setdefault(name, []).append([step, *compared(before[name], gradient)])
-            before = now
-        yield batch
+class Watch(pl.Callback):
+    """Compares the gradients before a step with those before the next one, from each of some steps on.
+
+    Args:
+        starts: steps whose gradients are the first of two.
+
+    Attributes:
+        curves: of each term [step, cosine, norm, share of flipped signs] at the second of two.
+    """
+
+    def __init__(self, starts: set[int]) -> None:
+        self.starts = starts
+        self.curves: dict[str, list[list[float]]] = {}
+        self.before: dict[str, Tensor] = {}
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, index: int) -> None:
+        """Measure, if it is due."""
+        step = trainer.global_step
+        if step not in self.starts and step - 1 not in self.starts:
+            return
+        now = gradients(cast(UnsupervisedFlow, pl_module), batch, step)
+        if step - 1 in self.starts:
+            for name, gradient in now.items():
+                self.curves.setdefault(name, []).append([step, *compared(self.before[name], gradient)])
+        self.before = now
 
 
 def watch(*, driver: str, seed: int, steps: int, points: int, samples: int) -> Results:
@@ -104,13 +117,10 @@ def watch(*, driver: str, seed: int, steps: int, points: int, samples: int) -> R
     torch.manual_seed(seed)
     name, weight = DRIVERS[driver]
     term, factor = terms()[name]
-    model = flow_model(term, supervised=False, learning_rate=RATE, steps=steps)
-    starts = {round(i * steps / points) for i in range(points)}
-    curves: dict[str, list[list[float]]] = {}
-    batches = watched(training_batches(samples, seed), model, starts, curves)
-    for _ in descend(model, batches, steps=steps, weight=factor * weight):
-        pass
-    return curves
+    model = flow_model(term, learning_rate=RATE, steps=steps, weight=factor * weight)
+    callback = Watch({round(i * steps / points) for i in range(points)})
+    fit(model, training_batches(samples, seed), steps=steps, callback=callback)
+    return callback.curves
 
 
 def values(rows: list[Row], driver: str, name: str) -> np.ndarray:

@@ -33,7 +33,7 @@ import torch
 from matplotlib.figure import Figure
 
 from experiments.common.flow_measures import measured
-from experiments.common.flow_training import descend, flow_model, training_batches
+from experiments.common.flow_training import fit, flow_model, training_batches
 from experiments.common.grid import Results, Row, Value, check_again, run_grid
 from experiments.common.results import write_table
 from experiments.common.stored_layers import SIZE, StoredLayers
@@ -116,10 +116,9 @@ def train(
     torch.manual_seed(seed)
     chosen = MIXTURES[mixture]
     term = losses.NoSmoothness() if penalty == "none" else smoothness(chosen, penalty, threshold)
-    model = flow_model(term, supervised=False, learning_rate=RATE, steps=steps)
-    model.objective.smoothness_field, model.objective.smoothness_unit = chosen.field, chosen.unit
-    for _ in descend(model, training_batches(samples, seed), steps=steps, weight=weight / chosen.ramp):
-        pass
+    fields = {"smoothness_field": chosen.field, "smoothness_unit": chosen.unit}
+    model = flow_model(term, learning_rate=RATE, steps=steps, weight=weight / chosen.ramp, **fields)
+    fit(model, training_batches(samples, seed), steps=steps)
     data = StoredLayers(split="test" if split == "test" else "validation", length=images, seed=data_seed)
     found = measured(model, data, by_image=split == "test")
     # a boundary's threshold would be chosen on the data that it is measured on

@@ -27,7 +27,7 @@ import torch
 from matplotlib.figure import Figure
 
 from experiments.common.flow_measures import averages
-from experiments.common.flow_training import descend, flow_model
+from experiments.common.flow_training import AfterSteps, fit, flow_model, points_of
 from experiments.common.grid import Results, Row, check_again, run_grid
 from experiments.common.results import write_table
 from unrollflow.contracts import FlowSample
@@ -101,15 +101,16 @@ def trained(*, arm: str, seed: int, steps: int, images: int, points: int) -> Res
     """Errors along a training on held-out samples of both kinds, at its end, and zero flow's."""
     torch.manual_seed(seed)
     smoothness = UnrolledTotalVariation(lam=0.3, rho=1.0)
-    model = flow_model(smoothness, supervised=False, learning_rate=RATE, steps=steps)
+    model = flow_model(smoothness, learning_rate=RATE, steps=steps, weight=WEIGHT)
     held_out = {difficulty: list(layers("test", difficulty, images)) for difficulty in SCALES}
     curves: dict[str, list[float]] = {"step": [], **{difficulty: [] for difficulty in SCALES}}
-    due = {round(steps * (i + 1) / points) for i in range(points)}
-    for step in descend(model, batches(arm, seed, steps), steps=steps, weight=WEIGHT):
-        if step in due:
-            curves["step"].append(step)
-            for difficulty, samples in held_out.items():
-                curves[difficulty].append(averages(model, samples)["epe"])
+
+    def _measure(step: int) -> None:
+        curves["step"].append(step)
+        for difficulty, samples in held_out.items():
+            curves[difficulty].append(averages(model, samples)["epe"])
+
+    fit(model, batches(arm, seed, steps), steps=steps, callback=AfterSteps(points_of(steps, points), _measure))
     zero = {difficulty: zero_error(samples) for difficulty, samples in held_out.items()}
     return {"curves": curves, "zero": zero}
 

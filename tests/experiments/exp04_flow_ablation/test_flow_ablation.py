@@ -7,7 +7,15 @@ import torch
 from torch import Tensor
 
 from experiments.common.boundary_score import best_threshold, boundary_f1
-from experiments.common.flow_training import descend, flow_model, smoothness_term, train_flow, training_batches
+from experiments.common.flow_training import (
+    AfterSteps,
+    fit,
+    flow_model,
+    points_of,
+    smoothness_term,
+    train_flow,
+    training_batches,
+)
 from experiments.common.grid import Row, identity, read_rows
 from experiments.exp04_flow_ablation import __main__ as ablation
 from experiments.exp04_flow_ablation.finals import compared, counts, first_at, steps_to
@@ -256,13 +264,30 @@ def test_an_unknown_term_is_named() -> None:
         smoothness_term("l2", 1.0, 1, False, True)
 
 
-def test_the_weight_ramps_up_over_half_of_the_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_weight_ramps_up_over_half_of_the_steps() -> None:
+    settings = {"learning_rate": 1e-3, "steps": 4, "weight": 0.8}
+    for options, expected in (({}, [0, 0.4, 0.8, 0.8]), ({"ramp": 0}, [0.8] * 4)):
+        objective = flow_model(losses.TotalVariation(), **settings, **options).objective
+        assert [objective.smoothness_weight * objective.smoothness_ramp.at(step) for step in range(4)] == expected
+
+
+def test_a_training_makes_the_steps_and_measures_after_those_that_are_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    model = flow_model(losses.TotalVariation(), supervised=False, learning_rate=1e-3, steps=4)
-    weights = [model.objective.smoothness_weight for _ in descend(model, training_batches(4, 0), steps=4, weight=0.8)]
-    assert weights == [0, 0.4, 0.8, 0.8]
-    steady = descend(model, training_batches(4, 0), steps=2, weight=0.8, ramp=0)
-    assert [model.objective.smoothness_weight for _ in steady] == [0.8, 0.8]
+    model = flow_model(losses.TotalVariation(), learning_rate=1e-3, steps=4, weight=0.1)
+    states: dict[int, Tensor] = {}
+
+    def note(step: int) -> None:
+        states[step] = next(model.parameters()).detach().clone()
+        model.eval()
+
+    callback = AfterSteps(points_of(4, 2), note)
+    fit(model, training_batches(4, 0), steps=4, callback=callback)
+    assert list(states) == [2, 4]
+    assert not states[2].equal(states[4])
+    assert model.training
+    assert not list(tmp_path.rglob("*.ckpt"))
 
 
 def test_a_run_depends_on_its_settings_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
