@@ -85,7 +85,7 @@ def test_moving_both_frames_moves_the_flow() -> None:
 
 def test_the_update_sees_no_absolute_flow() -> None:
     network = small().double()
-    inputs = network._pyramid(noise().double())[1]
+    inputs = network._pyramid(noise().double())[0]
     flow = 0.01 * torch.randn(2, 2, *inputs.grey.shape[-2:], dtype=torch.float64)
     same = [x.expand_as(x) for x in inputs]
     flat = type(inputs)(torch.ones_like(same[0]), torch.ones_like(same[1]))  # looks the same wherever it is sampled

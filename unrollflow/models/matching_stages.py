@@ -64,6 +64,10 @@ class LevelInput(NamedTuple):
         """Some rows of both."""
         return LevelInput(self.features[:, :, rows], self.grey[:, :, rows])
 
+    def rolled(self, count: int) -> "LevelInput":
+        """Both, with the last images of the batch moved to its start."""
+        return LevelInput(self.features.roll(count, dims=0), self.grey.roll(count, dims=0))
+
 
 class MatchingStage(nn.Module):
     """One pyramid level: matching, learned residual, propagation, up-sampling.

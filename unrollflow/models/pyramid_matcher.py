@@ -115,17 +115,22 @@ class PyramidMatcher(nn.Module):
     def forward(self, image1: Tensor, image2: Tensor) -> list[FlowEstimate]:
         """Flow from image1 to image2, (B, 3, H, W) each, coarsest level first; the last one at their size."""
         check_pair(self, image1, image2)
-        return self._decode(self._pyramid(image1), self._pyramid(image2))
+        estimates = self._match(self._pyramid(image1), self._pyramid(image2), like=image1)
+        return self._refine(self._full(image1), self._full(image2), estimates)
 
     def both(self, image1: Tensor, image2: Tensor) -> tuple[list[FlowEstimate], list[FlowEstimate]]:
         """Forward and backward flow; the features of each image are computed once."""
         check_pair(self, image1, image2)
         if not torch.is_grad_enabled():  # one after the other, for half of the memory
-            first, second = self._pyramid(image1), self._pyramid(image2)
-            return self._decode([*first], [*second]), self._decode(second, first)
-        pyramid = self._pyramid(torch.cat([image1, image2]))
-        swapped = [LevelInput(*(x.roll(len(image1), dims=0) for x in level)) for level in pyramid]
-        return halves(self._decode(pyramid, swapped))
+            levels1, levels2 = self._pyramid(image1), self._pyramid(image2)
+            forward = self._match([*levels1], [*levels2], like=image1)
+            backward = self._match(levels2, levels1, like=image1)
+            full1, full2 = self._full(image1), self._full(image2)
+            return self._refine(full1, full2, forward), self._refine(full2, full1, backward)
+        images = torch.cat([image1, image2])
+        levels, full, swap = self._pyramid(images), self._full(images), len(image1)
+        estimates = self._match(levels, [level.rolled(swap) for level in levels], like=images)
+        return halves(self._refine(full, full.rolled(swap), estimates))
 
     def levels_for(self, height: int, width: int) -> int:
         """Levels of the pyramid of images of a size: `levels` in training, more at test time for large ones.
@@ -136,10 +141,14 @@ class PyramidMatcher(nn.Module):
             return self.levels
         return max(self.levels, int(math.log2(min(height, width) / self.coarsest_side)))
 
+    def _full(self, image: Tensor) -> LevelInput:
+        """Features and grey values of images at their size."""
+        features = self._unit_features(self.full_features, image, halo=2, scale=1)
+        return LevelInput(features, image.mean(dim=1, keepdim=True))
+
     def _pyramid(self, image: Tensor) -> list[LevelInput]:
-        """Features and grey values of images at their size, then at 1/2, 1/4, ..."""
-        full = self._unit_features(self.full_features, image, halo=2, scale=1)
-        inputs = [LevelInput(full, image.mean(dim=1, keepdim=True))]
+        """Features and grey values of images at 1/2, 1/4, ... of their size."""
+        inputs = []
         for _ in range(self.levels_for(image.shape[-2], image.shape[-1])):
             features = self._unit_features(self.features, image, halo=6, scale=Fraction(1, 2))
             image = shrink_image(image, 2)
@@ -155,25 +164,29 @@ class PyramidMatcher(nn.Module):
         (features,) = in_strips(_of_rows, image, halo=halo, scales=(scale,))
         return unit_features(features) if torch.is_grad_enabled() else unit_features_in_place(features)
 
-    def _decode(self, first: list[LevelInput], second: list[LevelInput]) -> list[FlowEstimate]:
-        """Estimates from two pyramids, which are emptied: at full size, the other levels' memory is free."""
+    def _match(self, first: list[LevelInput], second: list[LevelInput], *, like: Tensor) -> list[FlowEstimate]:
+        """Estimates from the pyramids of images like one; the pyramids are emptied, which frees their memory."""
         # float32 throughout: half precision cannot hold sub-pixel positions
         coarsest = first[-1].grey
         flow = coarsest.new_zeros(
             coarsest.shape[0], 2, *coarsest.shape[-2:], dtype=torch.promote_types(coarsest.dtype, torch.float32)
         )
         estimates = []
-        while len(first) > 1:
+        while first:
             one, other = first.pop(), second.pop()
             for _ in range(self.iterations):
                 flow, enlarged = self.matching(one, other, flow)
-            height, width = first[-1].grey.shape[-2:]
-            enlarged = enlarged[..., :height, :width]
+            height, width = (first[-1].grey if first else like).shape[-2:]
+            enlarged = enlarged[..., :height, :width]  # an odd side was rounded up
             estimates.append(FlowEstimate(raw=flow, flow=enlarged))
             flow = enlarged
-        del one, other
+        return estimates
+
+    def _refine(self, first: LevelInput, second: LevelInput, estimates: list[FlowEstimate]) -> list[FlowEstimate]:
+        """Estimates, and the one at the images' size."""
+        flow = estimates[-1].flow
         for _ in range(1 if self.training else self.full_iterations):
-            flow = self.refinement(first[0], second[0], flow)
+            flow = self.refinement(first, second, flow)
         return [*estimates, FlowEstimate(raw=flow, flow=flow)]
 
 
