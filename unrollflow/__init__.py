@@ -1,6 +1,6 @@
 """Unsupervised optical flow with Cost Unrolling.
 
-Every name loads on first access, because the command line needs none of them to print its help.
+Names are imported on first access, so that the command line prints its help quickly.
 """
 
 from importlib import import_module
@@ -91,7 +91,7 @@ __all__ = [
 ]
 
 _PARTS = ("contracts", "losses", "models", "ops")
-"""Modules that are attributes too, and whose names are exported; :data:`_ELSEWHERE` holds the other names."""
+"""Submodules that are attributes and whose names are exported; :data:`_ELSEWHERE` holds the other names."""
 
 _ELSEWHERE = {
     "FlowDataModule": "unrollflow.data.datamodule",

@@ -71,5 +71,5 @@ def test_a_stopped_training_goes_on_bit_for_bit(validating: bool, tmp_path: Path
 
 @pytest.mark.parametrize("decay", [-0.1, 1.0])
 def test_a_decay_out_of_range_is_refused(decay: float) -> None:
-    with pytest.raises(ValueError, match=rf"decay={decay}: it must lie in \[0, 1\)"):
+    with pytest.raises(ValueError, match=rf"decay is out of range: {decay}; it must be in \[0, 1\)"):
         AverageWeights(decay=decay)

@@ -99,7 +99,7 @@ def test_a_stop_in_a_validation_saves_too(tmp_path: Path, capsys: pytest.Capture
     with pytest.raises(SystemExit):
         fit(tmp_path / "stopped", CheckpointOnSignal(), At(3, signal.SIGINT, validating=True))
     path = next((tmp_path / "stopped").rglob(STOPPED))
-    assert f"go on with: unrollflow fit --ckpt_path {path}" in capsys.readouterr().out
+    assert f"resume with: unrollflow fit --ckpt_path {path}" in capsys.readouterr().out
     resumed = fit(tmp_path / "stopped", resume=path)
     for name, value in straight.items():
         assert torch.equal(resumed[name], value), name
@@ -149,7 +149,7 @@ def test_what_loads_data_does_not_speak_of_a_signal(capsys: pytest.CaptureFixtur
         listens = CheckpointOnSignal()
         listens.process = process
         listens._listen(signal.SIGINT, None)
-        assert ("SIGINT: ending after this step" in capsys.readouterr().out) == said
+        assert ("SIGINT: the training ends after this step" in capsys.readouterr().out) == said
     for number, handler in zip((signal.SIGTERM, signal.SIGINT), before, strict=True):
         signal.signal(number, handler)
 
@@ -160,7 +160,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(tmp_path: Pat
     full = OSError(28, "No space left on device")
     with (
         mock.patch("unrollflow.callbacks.checkpoint_on_signal.os.fsync", side_effect=full),
-        pytest.raises(OSError, match=r"No space left on device; the file of before is left") as told,
+        pytest.raises(OSError, match=r"No space left on device; the previous file is unchanged") as told,
     ):
         WholeCheckpoints().save_checkpoint({"state_dict": {"w": torch.zeros(2)}}, path)
     assert told.value.filename == str(path)

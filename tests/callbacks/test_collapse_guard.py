@@ -74,7 +74,7 @@ def test_a_second_collapse_is_told_again(tmp_path: Path) -> None:
 
 def test_it_stops_on_request(tmp_path: Path) -> None:
     (text,), runner = fit(tmp_path, CollapseGuard(patience=2, stop=True), GOOD, HIDDEN, HIDDEN, HIDDEN, HIDDEN)
-    assert text.endswith("The training ends here.")
+    assert text.endswith("The training is stopped.")
     assert runner.global_step == 3
 
 
@@ -97,7 +97,7 @@ def test_a_network_that_predicts_nothing_is_found_out(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("options", [{"least_motion": -1.0}, {"least_visible": 1.0}, {"patience": 0}])
 def test_limits_out_of_range_are_refused(options: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="a share from 0 to under 1"):
+    with pytest.raises(ValueError, match="a value is out of range: .*expected least_motion >= 0"):
         CollapseGuard(**options)
 
 

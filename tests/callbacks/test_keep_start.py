@@ -72,7 +72,7 @@ def test_the_best_of_start_and_validations_is_kept(
     assert kept(fit(tmp_path, scores)) == weight
     said = capsys.readouterr().out
     assert "val/consistency: 0.50000 before the training" in said
-    assert ("holds the weights of the start" in said) == (weight == 0)
+    assert ("contains the initial weights" in said) == (weight == 0)
 
 
 def test_a_resumed_training_is_compared_with_its_own_start(tmp_path: Path) -> None:
@@ -84,9 +84,9 @@ def test_a_resumed_training_is_compared_with_its_own_start(tmp_path: Path) -> No
 
 
 def test_what_it_needs_is_said(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="needs a validation of the start: num_sanity_val_steps is 2"):
+    with pytest.raises(ValueError, match="needs a validation before the first step: num_sanity_val_steps is 2"):
         fit(tmp_path, [], num_sanity_val_steps=2)
-    with pytest.raises(ValueError, match="needs a ModelCheckpoint with monitor val/consistency"):
+    with pytest.raises(ValueError, match="no ModelCheckpoint with monitor val/consistency and mode min"):
         fit(tmp_path, [], best=False)
 
 

@@ -124,5 +124,5 @@ def test_a_training_goes_on_bit_for_bit_from_each(limits: dict[str, Any], averag
 
 
 def test_a_negative_time_is_refused() -> None:
-    with pytest.raises(ValueError, match="minutes=-1: the time between"):
+    with pytest.raises(ValueError, match="minutes is out of range: -1; the time between"):
         LastCheckpoint(minutes=-1)

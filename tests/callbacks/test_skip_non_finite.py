@@ -108,5 +108,5 @@ def test_an_infinite_loss_of_another_process_is_no_overflow_of_the_scaler(others
 
 
 def test_bad_arguments_are_named() -> None:
-    with pytest.raises(ValueError, match="most_in_a_row is 0"):
+    with pytest.raises(ValueError, match="most_in_a_row is out of range: 0"):
         partial(SkipNonFiniteSteps, most_in_a_row=0)()

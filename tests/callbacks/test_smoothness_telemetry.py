@@ -208,5 +208,5 @@ def test_an_objective_without_smoothness_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_number_of_steps_is_at_least_one() -> None:
-    with pytest.raises(ValueError, match="every_n_steps=0"):
+    with pytest.raises(ValueError, match="every_n_steps is out of range: 0"):
         SmoothnessTelemetry(every_n_steps=0)

@@ -1,4 +1,4 @@
-"""Lightning callbacks: what a run saves, prints and watches."""
+"""Lightning callbacks that save, print and monitor a run."""
 
 from unrollflow.callbacks.average_weights import AverageWeights
 from unrollflow.callbacks.checkpoint_on_signal import CheckpointOnSignal

@@ -9,13 +9,13 @@ from unrollflow.callbacks.skip_non_finite import step_was_skipped
 
 
 class AverageWeights(EMAWeightAveraging):
-    """Exponential moving average of the weights; checkpoints that are saved during a validation are correct, too.
+    """Exponential moving average of the weights, also correct in checkpoints that are saved during a validation.
 
-    During a validation Lightning swaps the average with the trained weights, but saves as if it had not. In Python,
-    list this callback before `CheckpointOnSignal`, which otherwise saves before a step is averaged.
+    During a validation, Lightning swaps the average with the trained weights, but saves as if they were not swapped.
+    In Python, list this callback before `CheckpointOnSignal`, which otherwise saves before a step is averaged.
 
     Args:
-        decay: of the average, in [0, 1); it spans about 1 / (1 - decay) steps.
+        decay: decay of the average, in [0, 1); the average spans about 1 / (1 - decay) steps.
 
     Raises:
         ValueError: if the decay is out of range.
@@ -23,12 +23,12 @@ class AverageWeights(EMAWeightAveraging):
 
     def __init__(self, *, decay: float = 0.98) -> None:
         if not 0 <= decay < 1:
-            raise ValueError(f"decay={decay}: it must lie in [0, 1).")
+            raise ValueError(f"decay is out of range: {decay}; it must be in [0, 1).")
         super().__init__(decay=decay)
         self.swapped = False
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Keep the average on the training's device, to which Lightning moves the module only after this."""
+        """Keep the average on the training device; Lightning moves the module there only after this hook."""
         self._device, self.swapped = trainer.strategy.root_device, False
         super().setup(trainer, pl_module, stage)
 
@@ -40,7 +40,7 @@ class AverageWeights(EMAWeightAveraging):
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Leave the average in the module; Lightning does not where a resumed training has no step left."""
+        """Copy the average to the module; Lightning does not do this if a resumed training has no steps left."""
         self._copy_average_to_current(pl_module)
 
     def on_save_checkpoint(

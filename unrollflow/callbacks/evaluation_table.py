@@ -1,4 +1,4 @@
-"""The table of an evaluation: every sample, and every measure over all of them."""
+"""Table of an evaluation: measures of every sample, and their averages."""
 
 import csv
 import io
@@ -24,7 +24,7 @@ COLUMNS = MEASURES | UNLABELLED
 
 
 class Row(NamedTuple):
-    """Measures of one sample: of each measure the mean over its pixels, and how many they are."""
+    """Measures of one sample: for each measure, the mean over its pixels and the number of these pixels."""
 
     name: str
     means: dict[str, float]
@@ -32,25 +32,24 @@ class Row(NamedTuple):
 
 
 class EvaluationTable(Callback):
-    """What validate or test measured: printed, and written as per_sample.csv and evaluation.json.
+    """Prints the measures of validate or test, and writes them to per_sample.csv and evaluation.json.
 
     Args:
-        most_rows: samples that are printed; where there are more, only the averages are.
-        confidence: of bootstrap intervals of the means over images, such as 0.95; None: no intervals.
+        most_rows: maximum number of samples to print; if there are more, only the averages are printed.
+        confidence: level of the bootstrap intervals of the means over images, such as 0.95; None: no intervals.
 
     Raises:
-        ValueError: if the confidence does not lie between 0 and 1; later, if a loader gives each process a part of the
-            samples.
+        ValueError: if the confidence is not between 0 and 1; later, if a loader splits the samples over processes.
     """
 
     def __init__(self, *, most_rows: int = 50, confidence: float | None = None) -> None:
         if confidence is not None and not 0 < confidence < 1:
-            raise ValueError(f"confidence is {confidence}; it must lie between 0 and 1, such as 0.95.")
+            raise ValueError(f"confidence is out of range: {confidence}; it must be between 0 and 1, such as 0.95.")
         self.most_rows, self.confidence = most_rows, confidence
         self.rows: list[Row] = []
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start with no row, also after a run that was interrupted."""
+        """Remove the rows of an earlier run that was interrupted."""
         self.rows = []
         if trainer.state.fn != "fit":
             check_whole(trainer.test_dataloaders if trainer.testing else trainer.val_dataloaders)
@@ -61,12 +60,12 @@ class EvaluationTable(Callback):
         self,
         trainer: pl.Trainer,
         pl_module: pl.LightningModule,
-        outputs: Any,  # of validation_step; Lightning's type knows no NamedTuple or dict of ours
+        outputs: Any,  # of validation_step; Lightning's type does not include our NamedTuple and dict
         batch: FlowSample,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Keep the batch's measures."""
+        """Store the measures of the batch."""
         if trainer.state.fn != "fit" and ("measures" in outputs or "unlabelled" in outputs):
             self.rows += batch_rows(batch, outputs)
 
@@ -91,21 +90,21 @@ class EvaluationTable(Callback):
 
 
 def check_whole(loaders: Any) -> None:
-    """Raise ValueError if a loader, or one of a list or dictionary, gives each process a part of the samples."""
+    """Raise ValueError if a loader, or one of a list or dictionary, splits its samples over processes."""
     for loader in CombinedLoader(loaders).flattened:
         sampler = getattr(loader, "sampler", None)
         if isinstance(sampler, DistributedSampler) and sampler.num_replicas > 1:
             raise ValueError(
                 f"cannot write the evaluation table: the loader splits its samples over {sampler.num_replicas} "
-                "processes, so that the table would omit some and repeat others; give a FlowDataModule, or "
+                "processes, so the table would omit some samples and repeat others; use a FlowDataModule, or pass "
                 "use_distributed_sampler=False to the Trainer."
             )
 
 
 def batch_rows(batch: FlowSample, outputs: Any) -> list[Row]:
-    """A row for each sample of a batch, of what validation_step returned.
+    """Rows of the samples of a batch, from the outputs of validation_step.
 
-    What needs no ground truth is of all pixels of an image.
+    Measures that do not need ground truth are averaged over all pixels of an image.
     """
     names, size = batch["name"], batch["image1"][0, 0].numel()
     means: dict[str, list[float]] = {key: [math.nan] * len(names) for key in MEASURES}
@@ -124,9 +123,9 @@ def summary(rows: Sequence[Row], *, confidence: float | None) -> dict[str, dict[
     """Averages of every measure that any sample defines.
 
     Returns:
-        measure to `mean` (over images, each of which counts once), `pooled` (over the pixels of all images), the number
-        of `images` and `pixels` that they are of and, on request, `low` and `high` of the mean's bootstrap interval.
-        A value that is not finite, as of a broken flow, is None.
+        for each measure: `mean` (over images with equal weights), `pooled` (over the pixels of all images), the numbers
+        of `images` and `pixels` and, if `confidence` is given, `low` and `high` of the mean's bootstrap interval.
+        Values that are not finite are None.
     """
     averages = {}
     for name in COLUMNS:
@@ -143,7 +142,7 @@ def summary(rows: Sequence[Row], *, confidence: float | None) -> dict[str, dict[
 
 
 def comma_separated(rows: Sequence[Row]) -> str:
-    """Every measure of every sample, a line each; `nan` where a sample does not define one."""
+    """CSV text with one line of measures per sample; measures that a sample does not define are `nan`."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(["name", *COLUMNS])
@@ -152,7 +151,7 @@ def comma_separated(rows: Sequence[Row]) -> str:
 
 
 def samples_table(rows: Sequence[Row]) -> str:
-    """The headline measures of every sample, or nothing where there is no row."""
+    """Table of the headline measures of every sample; empty if there are no rows."""
     if not rows:
         return ""
     shown = HEADLINE if any(row.pixels["epe"] for row in rows) else UNLABELLED_HEADLINE
@@ -160,7 +159,7 @@ def samples_table(rows: Sequence[Row]) -> str:
 
 
 def summary_table(averages: dict[str, dict[str, Any]]) -> str:
-    """Every measure with its averages."""
+    """Table of every measure with its averages."""
     confidence = next(iter(averages.values())).get("confidence")
     keys = ["mean", "pooled", *([] if confidence is None else ["low", "high"]), "images"]
     interval = [] if confidence is None else [f"{100 * confidence:g} % from", "to"]

@@ -14,11 +14,11 @@ from unrollflow.visualization.flow import panel
 
 
 class FlowPanels(CountsSteps):
-    """Panels of the first validation samples, as PNG files of the run and as images of its W&B and TensorBoard loggers.
+    """Writes panels of the first validation samples as PNG files, and logs them to W&B and TensorBoard.
 
     Args:
-        samples: how many.
-        every_n_validations: of a training; 1 draws them in every validation.
+        samples: number of samples.
+        every_n_validations: number of validations of a training per drawing; 1 draws in every validation.
     """
 
     def __init__(self, *, samples: int = 4, every_n_validations: int = 1) -> None:
@@ -31,11 +31,11 @@ class FlowPanels(CountsSteps):
         return {"validations": self.validations}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue to count from a checkpoint's number."""
+        """Restore the count of a checkpoint."""
         self.validations = state_dict["validations"]
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start with no panel."""
+        """Clear the list of panels."""
         self.drawn = []
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -47,12 +47,12 @@ class FlowPanels(CountsSteps):
         self,
         trainer: pl.Trainer,
         pl_module: pl.LightningModule,
-        outputs: Any,  # of validation_step; Lightning's type knows no NamedTuple or dict of ours
+        outputs: Any,  # of validation_step; Lightning's type does not include our NamedTuple and dict
         batch: FlowSample,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Draw what is still missing of the first samples."""
+        """Draw the panels of the first samples that are not drawn yet."""
         shown = not trainer.sanity_checking and not writes_nothing(trainer)
         due = shown and (trainer.state.fn != "fit" or self.validations % self.every_n_validations == 0)
         missing = self.samples - len(self.drawn) if due and dataloader_idx == 0 else 0
@@ -66,11 +66,11 @@ class FlowPanels(CountsSteps):
 
     @rank_zero_only
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Hand the panels to the W&B and TensorBoard loggers."""
+        """Log the panels to W&B and TensorBoard."""
         captions = [path.stem.partition("_")[2] for path in self.drawn]
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger) and self.drawn:
-                # without a step W&B takes the last one that was logged, which may be many steps ago
+                # without a step, W&B uses the last logged step, which may be many steps ago
                 logger.log_image("panels", [*map(str, self.drawn)], step=self.steps(trainer), caption=captions)
             if isinstance(logger, TensorBoardLogger):
                 for caption, path in zip(captions, self.drawn, strict=True):
@@ -78,7 +78,7 @@ class FlowPanels(CountsSteps):
 
 
 def safe_name(name: str) -> str:
-    """A sample's name as part of a file's name.
+    """Sample name in a form that is valid as part of a file name.
 
     >>> safe_name("clean/alley_1/frame_0001")
     'clean-alley_1-frame_0001'

@@ -1,4 +1,4 @@
-"""Predictions as files: flow, pictures and maps of confidence, and videos."""
+"""Writers of predictions as files: flow, images, confidence maps and videos."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
@@ -21,24 +21,24 @@ from unrollflow.ops.occlusion import CALIBRATION
 from unrollflow.visualization.flow import flow_arrows, flow_to_rgb
 
 BRIGHT_QUANTILE = 0.99
-"""Of flow lengths, so that a few extreme vectors do not make a whole video pale."""
+"""Quantile of flow lengths with full saturation, so that a few extreme vectors do not make a whole video pale."""
 
 BACKWARD = "_backward"
-"""What the names of the flow of the second image gain."""
+"""Suffix of the file names of the flow from the second image to the first."""
 
 Format = Literal["flo", "png", "npy"]
-"""Of a flow: Middlebury's .flo, KITTI's PNG of 16 bits, or a float32 array (H, W, 2)."""
+"""File format of a flow: Middlebury .flo, KITTI 16-bit PNG, or a float32 array (H, W, 2)."""
 
 ENDINGS: dict[Format, str] = {"flo": ".flo", "png": "_flow.png", "npy": ".npy"}
 WRITERS: dict[Format, Callable[[Path, Tensor], None]] = {"flo": write_flo, "png": write_kitti_flow, "npy": write_npy}
 
 
 class PredictionWriter(BasePredictionWriter, ABC):
-    """Base of what writes each batch of predictions.
+    """Base class of writers of predictions; writes after each batch.
 
     Attributes:
-        both_ways: whether the flow of both directions is needed, as it is for visibility.
-        written: how many predictions so far.
+        both_ways: whether the flow in both directions is needed, as it is for visibility.
+        written: number of predictions written so far.
     """
 
     both_ways = False
@@ -57,7 +57,7 @@ class PredictionWriter(BasePredictionWriter, ABC):
         batch_idx: int,
         dataloader_idx: int,
     ) -> None:
-        """Write a batch, and count its samples."""
+        """Write a batch and count its samples."""
         self.write_batch(batch, prediction)
         self.written += len(batch["name"])
 
@@ -67,13 +67,13 @@ class PredictionWriter(BasePredictionWriter, ABC):
 
 
 class FlowWriter(PredictionWriter):
-    """Writes each prediction as NAME.flo, NAME.png (colours) and NAME_visible.png (white = seen in the other frame).
+    """Writes each prediction as NAME.flo, NAME.png (colours) and NAME_visible.png (white: visible in the other frame).
 
     Args:
-        output: folder to write to; names with folders are kept below it.
-        flow: format of the flow: NAME.flo, NAME_flow.png (KITTI's) or NAME.npy.
-        max_flow: length of full saturation of the colours, pixels; None: the longest of each flow.
-        backward: write the flow of the second image to the first one, too: NAME_backward.flo and NAME_backward.png.
+        output: folder to write to; folders in a sample name become subfolders.
+        flow: format of the flow: NAME.flo, NAME_flow.png (KITTI) or NAME.npy.
+        max_flow: flow length with full colour saturation, pixels; None: the longest vector of each flow.
+        backward: also write the flow from the second image to the first: NAME_backward.flo and NAME_backward.png.
 
     Raises:
         ValueError: if a sample's name leads out of the folder.
@@ -103,17 +103,17 @@ class FlowWriter(PredictionWriter):
                 self.write(files[len(self.endings) :], back[i], None)
 
     def files(self, name: str) -> list[Path]:
-        """The files that a sample becomes; those of the backward flow come last."""
+        """Paths of the files of a sample; the files of the backward flow come last."""
         target = (self.output / name).resolve()
         if self.output.resolve() not in target.parents:
-            raise ValueError(f"sample {name!r} would be written outside {self.output}.")
+            raise ValueError(f"sample {name!r} would be written outside {self.output}; rename the sample.")
         endings = list(self.endings)
         if self.backward:
             endings += [f"{BACKWARD}{ending}" for ending in self.endings[:2]]
         return [target.with_name(f"{target.name}{ending}") for ending in endings]
 
     def write(self, files: list[Path], flow: Tensor, visible: Tensor | None) -> None:
-        """Write flow (2, H, W), pixels, and visibility (1, H, W), where it was predicted, to files."""
+        """Write flow (2, H, W), pixels, and visibility (1, H, W), if it was predicted, to files."""
         WRITERS[self.flow](files[0], flow)
         if not self.pictures:
             return
@@ -123,28 +123,28 @@ class FlowWriter(PredictionWriter):
 
 
 class FlowNumbers(FlowWriter):
-    """Writes the flow alone, named after the last part of a sample's name: the numbers beside a :class:`FlowVideo`."""
+    """Writes only the flow, beside a :class:`FlowVideo`; files have the last part of a sample's name."""
 
     both_ways = False
     pictures = ()
 
     def files(self, name: str) -> list[Path]:
-        """The file that a sample becomes."""
+        """Path of the file of a sample."""
         return super().files(Path(name).name)
 
 
 class FlowVideo(PredictionWriter):
-    """Writes a video of each frame beside the colours of its flow.
+    """Writes a video of each frame beside its flow in colours.
+
+    The video does not show visibility, so only the forward flow is needed.
 
     Args:
-        path: the .mp4 to write; it appears when it is complete.
-        rate: frames a second.
-        arrows: draw the flow as arrows over the frame, too.
-        max_flow: length of full saturation of the colours, pixels; None: the length under which 99 % of the flow of
-            the pairs in `scaled_by` lies, so that one colour is one flow from the first frame to the last.
+        path: .mp4 file to write; it appears when it is complete.
+        rate: frames per second.
+        arrows: also draw the flow as arrows over the frame.
+        max_flow: flow length with full colour saturation, pixels; None: the 99 % quantile of the flow lengths of the
+            pairs in `scaled_by`, so that colours are comparable in the whole video.
         scaled_by: pairs whose flow is predicted before the video, if `max_flow` is None.
-
-    A video shows no visibility, and needs the flow of one direction.
     """
 
     def __init__(
@@ -161,7 +161,7 @@ class FlowVideo(PredictionWriter):
         self.writer, self.opened = VideoWriter(path, rate), ExitStack()
 
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Choose the scale of the colours, and open the video."""
+        """Choose the colour scale and open the video."""
         if self.max_flow is None:
             with trainer.precision_plugin.predict_step_context():
                 flows = [predicted(pl_module, pair) for pair in self.scaled_by]
@@ -180,23 +180,23 @@ class FlowVideo(PredictionWriter):
         self.opened.close()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Leave no half video behind."""
+        """Remove the incomplete video."""
         self.opened.__exit__(type(exception), exception, exception.__traceback__)
 
 
 def flow_of(prediction: Prediction | Tensor) -> Tensor:
-    """Flow (B, 2, H, W) of a prediction of both directions, or of one, in main memory and full precision."""
+    """Flow (B, 2, H, W) of a prediction in one or both directions, as float32 on the CPU."""
     return (prediction if isinstance(prediction, Tensor) else prediction.flow).float().cpu()
 
 
 def predicted(module: pl.LightningModule, pair: FlowSample) -> Tensor:
-    """Flow (2, H, W) of one pair, on the module's own device, in main memory."""
+    """Flow (2, H, W) of one pair, computed on the module's device and returned on the CPU."""
     frames = {name: pair[name].unsqueeze(0).to(module.device) for name in ("image1", "image2")}
     return flow_of(module.predict_step({**pair, **frames, "name": [pair["name"]]}, 0))[0]
 
 
 def bright_length(flow: Tensor) -> float:
-    """The length, pixels, under which 99 % of a flow (2, H, W) lie, where it is known; 0 where nothing is.
+    """99 % quantile of the lengths of the known vectors of a flow (2, H, W), pixels; 0 if none is known.
 
     >>> bright_length(torch.tensor([[3.0, 1e10], [4.0, 1e10]]).view(2, 1, 2))
     5.0
@@ -204,19 +204,19 @@ def bright_length(flow: Tensor) -> float:
     length = torch.linalg.vector_norm(flow[:, known_flow(flow)], dim=0)
     if not len(length):
         return 0.0
-    # the k-th value, because torch.quantile refuses more than 16 million pixels
+    # kthvalue, because torch.quantile does not accept more than 16 million pixels
     return float(length.kthvalue(max(1, round(BRIGHT_QUANTILE * length.numel()))).values)
 
 
 class ConfidenceMaps(FlowWriter):
     """Writes the confidence of each flow (:func:`~unrollflow.ops.flow_confidence`) as NAME_confidence.png.
 
-    The picture is grey with 16 bits: 65535 is a confidence of 1.
+    The image is 16-bit greyscale: 65535 is a confidence of 1.
 
     Args:
-        output: folder to write to; names with folders are kept below it.
-        calibration: of the flow.
-        of_video: name files after the last part of a sample's name alone.
+        output: folder to write to; folders in a sample name become subfolders.
+        calibration: calibration of the confidence for this kind of flow.
+        of_video: use only the last part of a sample's name as the file name.
     """
 
     pictures = ("_confidence.png",)
@@ -238,5 +238,5 @@ class ConfidenceMaps(FlowWriter):
             write_image(self.files(name)[0], confidence, depth="uint16")
 
     def files(self, name: str) -> list[Path]:
-        """The map of a sample."""
+        """Path of the map of a sample."""
         return super().files(Path(name).name if self.of_video else name)

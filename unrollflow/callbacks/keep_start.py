@@ -1,4 +1,4 @@
-"""Fine-tuning that never ends with a worse network than it started from."""
+"""Keep the initial weights of a fine-tuning if training does not improve them."""
 
 from pathlib import Path
 from typing import Any
@@ -11,16 +11,17 @@ from unrollflow.data.io.files import write_atomic
 
 
 class KeepStart(Checkpoint):
-    """Replaces the best checkpoint by the weights that a training started from, unless a validation is better.
+    """Replaces the best checkpoint with the initial weights of the training, unless a validation has a better score.
 
-    The start is validated before the first step (the trainer's `num_sanity_val_steps: -1`) and saved as `start.ckpt`.
-    A `ModelCheckpoint` with the same monitor saves the best validation. At the end the two scores are printed.
+    The initial weights are validated before the first step (trainer setting `num_sanity_val_steps: -1`) and saved as
+    `start.ckpt`. A `ModelCheckpoint` with the same monitor saves the best validation. At the end of the training, both
+    scores are printed.
 
     Args:
         monitor: logged figure of a validation; lower is better.
 
     Raises:
-        ValueError: when a fit starts, if the trainer has no `ModelCheckpoint` of that monitor, or does not validate
+        ValueError: when a fit starts, if the trainer has no `ModelCheckpoint` with this monitor, or does not validate
             before the first step.
     """
 
@@ -29,28 +30,28 @@ class KeepStart(Checkpoint):
         self.start: float | None = None
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Check that start and best can be compared."""
+        """Check that the initial and the best score can be compared."""
         if writes_nothing(trainer):
             return
         self._best(trainer)
         if trainer.num_sanity_val_steps != float("inf"):
             raise ValueError(
-                f"KeepStart needs a validation of the start: num_sanity_val_steps is {trainer.num_sanity_val_steps}, "
-                "set --trainer.num_sanity_val_steps -1."
+                f"KeepStart needs a validation before the first step: num_sanity_val_steps is "
+                f"{trainer.num_sanity_val_steps}; set --trainer.num_sanity_val_steps -1."
             )
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take the score of the start."""
+        """Store the score of the initial weights."""
         if trainer.sanity_checking:
             self.start = float(trainer.callback_metrics[self.monitor])
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save the start, unless this training was resumed."""
+        """Save the initial weights, unless this training was resumed."""
         if trainer.global_step == 0 and not writes_nothing(trainer):
             trainer.save_checkpoint(self._start_path(trainer), weights_only=False)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Compare, and keep what is better as the best checkpoint."""
+        """Compare the scores and keep the better weights as the best checkpoint."""
         if writes_nothing(trainer) or self.start is None:
             return
         best = self._best(trainer)
@@ -62,24 +63,24 @@ class KeepStart(Checkpoint):
             return
         say(
             f"{self.monitor}: {self.start:.5f} before the training, {score:.5f} at the best validation: no "
-            f"improvement, so {best.best_model_path} holds the weights of the start"
+            f"improvement; {best.best_model_path} contains the initial weights"
         )
         if trainer.is_global_zero:
             write_atomic(best.best_model_path, self._start_path(trainer).read_bytes())
 
     def state_dict(self) -> dict[str, Any]:
-        """The start's score, for a training that is resumed."""
+        """Score of the initial weights, for a resumed training."""
         return {"start": self.start}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over the start's score."""
+        """Restore the score of the initial weights."""
         self.start = state_dict["start"]
 
     def _best(self, trainer: pl.Trainer) -> ModelCheckpoint:
         for callback in trainer.checkpoint_callbacks:
             if isinstance(callback, ModelCheckpoint) and callback.monitor == self.monitor and callback.mode == "min":
                 return callback
-        raise ValueError(f"KeepStart needs a ModelCheckpoint with monitor {self.monitor} and mode min: there is none.")
+        raise ValueError(f"no ModelCheckpoint with monitor {self.monitor} and mode min; KeepStart needs one.")
 
     @staticmethod
     def _start_path(trainer: pl.Trainer) -> Path:

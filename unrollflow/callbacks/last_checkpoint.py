@@ -1,4 +1,4 @@
-"""The newest state of a training as a checkpoint."""
+"""Checkpoint of the newest state of a training."""
 
 import time
 from typing import Any
@@ -13,19 +13,19 @@ from unrollflow.callbacks.run_directory import run_directory, writes_nothing
 class LastCheckpoint(Checkpoint):
     """Saves the newest state as `last.ckpt`: after each validation, at the end of each epoch, and every few minutes.
 
-    Lightning's `ModelCheckpoint(save_last=True)` saves only when it saves a best checkpoint, too. List this callback
-    after the `ModelCheckpoint` of the best, whose state it saves. Nothing is saved within an accumulated step.
+    Lightning's `ModelCheckpoint(save_last=True)` saves only when it also saves a best checkpoint. List this callback
+    after the `ModelCheckpoint` of the best, whose state it saves. It does not save within an accumulated step.
 
     Args:
-        minutes: after which a step is followed by a checkpoint.
+        minutes: time between two checkpoints, minutes.
 
     Raises:
-        ValueError: if that is negative.
+        ValueError: if it is negative.
     """
 
     def __init__(self, *, minutes: float = 10.0) -> None:
         if not minutes >= 0:
-            raise ValueError(f"minutes={minutes}: the time between two checkpoints must be at least 0 minutes.")
+            raise ValueError(f"minutes is out of range: {minutes}; the time between checkpoints must be at least 0.")
         self.minutes, self.saved_at, self.last_model_path = minutes, 0.0, ""
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -35,7 +35,7 @@ class LastCheckpoint(Checkpoint):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save at the end of an epoch or of the training and after some minutes; a validation that is due saves."""
+        """Save at the end of an epoch, at the end of the training and every few minutes, unless a validation is due."""
         loop = trainer.fit_loop.epoch_loop
         if within_accumulated_step(trainer) or validation_is_due(trainer):
             return

@@ -1,4 +1,4 @@
-"""Where a run keeps its files, for how many steps its weights were trained, and what it prints."""
+"""Directory of a run, number of trained steps of its weights, and printed output."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 
 def run_directory(trainer: pl.Trainer) -> Path:
-    """Where a run keeps its files: the first logger's directory, by ModelCheckpoint's rule."""
+    """Directory of a run's files: that of the first logger, as in ModelCheckpoint."""
     logger = trainer.logger
     if logger is None:
         return Path(trainer.default_root_dir)
@@ -18,25 +18,25 @@ def run_directory(trainer: pl.Trainer) -> Path:
 
 
 def writes_nothing(trainer: pl.Trainer) -> bool:
-    """Whether this is a `fast_dev_run`, which must leave no file: it has no run directory of its own."""
-    return bool(trainer.fast_dev_run)  # type: ignore[attr-defined]  # which a part of the trainer sets
+    """Whether this is a `fast_dev_run`, which must not write files, because it does not have its own run directory."""
+    return bool(trainer.fast_dev_run)  # type: ignore[attr-defined]  # set by a connector of the trainer
 
 
 class CountsSteps(Callback):
-    """Knows how many steps the weights were trained for, also where validate or test loaded them from a checkpoint."""
+    """Callback with the number of steps of the weights, including weights that validate or test load."""
 
     loaded_steps = 0
 
     def on_load_checkpoint(self, trainer: pl.Trainer, _: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Take the steps of the checkpoint; a resumed fit restores them itself."""
+        """Store the steps of the checkpoint; a resumed fit restores them itself."""
         self.loaded_steps = 0 if trainer.state.fn == "fit" else checkpoint["global_step"]
 
     def steps(self, trainer: pl.Trainer) -> int:
-        """Steps of the weights in use; 0 if they are unknown."""
+        """Number of training steps of the current weights; 0 if unknown."""
         return trainer.global_step if trainer.state.fn == "fit" else self.loaded_steps or trainer.global_step
 
 
 @rank_zero_only
 def say(text: str) -> None:
-    """Tell the user, once, whatever the number of processes."""
+    """Print a text in the first process only."""
     print(text, flush=True)  # noqa: T201, the answer of a command

@@ -1,4 +1,4 @@
-"""At the end of a run: its figures as JSON, its report, and where its files are."""
+"""Write the figures and the report at the end of a run, and print the paths of its files."""
 
 import json
 import math
@@ -18,9 +18,9 @@ REPORTED = (*MEASURES, *UNLABELLED, "photometric")
 
 
 class RunReport(CountsSteps):
-    """At the end of a fit, or of validate or test by themselves: metrics.json, report.html, and where things lie.
+    """Writes metrics.json and report.html at the end of a fit, validate or test, and prints the paths.
 
-    A resumed fit counts the seconds of the run before, and has its figures until it validates itself.
+    A resumed fit includes the seconds of the earlier run, and keeps its figures until the next validation.
     """
 
     def __init__(self) -> None:
@@ -28,11 +28,11 @@ class RunReport(CountsSteps):
         self.figures: dict[str, float | None] = {}
 
     def state_dict(self) -> dict[str, Any]:
-        """Seconds of the training until now, and the figures of its last validation."""
+        """Seconds of the training so far, and the figures of its last validation."""
         return {"seconds": self._seconds(), "figures": self.figures}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue from a checkpoint's."""
+        """Restore the seconds and figures of a checkpoint."""
         self.seconds_before, self.figures = state_dict["seconds"], state_dict["figures"]
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -40,7 +40,7 @@ class RunReport(CountsSteps):
         self.started, self.seconds_before, self.figures = time.perf_counter(), 0.0, {}
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Keep the figures of a validation of a training."""
+        """Store the figures of a validation of a training."""
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
             self.figures = logged_figures(trainer, "val")
 
@@ -51,7 +51,7 @@ class RunReport(CountsSteps):
 
     @rank_zero_only
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Report a validation or a test that is not part of a fit, after the table that its end prints."""
+        """Report a validation or test that is not part of a fit, after its table was printed."""
         if stage in ("validate", "test"):
             self._report(trainer)
 
@@ -60,7 +60,7 @@ class RunReport(CountsSteps):
             return
         directory, fitted = run_directory(trainer), trainer.state.fn == "fit"
         found = self.figures if fitted else logged_figures(trainer, "test" if trainer.state.fn == "test" else "val")
-        # the headline stands in every file, also where it is undefined
+        # every file has the headline figures, even if they are undefined
         figures = {name: found.get(name) for name in REPORTED if found.get(name) is not None or name in HEADLINE}
         seconds = self._seconds() if fitted else time.perf_counter() - self.started
         figures |= {"steps": self.steps(trainer) or None, "seconds": seconds}
@@ -78,17 +78,17 @@ class RunReport(CountsSteps):
 
 
 def logged_figures(trainer: pl.Trainer, stage: str) -> dict[str, float | None]:
-    """Figures that an evaluation has logged, None for undefined ones."""
+    """Figures that an evaluation has logged; None if undefined."""
     return {name: finite(trainer.callback_metrics.get(f"{stage}/{name}")) for name in REPORTED}
 
 
 def checkpoint_path(trainer: pl.Trainer, attribute: str) -> str:
-    """Path of a kind of checkpoint, from the first callback that has saved one."""
+    """Path of a kind of checkpoint, from the first callback that has saved one; "(none)" if there is none."""
     paths = (getattr(callback, attribute, "") for callback in trainer.checkpoint_callbacks)
     return next((path for path in paths if path), "(none)")
 
 
 def finite(value: Tensor | None) -> float | None:
-    """A logged value for JSON, which knows no NaN."""
+    """Logged value for JSON; None if it is not finite, because JSON has no NaN."""
     number = None if value is None else float(value)
     return number if number is not None and math.isfinite(number) else None

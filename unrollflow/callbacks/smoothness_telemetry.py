@@ -1,4 +1,4 @@
-"""What the smoothness term does in a training: its share of the update, and the flow gradients that it acts on."""
+"""Statistics of the smoothness term in training: its share of the update and the flow gradients that it acts on."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,34 +16,35 @@ from unrollflow.training.compile import StepParts
 from unrollflow.training.module import UnsupervisedFlow
 
 EDGES = (0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
-"""Of the histogram of |c|, in the term's unit, such as pixels per pixel; the last bin is what lies above."""
+"""Edges of the histogram of |c|, in the unit of the term, such as pixels per pixel; the last bin is unbounded."""
 
 
 class SmoothnessTelemetry(Callback):
-    """Logs, every few steps and to every logger, what the smoothness term does, as `telemetry/...`.
+    """Logs statistics of the smoothness term as `telemetry/...`, every few steps and to every logger.
 
-    - `gradient_photometric`, `gradient_smoothness`: norms of the two weighted terms' gradients of the network's
-      weights; `smoothness_share`: the second over their sum; `cosine`: of the angle between the two, below 0 where they
-      work against each other. Lessons of a student are in neither.
-    - `c_mean` and `c_from_A_to_B`: mean of |c| and its histogram, as shares of the entries, where c is what the penalty
-      sees: the flow's gradient, edge-weighted where the weights stand inside. W&B gets the histogram as one, too.
-    - of :class:`~unrollflow.losses.UnrolledTotalVariation`, for each t from 1 to T, `thresholded_t`: share of the
+    - `gradient_photometric`, `gradient_smoothness`: norms of the gradients of the two weighted terms with respect to
+      the network's weights; `smoothness_share`: the second norm divided by the sum of both; `cosine`: cosine of the
+      angle between the gradients, negative if the terms oppose each other. Distillation terms are not included.
+    - `c_mean` and `c_from_A_to_B`: mean of |c| and its histogram, as shares of the entries. c is the input of the
+      penalty: the flow gradient, multiplied by the edge weights if they are inside the penalty. W&B also receives a
+      histogram object.
+    - for :class:`~unrollflow.losses.UnrolledTotalVariation` and each t from 1 to T, `thresholded_t`: share of the
       entries that the soft threshold sets to zero (q_t = 0), and `residual_t`: mean of |q_t - c|.
 
-    They are of one batch (the first of a step, of the first process), as the step itself sees it: with its jitter, in
-    its precision. Only steps that are logged cost anything, about one backward pass each, run without torch.compile,
-    and read values back from a GPU.
+    The statistics are of one batch (the first of a step, in the first process), with the jitter and precision of the
+    step. Each logged step costs about one more backward pass, runs without torch.compile, and synchronises with the
+    GPU; other steps cost nothing.
 
     Args:
-        every_n_steps: whose multiples are logged.
+        every_n_steps: steps that are multiples of this number are logged.
 
     Raises:
-        ValueError: if that is less than 1.
+        ValueError: if it is less than 1.
     """
 
     def __init__(self, *, every_n_steps: int = 100) -> None:
         if every_n_steps < 1:
-            raise ValueError(f"every_n_steps={every_n_steps}: a number of steps of at least 1 is needed.")
+            raise ValueError(f"every_n_steps is out of range: {every_n_steps}; it must be at least 1.")
         self.every_n_steps, self.measured = every_n_steps, -1
         self.parts: StepParts | None = None
         self.terms: LossTerms | None = None
@@ -51,23 +52,23 @@ class SmoothnessTelemetry(Callback):
         self.hooks: list[Any] = []  # torch's handles
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Refuse an objective without the two terms.
+        """Check that the objective has both terms.
 
         Raises:
-            ValueError: if there is nothing to measure.
+            ValueError: if it does not.
         """
         self.measured = -1
         objective = getattr(pl_module, "objective", None)
         if not isinstance(objective, UnsupervisedObjective):
             raise ValueError(
-                f"SmoothnessTelemetry needs an UnsupervisedObjective, but got a {type(objective).__name__}, "
-                "which has no smoothness term; take the callback away."
+                f"SmoothnessTelemetry needs an UnsupervisedObjective: found a {type(objective).__name__}, "
+                "which has no smoothness term; remove the callback."
             )
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Listen to the objective of a step that is due, uncompiled: compiled graphs cannot be walked twice."""
+        """Hook into the objective if the step is due; without torch.compile, whose graphs allow one backward pass."""
         step = trainer.global_step
         if step % self.every_n_steps or step == self.measured or not isinstance(pl_module, UnsupervisedFlow):
             return
@@ -86,7 +87,7 @@ class SmoothnessTelemetry(Callback):
         self.seen.append((smoothness, field.detach(), image))
 
     def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
-        """Measure what was kept, and hand it to the loggers."""
+        """Compute the statistics and log them."""
         if self.terms is None:
             return
         weights = [p for p in pl_module.parameters() if p.requires_grad]
@@ -95,14 +96,14 @@ class SmoothnessTelemetry(Callback):
         names, figures = (
             list(values),
             torch.stack([v.float() for v in values.values()]).tolist(),
-        )  # waits for a GPU once
+        )  # one synchronisation with the GPU
         logged = {f"telemetry/{name}": figure for name, figure in zip(names, figures, strict=True)}
         for logger in trainer.loggers:
             extra = {"telemetry/c": wandb_histogram(logged)} if isinstance(logger, WandbLogger) else {}
             logger.log_metrics(logged | extra, step=trainer.global_step)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Stop listening."""
+        """Remove the hooks."""
         self._release(pl_module)
 
     def _release(self, pl_module: pl.LightningModule) -> None:
@@ -114,18 +115,18 @@ class SmoothnessTelemetry(Callback):
 
 
 def gradient_shares(terms: LossTerms, weights: Sequence[Tensor]) -> dict[str, Tensor]:
-    """Norms of the gradients of a step's two terms, weighted as they are summed, and how they relate.
+    """Norms, share and cosine of the gradients of the two weighted terms of a step.
 
-    The graph is kept for the backward pass.
+    The graph is retained for the backward pass.
 
     Args:
-        terms: of a step, with their graph.
-        weights: that are learnt.
+        terms: loss terms of a step, with their graph.
+        weights: trainable weights.
 
     Returns:
-        scalars by name, see :class:`SmoothnessTelemetry`; where both are zero, share and cosine are 0.
+        scalars by name, see :class:`SmoothnessTelemetry`; share and cosine are 0 if both gradients are zero.
     """
-    # the difference is the smoothness term times its weight, whatever weight is in force
+    # the difference is the smoothness term times its current weight
     parts = {"photometric": terms.photometric, "smoothness": terms.total - terms.photometric}
     gradients = {
         name: torch.autograd.grad(part, weights, retain_graph=True, allow_unused=True, materialize_grads=True)
@@ -144,10 +145,10 @@ def gradient_shares(terms: LossTerms, weights: Sequence[Tensor]) -> dict[str, Te
 
 @torch.no_grad()
 def field_statistics(seen: Sequence[tuple[Smoothness, Tensor, Tensor]]) -> dict[str, Tensor]:
-    """Statistics of c over all fields (B, C, h, w) that a term has seen, each with its guide (B, 3, H, W).
+    """Statistics of c over all input fields (B, C, h, w) of a term, each with its guide (B, 3, H, W).
 
     Returns:
-        scalars by name, see :class:`SmoothnessTelemetry`; {} without a field.
+        scalars by name, see :class:`SmoothnessTelemetry`; {} if there are no fields.
 
     >>> ramp = torch.arange(4.0).expand(1, 1, 4, 4)  # c is 1 along x, 0 along y
     >>> term = UnrolledTotalVariation(lam=0.5, rho=1.0, edge_alpha=0.0)
@@ -173,7 +174,7 @@ def field_statistics(seen: Sequence[tuple[Smoothness, Tensor, Tensor]]) -> dict[
 
 
 def penalised(smoothness: Smoothness, field: Tensor, image: Tensor) -> list[Tensor]:
-    """What a term's penalty sees of a field: c of both directions, flattened."""
+    """Inputs of a term's penalty for a field: c in both directions, flattened."""
     found: list[Tensor] = []
 
     def _keep(c: Tensor) -> Tensor:
@@ -194,8 +195,8 @@ def penalised(smoothness: Smoothness, field: Tensor, image: Tensor) -> list[Tens
 
 
 def wandb_histogram(logged: dict[str, float]) -> Any:
-    """The shares of |c| as W&B's own histogram, what lies above the last edge up to ten times that edge."""
-    import wandb  # heavy, and here it is in use anyway
+    """W&B histogram of the shares of |c|; its last bin ends at ten times the last edge."""
+    import wandb  # slow to import; here it is already in use
 
     shares = [value for name, value in logged.items() if name.startswith("telemetry/c_from_")]
     return wandb.Histogram(np_histogram=(np.array(shares), np.array([*EDGES, 10 * EDGES[-1]])))

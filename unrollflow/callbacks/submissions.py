@@ -1,4 +1,4 @@
-"""Predictions as the benchmarks' servers take them."""
+"""Writers of predictions in the formats of the benchmark servers."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from unrollflow.data.io.flo5 import import_h5py, write_flo5
 
 
 class SintelSubmission(FlowWriter):
-    """Writes PASS/SCENE/frame_NNNN.flo, the tree that Sintel's `bundler` packs; names are those of data.Sintel.
+    """Writes PASS/SCENE/frame_NNNN.flo, the input of Sintel's `bundler`; sample names are those of data.Sintel.
 
     Source: Butler et al., A Naturalistic Open Source Movie for Optical Flow Evaluation, ECCV 2012, and its website.
     """
@@ -19,11 +19,11 @@ class SintelSubmission(FlowWriter):
 
 
 class KittiSubmission(FlowWriter):
-    """Writes NNNNNN_10.png, 16 bits and valid everywhere: what KITTI takes, packed as a zip.
+    """Writes NNNNNN_10.png (16 bits, all pixels valid), to be packed as a zip file for KITTI.
 
     Args:
-        output: folder to pack; KITTI 2012 wants the pictures in it, KITTI 2015 in its folder flow/.
-        folder: where below it the pictures are.
+        output: folder to pack; KITTI 2012 expects the images in it, KITTI 2015 in its subfolder flow/.
+        folder: subfolder of the images.
 
     Source: development kits of KITTI 2012 and 2015.
     """
@@ -37,13 +37,13 @@ class KittiSubmission(FlowWriter):
 
 
 class SpringSubmission(FlowWriter):
-    """Writes SCENE/flow_FW_left/flow_FW_left_NNNN.flo5, the tree that Spring's `flow_subsampling` reduces to one file.
+    """Writes SCENE/flow_FW_left/flow_FW_left_NNNN.flo5, the input of Spring's `flow_subsampling`.
 
-    Names are those of data.Spring. The flow has the size of the frames. The server takes both cameras (left, right)
-    and both directions (FW, BW).
+    Sample names are those of data.Spring. The flow has the size of the frames. The server expects both cameras (left,
+    right) and both directions (FW, BW).
 
     Args:
-        output: folder that the executable of the benchmark is called with.
+        output: folder to pass to the executable of the benchmark.
 
     Raises:
         ImportError: if h5py is not installed.
@@ -56,11 +56,11 @@ class SpringSubmission(FlowWriter):
 
     def __init__(self, output: Path) -> None:
         super().__init__(output)
-        import_h5py()  # before anything is computed
+        import_h5py()  # fail before anything is computed
         self.endings = (".flo5",)
 
     def files(self, name: str) -> list[Path]:
-        """The file that a sample becomes."""
+        """Path of the file of a sample."""
         scene, _, flow = name.rpartition("/")
         return super().files(f"{scene}/{flow.rpartition('_')[0]}/{flow}")
 
