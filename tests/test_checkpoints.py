@@ -68,24 +68,24 @@ def test_names_are_found_in_any_depth_and_form() -> None:
 
 @pytest.mark.parametrize("name", ["os.system", "subprocess.Popen", "unrollflowevil.X", "torch.load", "evil.yaml"])
 def test_classes_from_elsewhere_are_refused(name: str) -> None:
-    with pytest.raises(ValueError, match=f"x.ckpt asks for {name}"):
+    with pytest.raises(ValueError, match=f"x.ckpt refers to untrusted names: {name}"):
         check_trusted({"backbone": {"class_path": name}}, "x.ckpt")
-    with pytest.raises(ValueError, match=f"x.ckpt asks for {name}"):
+    with pytest.raises(ValueError, match=f"x.ckpt refers to untrusted names: {name}"):
         check_trusted({"optimizer": name}, "x.ckpt")  # a bare string names a function as well
     check_trusted({"backbone": {"class_path": name}}, "x.ckpt", trusted=[name.split(".")[0] + "."])
 
 
 def test_a_class_that_this_version_does_not_have_is_told_as_such() -> None:
     with pytest.raises(
-        ValueError, match=r"asks for unrollflow.callbacks.run_report.Gone, which this version .* does not define"
+        ValueError, match=r"refers to unrollflow.callbacks.run_report.Gone, which this version .* does not define"
     ):
         check_trusted({"class_path": "unrollflow.callbacks.run_report.Gone"}, "x.ckpt")
 
 
 def test_only_what_a_trusted_package_defines_itself_is_trusted() -> None:
-    with pytest.raises(ValueError, match=r"asks for unrollflow\.data\.io\.flow\.os\.system"):
+    with pytest.raises(ValueError, match=r"refers to unrollflow\.data\.io\.flow\.os\.system"):
         check_trusted({"backbone": "unrollflow.data.io.flow.os.system"}, "x.ckpt")
-    with pytest.raises(ValueError, match=r"asks for os\.system"):
+    with pytest.raises(ValueError, match=r"untrusted names: os\.system"):
         check_trusted({"parts": {"os.system"}}, "x.ckpt")
 
 
@@ -93,8 +93,8 @@ def test_only_what_a_trusted_package_defines_itself_is_trusted() -> None:
     ("contents", "complaint"),
     [
         ({"state_dict": [1]}, "no 'state_dict'"),
-        ({"state_dict": {"a": 1}}, "something else than tensors"),
-        ({"state_dict": {}, "hyper_parameters": [1]}, "a list as its configuration"),
+        ({"state_dict": {"a": 1}}, "other objects than tensors"),
+        ({"state_dict": {}, "hyper_parameters": [1]}, "its configuration is a list"),
     ],
 )
 def test_contents_of_another_form_are_named(tmp_path: Path, contents: dict[str, object], complaint: str) -> None:
@@ -104,7 +104,7 @@ def test_contents_of_another_form_are_named(tmp_path: Path, contents: dict[str, 
 
 
 def test_a_function_that_would_build_the_module_is_refused_too() -> None:
-    with pytest.raises(ValueError, match=r"asks for os\.system"):
+    with pytest.raises(ValueError, match=r"untrusted names: os\.system"):
         check_trusted({"_instantiator": "os.system"}, "x.ckpt", trusted=["os."])
 
 

@@ -1,4 +1,4 @@
-"""Reading checkpoints as data: primitives and tensors only, class names checked before anything is built."""
+"""Read checkpoints as data: only primitives and tensors, with class names checked before anything is built."""
 
 import re
 import struct
@@ -14,28 +14,28 @@ from torch import Tensor
 from unrollflow.weights import SUFFIX, read_weights
 
 TRUSTED = ("unrollflow.", "torch.optim.")
-"""A class that a checkpoint names must begin with one of these, unless the user allows more."""
+"""Allowed prefixes of class names in a checkpoint, unless the user allows more."""
 
 MOST_WORDS = 120
-"""Characters of another library's error that ours repeats."""
+"""Maximum number of characters that an error quotes from another library's error."""
 
 UNREADABLE = (
     UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, OSError,
     AssertionError, AttributeError, TypeError, struct.error,
 )  # fmt: skip
-"""What torch raises of contents that it cannot or may not load; the second line, of damage to its older format."""
+"""Errors of torch for contents that it cannot or may not load; second line: for damaged files in its older format."""
 
 PLAIN_WORD = re.compile(r"[\w -]*")
 
 INSTANTIATOR_KEY = "_instantiator"
 INSTANTIATOR = "pytorch_lightning.cli.instantiate_module"
-"""The one function by which Lightning may build a module whose checkpoint holds class paths."""
+"""The only function that Lightning may call to build a module from a checkpoint with class paths."""
 
 MOST_NAMES = 3
-"""Names of each kind that an error lists."""
+"""Maximum number of names of each kind in an error."""
 
 MODEL_KEY = "hyper_parameters"
-"""Where Lightning keeps what the command line built the module of."""
+"""Key of the module's configuration in a Lightning checkpoint."""
 
 
 MOVED = {
@@ -49,58 +49,61 @@ MOVED = {
     "unrollflow.schedules.": "unrollflow.training.",
     "unrollflow.telemetry.": "unrollflow.callbacks.",
 }
-"""Beginnings of class paths that checkpoints may hold whose classes have moved since, and today's."""
+"""Prefixes of class paths in old checkpoints whose classes have moved, and the current prefixes."""
 
 WEIGHTS_ALONE = "weights_alone"
-"""What a file holds, beside its 'state_dict', of which no training is known: `unrollflow import` writes such."""
+"""Key that marks a file with weights only, without a training state, as written by `unrollflow import`."""
 
 
 def read_data(path: str | Path) -> object:
-    """What a file of torch.save holds, on the CPU, without running any code from it.
+    """Contents of a file written by torch.save, on the CPU, without running code from the file.
 
     Raises:
         OSError: if the file cannot be opened.
         ValueError: if it is damaged, or holds anything but primitives and tensors.
     """
-    with Path(path).open("rb") as file:  # so that an OSError of the reading is one of the contents
+    with Path(path).open("rb") as file:  # opened here, so that an OSError of torch.load is about the contents
         try:
             return torch.load(file, map_location="cpu", weights_only=True)
         except UNREADABLE as error:
             raise ValueError(
-                f"{path} cannot be read as a checkpoint of tensors and primitives: it is damaged, or holds other "
-                f"objects, which are never loaded ({' '.join(str(error).split())[:MOST_WORDS]})"
+                f"{path} cannot be read as a checkpoint: it is damaged, or contains other objects than tensors and "
+                f"primitives, which are never loaded ({' '.join(str(error).split())[:MOST_WORDS]})"
             ) from error
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Contents of a Lightning checkpoint, on the CPU, without running any code from it.
+    """Contents of a Lightning checkpoint, on the CPU, without running code from the file.
 
-    Of a safetensors file: its tensors as `state_dict` and its card's `model` as the configuration.
+    For a safetensors file: its tensors as `state_dict`, and `model` of its card as the configuration.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if the file is not a checkpoint of primitives and tensors, or does not belong to its card.
+        FileNotFoundError: if the file does not exist.
+        ValueError: if the file is not a checkpoint of primitives and tensors, or does not match its card.
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"no checkpoint at {path}; a run prints the paths of its checkpoints when it ends.")
+        raise FileNotFoundError(f"no checkpoint at {path}; a run prints the paths of its checkpoints at its end.")
     if path.suffix == SUFFIX:
         weights, card = read_weights(path)
         return {"state_dict": weights, MODEL_KEY: with_current_names(card["model"])}
     checkpoint = read_data(path)
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("state_dict"), dict):
-        raise ValueError(f"{path} is not a Lightning checkpoint: it holds no 'state_dict'.")
+        raise ValueError(f"{path} is not a Lightning checkpoint: it has no 'state_dict'.")
     if not all(isinstance(value, Tensor) for value in checkpoint["state_dict"].values()):
-        raise ValueError(f"{path} holds something else than tensors in its 'state_dict'.")
+        raise ValueError(f"{path} is not a valid checkpoint: its 'state_dict' contains other objects than tensors.")
     if not isinstance(checkpoint.get(MODEL_KEY, {}), dict):
-        raise ValueError(f"{path} holds a {type(checkpoint[MODEL_KEY]).__name__} as its configuration, not a mapping.")
+        raise ValueError(
+            f"{path} is not a valid checkpoint: its configuration is a {type(checkpoint[MODEL_KEY]).__name__}; "
+            "expected a mapping."
+        )
     if MODEL_KEY in checkpoint:
         checkpoint[MODEL_KEY] = with_current_names(checkpoint[MODEL_KEY])
     return checkpoint
 
 
 def with_current_names(config: Any) -> Any:
-    """A nested configuration in which class paths of :data:`MOVED` are replaced by today's.
+    """Nested configuration in which class paths of :data:`MOVED` are replaced by the current ones.
 
     >>> with_current_names({"scheduler": {"class_path": "unrollflow.schedules.DecayAfter"}})
     {'scheduler': {'class_path': 'unrollflow.training.DecayAfter'}}
@@ -116,18 +119,19 @@ def with_current_names(config: Any) -> Any:
 
 
 def refuse_weights_alone(checkpoint: Mapping[str, object], path: str | Path) -> None:
-    """Raise ValueError if a file of `unrollflow import` is taken for a training's checkpoint."""
+    """Raise ValueError if a file of `unrollflow import` is used as the checkpoint of a training."""
     if checkpoint.get(WEIGHTS_ALONE):
         raise ValueError(
-            f"{path} holds weights alone, as `unrollflow import` writes them, and not what module to build; start a "
-            "fit from it, or validate it, with --config and --model.init_weights."
+            f"{path} contains only weights, written by `unrollflow import`, and no model configuration; pass it as "
+            "--model.init_weights, together with --config."
         )
 
 
 def names_to_import(config: object) -> Iterator[str]:
-    """Every string of a nested configuration that is not a plain word: it may name a class, a function or a file.
+    """Yield every string of a nested configuration that may name a class, a function or a file: all but plain words.
 
-    Not only `class_path` entries: jsonargparse takes a bare string for a class or a function, and for a file too.
+    Checking `class_path` entries is not sufficient: jsonargparse also accepts a bare string for a class, a function or
+    a file.
 
     >>> list(names_to_import({"backbone": {"class_path": "a.B"}, "padding": "border", "parts": ["c.D", "e.yaml"]}))
     ['a.B', 'c.D', 'e.yaml']
@@ -144,7 +148,7 @@ def names_to_import(config: object) -> Iterator[str]:
 
 
 def is_own(name: str, packages: tuple[str, ...] = TRUSTED) -> bool:
-    """Whether a dotted name is of something that one of the packages defines itself, not of what it imports.
+    """Whether a dotted name refers to an object that one of the packages defines, not only imports.
 
     >>> is_own("unrollflow.models.PWCLite"), is_own("unrollflow.data.io.flow.os.system"), is_own("os.system")
     (True, False, False)
@@ -160,7 +164,7 @@ def is_own(name: str, packages: tuple[str, ...] = TRUSTED) -> bool:
 
 
 def model_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of a model's configuration, without the name of Lightning's function that builds it.
+    """Arguments of a model's configuration, without the name of the Lightning function that builds it.
 
     >>> model_arguments({"a": 1, "_instantiator": "module"})
     {'a': 1}
@@ -175,13 +179,13 @@ def check_trusted(
     trusted: Sequence[str] = (),
     packages: tuple[str, ...] = TRUSTED,
 ) -> None:
-    """Raise ValueError if a checkpoint's configuration names anything from outside `packages` and `trusted`.
+    """Raise ValueError if a checkpoint's configuration refers to names outside of `packages` and `trusted`.
 
     Args:
-        config: what the file keeps under :data:`MODEL_KEY`.
+        config: value of :data:`MODEL_KEY` in the file.
         path: the file, for the message.
-        trusted: more beginnings of names that are allowed, such as `["mypackage."]`.
-        packages: beginnings of names of which only what such a package defines itself is allowed.
+        trusted: additional prefixes of allowed names, such as `["mypackage."]`.
+        packages: prefixes of allowed names, limited to objects that these packages define themselves.
     """
     prefixes = (*packages, *trusted)
     named = names_to_import(model_arguments(config))
@@ -191,20 +195,20 @@ def check_trusted(
     unknown = [name for name in foreign if name.startswith(TRUSTED)]
     if unknown:
         raise ValueError(
-            f"{path} asks for {', '.join(unknown)}, which this version of the package does not define; take the "
-            "version that wrote it, or build the module yourself and load it with "
+            f"{path} refers to {', '.join(unknown)}, which this version of the package does not define; use the "
+            "version that wrote the file, or build the module yourself and load it with "
             "UnsupervisedFlow.load_from_checkpoint(path, backbone=..., ...)."
         )
     if foreign:
         raise ValueError(
-            f"{path} asks for {', '.join(foreign)}; a checkpoint may only build what begins with "
-            f"{' or '.join(prefixes)}. If you trust it, build the module yourself and load it with "
-            "UnsupervisedFlow.load_from_checkpoint(path, backbone=..., ...), or pass trusted=['package.']."
+            f"{path} refers to untrusted names: {', '.join(foreign)}; only names that begin with "
+            f"{' or '.join(prefixes)} are allowed. If you trust the file, pass trusted=['package.'], or build the "
+            "module yourself and load it with UnsupervisedFlow.load_from_checkpoint(path, backbone=..., ...)."
         )
 
 
 def check_fits(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor], source: str) -> None:
-    """Raise ValueError, in a few words, if weights have other names or shapes than a model's.
+    """Raise ValueError if weights have other names or shapes than those of a model.
 
     >>> check_fits({"a": torch.zeros(2)}, {"a": torch.zeros(3)}, "x.ckpt")
     Traceback (most recent call last):

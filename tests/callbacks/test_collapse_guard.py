@@ -50,7 +50,7 @@ def fit(directory: Path, guard: CollapseGuard, *values: tuple[float, float]) -> 
     ("value", "words"),
     [
         (STILL, ("collapsed to zero: 0.01 px", "smoothness_weight", "raise the learning rate (now 0.125)")),
-        (HIDDEN, ("1.0% of the pixels are visible", "AllVisible first")),
+        (HIDDEN, ("1.0% of the pixels are visible", "first AllVisible")),
         (BROKEN, ("not finite", "gradient_clip_val")),
     ],
 )

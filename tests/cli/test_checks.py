@@ -137,15 +137,15 @@ LAM, TERM = "--model.smoothness.init_args.lam=0.77", "--model.smoothness=configs
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([LAM, TERM], "--model.smoothness.init_args.lam 0.77 stands before --model.smoothness configs/smoothness/"),
-        (["--data.batch_size", "2", "--data", "data.yaml"], "--data.batch_size 2 stands before --data data.yaml"),
+        ([LAM, TERM], "--model.smoothness.init_args.lam 0.77 has no effect before --model.smoothness configs/smoothness/"),
+        (["--data.batch_size", "2", "--data", "data.yaml"], "--data.batch_size 2 has no effect before --data data.yaml"),
         (
             [LAM, "--config", "{}/base.yaml"],
-            "0.77 stands before --config .*base.yaml, which replaces it; write it after",
+            "0.77 has no effect before --config .*base.yaml, which replaces it; move it after",
         ),
-        (["--seed_everything=3", "-c={}/base.yaml"], "--seed_everything 3 stands before --config .*base.yaml"),
-        (["--config={}/base.yaml", LAM, "-c", "{}/base.yaml"], "lam 0.77 stands before --config .*base.yaml"),
-        (["--trainer.logger.init_args.name", "x", "--config", "{}/base.yaml"], "name x stands before --config"),
+        (["--seed_everything=3", "-c={}/base.yaml"], "--seed_everything 3 has no effect before --config .*base.yaml"),
+        (["--config={}/base.yaml", LAM, "-c", "{}/base.yaml"], "lam 0.77 has no effect before --config .*base.yaml"),
+        (["--trainer.logger.init_args.name", "x", "--config", "{}/base.yaml"], "name x has no effect before --config"),
     ],
 )
 def test_an_option_that_a_later_one_replaces_is_refused(tmp_path: Path, arguments: list[str], message: str) -> None:
@@ -181,6 +181,6 @@ def test_a_sweep_whose_parameters_are_in_the_wrong_order_is_refused() -> None:
     }
     command = command_line(sweep, parameters)
     message = refusal(*command[command.index("fit") :])
-    assert message.startswith("unrollflow: --model.smoothness.init_args.lam 0.77 stands before --model.smoothness ")
-    assert message.endswith("unrolled_tv.yaml, which replaces it; write it after --model.smoothness.")
-    assert "stands before" in refusal("fit", "--config", QUICKSTART, LAM, TERM, "--print_config")
+    assert message.startswith("unrollflow: --model.smoothness.init_args.lam 0.77 has no effect before --model.smoothness ")
+    assert message.endswith("unrolled_tv.yaml, which replaces it; move it after --model.smoothness.")
+    assert "has no effect before" in refusal("fit", "--config", QUICKSTART, LAM, TERM, "--print_config")

@@ -59,8 +59,8 @@ def test_what_is_refused(frames: list[str], tmp_path: Path) -> None:
     holed[:, 5, 6:9] = 1e10  # as `unrollflow label` marks unknown flow
     write_flo(tmp_path / "holed.flo", holed)
     for arguments, message in (
-        ([*frames, "-o", "flow.png"], "written as a .flo file"),
-        ([*frames, "-o", str(there)], "is there already"),
+        ([*frames, "-o", "flow.png"], "is not a .flo file"),
+        ([*frames, "-o", str(there)], "already exist"),
         ([*frames, "-o", str(there), "--initial", str(there), "--overwrite"], "would overwrite"),
         ([*frames, "-o", str(tmp_path / "new.flo"), "--initial", str(there)], r"\(1, 2, 9, 9\)"),
         ([*frames, "-o", str(tmp_path / "new.flo"), "--initial", str(tmp_path / "holed.flo")], r"unknown .* 3 pixel"),

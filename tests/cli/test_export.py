@@ -69,11 +69,11 @@ def test_what_is_refused(tmp_path: Path) -> None:
     there.write_text("kept")
     new = tmp_path / "new.pt2"
     for arguments, wrong in (
-        (["--output", there], "is there already"),
+        (["--output", there], "already exist"),
         (["--output", there / "new.pt2"], "cannot be written"),
-        (["--output", tmp_path / "new.onnx"], "written as a .pt2 file"),
-        (["--output", new, "--levels", "0"], "--levels 0: 1 to 9 levels"),
-        (["--output", new, "--levels", "10"], "--levels 10: 1 to 9 levels"),
+        (["--output", tmp_path / "new.onnx"], "needs a .pt2 file"),
+        (["--output", new, "--levels", "0"], "--levels is out of range: 0; it must be from 1 to 9"),
+        (["--output", new, "--levels", "10"], "--levels is out of range: 10; it must be from 1 to 9"),
         (["--output", new, "--weights", "none.ckpt"], "none.ckpt is neither a file nor the name"),
     ):
         assert wrong in refusal("--format", "torch", *arguments)
@@ -84,7 +84,7 @@ def test_what_is_refused(tmp_path: Path) -> None:
 def test_another_network_is_named() -> None:
     module = nn.Module()
     module.backbone = pwclite.small()
-    with pytest.raises(ValueError, match=r"best\.ckpt is a PWCLite, which cannot be exported; a PyramidMatcher can"):
+    with pytest.raises(ValueError, match=r"best\.ckpt is a PWCLite, which cannot be exported; expected a PyramidMatcher"):
         command.fixed_flow(module, "best.ckpt", None)
 
 
@@ -96,7 +96,7 @@ def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_a_torch_without_deferred_checks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "export", lambda flow, example, *, dynamic_shapes: None)
-    assert "needs a newer torch" in refusal("--format", "torch", "--output", tmp_path / "new.pt2")
+    assert "torch is too old" in refusal("--format", "torch", "--output", tmp_path / "new.pt2")
 
 
 def test_a_program_that_differs_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

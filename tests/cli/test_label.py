@@ -81,7 +81,7 @@ def test_labels_of_the_solver_need_no_network(
     other = {"fast": "default", "default": "fast"}[solver]
     with pytest.raises(SystemExit, match=r"labels of another checkpoint or solver, see .*made_by\.json"):
         main([*command[:3], other, *command[4:]])
-    with pytest.raises(SystemExit, match=rf"--solver {solver} computes without the network of --weights last\.ckpt"):
+    with pytest.raises(SystemExit, match=rf"--solver {solver} and --weights last\.ckpt"):
         main([*command, "--weights", "last.ckpt"])
     (tmp_path / "labels" / RECORD).write_text("damaged")
     with pytest.raises(SystemExit, match="labels of another checkpoint or solver"):
@@ -131,10 +131,10 @@ def test_the_command_writes_labels_that_a_training_reads(tmp_path: Path, capsys:
     other = tmp_path / "other.ckpt"
     run_one_step(tmp_path, QUICKSTART, "--seed_everything", "1")
     other.write_bytes((tmp_path / "flow" / "version_1" / "checkpoints" / "last.ckpt").read_bytes())
-    with pytest.raises(SystemExit, match="holds labels of another checkpoint"):
+    with pytest.raises(SystemExit, match="contains labels of another checkpoint"):
         main([*command[:3], str(other), *command[4:]])
     (tmp_path / "labels" / RECORD).unlink()
-    with pytest.raises(SystemExit, match=r"holds 4 label\(s\), but no made_by\.json"):
+    with pytest.raises(SystemExit, match=r"contains 4 label\(s\) of an unknown source: made_by\.json is missing"):
         main(command)
     with pytest.raises(SystemExit, match="is a file, not a folder"):
         main([*command[:-1], checkpoint])
@@ -146,7 +146,7 @@ def test_the_command_writes_labels_that_a_training_reads(tmp_path: Path, capsys:
 
 
 def test_folders_without_frames_are_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="holds no folder of at least two frames"):
+    with pytest.raises(FileNotFoundError, match="contains no folder with at least two frames"):
         Triplets(tmp_path, tmp_path / "labels")
     with pytest.raises(FileNotFoundError, match="no folder"):
         Triplets(tmp_path / "nowhere", tmp_path / "labels")

@@ -112,7 +112,7 @@ class SkipNonFiniteSteps(Callback):
             path = save_stopped(trainer)
             saved = f"; the current state is in {path}" if path else ""
             raise ValueError(
-                f"{self.in_a_row} steps in a row were not finite: the last was {what}. Inspect these frames, or lower "
+                f"{self.in_a_row} steps in a row were not finite: the last was {what}. Look at these frames, or lower "
                 f"the learning rate and restart from an earlier checkpoint{saved}."
             )
 

@@ -1,1 +1,1 @@
-"""The command line, `unrollflow COMMAND`: one module for each command, imported when the command runs."""
+"""Command line `unrollflow COMMAND`, with one module per command, imported when the command runs."""

@@ -1,4 +1,4 @@
-"""What a command reads and writes is checked before it computes anything."""
+"""Checks of a command's inputs and outputs, made before it computes anything."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -10,70 +10,70 @@ from PIL import Image
 from unrollflow.data.datasets.frames import read_pair
 
 ORIENTATION = 0x0112
-"""EXIF tag: a JPEG may be stored on its side."""
+"""EXIF tag of a JPEG's orientation."""
 
 
 def refuse_replacing(results: Sequence[Path], *, remedy: str = "add --overwrite to replace them") -> None:
-    """Raise FileExistsError if a result is there already."""
+    """Raise FileExistsError if a result already exists."""
     existing = [result for result in results if result.exists()]
     if existing:
         raise FileExistsError(
-            f"{existing[0]} is there already, as {len(existing)} of {len(results)} results are; name another --output, "
+            f"{len(existing)} of {len(results)} results already exist, such as {existing[0]}; choose another --output, "
             f"or {remedy}."
         )
 
 
 def refuse_clashes(written: Iterable[tuple[Path, Path]]) -> None:
-    """Raise ValueError if two frames have a result in one file; `written` are files and their frames."""
+    """Raise ValueError if the results of two frames have the same path; `written` are results and their frames."""
     frames: dict[Path, Path] = {}
     for file, frame in written:
         if file in frames:
-            raise ValueError(f"{frames[file]} and {frame} would both have a result in {file}; rename one of them.")
+            raise ValueError(f"the results of {frames[file]} and {frame} have the same path {file}; rename a frame.")
         frames[file] = frame
 
 
 def refuse_unwritable(results: Iterable[Path]) -> None:
-    """Raise OSError, naming the result, if one could not be created; nothing is created, folders neither.
+    """Raise OSError, naming the result, if one cannot be created; no file or folder is created.
 
-    Args: results: files to write, there or not, in folders that are there or not.
+    Args: results: files to write; they and their folders need not exist.
     """
     tried: set[Path] = set()
     for result in results:
         if result.is_dir():
-            raise IsADirectoryError(f"{result} cannot be written: it is a folder; name another --output.")
+            raise IsADirectoryError(f"{result} cannot be written: it is a folder; choose another --output.")
         folder = next(path for path in result.absolute().parents if path.exists())
         if folder in tried:
             continue
         tried.add(folder)
         if not folder.is_dir():
             raise NotADirectoryError(
-                f"{result} cannot be written: {folder} is a file, not a folder; name another --output."
+                f"{result} cannot be written: {folder} is a file, not a folder; choose another --output."
             )
         try:
-            TemporaryFile(dir=folder).close()  # permissions alone tell neither a read-only disk nor a full one
+            TemporaryFile(dir=folder).close()  # permissions do not reveal a read-only or full disk
         except OSError as error:
             raise type(error)(
                 f"{result} cannot be written: no file can be created in {folder} ({error.strerror}); "
-                "name another --output."
+                "choose another --output."
             ) from error
 
 
 def refuse_overwriting(inputs: Iterable[Path], results: Sequence[Path]) -> None:
-    """Raise ValueError if a file to write is one of the files to read, by whatever name.
+    """Raise ValueError if a file to write is one of the files to read, even under another name.
 
-    Args: inputs: those that are not there are left to their reader.   results: there or not.
+    Args: inputs: missing files are ignored.   results: files to write, which need not exist.
     """
-    # identities, not names: links, and file systems that do not tell A.png from a.png
+    # compare file identities, because of links and case-insensitive file systems
     read = {(status.st_dev, status.st_ino): path for path in inputs if path.exists() and (status := path.stat())}
     for result in results:
         if result.exists() and (path := read.get(((status := result.stat()).st_dev, status.st_ino))):
-            raise ValueError(f"the result {result} would overwrite {path}, which is read; choose another --output.")
+            raise ValueError(f"the result {result} would overwrite the input {path}; choose another --output.")
 
 
 def refuse_other_sizes(pairs: Iterable[tuple[Path, Path]]) -> None:
-    """Raise ValueError, naming both files, if the images of a pair have different sizes, or FileNotFoundError.
+    """Raise ValueError, naming both files, if the images of a pair differ in size, or FileNotFoundError.
 
-    Headers are compared; only pairs whose headers differ are decoded, so damaged pixels are left to their reader.
+    Only headers are compared, and pairs whose headers differ are decoded; other damaged images are not detected here.
     """
     shapes: dict[Path, tuple[int, int, int] | None] = {}
     for pair in pairs:
@@ -84,23 +84,23 @@ def refuse_other_sizes(pairs: Iterable[tuple[Path, Path]]) -> None:
 
 
 def stored_shape(path: Path) -> tuple[int, int, int] | None:
-    """Width, height and EXIF orientation in an image's header, None where it cannot be read."""
+    """Width, height and EXIF orientation from an image's header; None if it cannot be read."""
     try:
         with Image.open(path) as image:
-            # of a PNG, Pillow would decode all pixels to find its EXIF data
+            # JPEG only: for a PNG, Pillow would decode all pixels to find the EXIF data
             turned = image.getexif().get(ORIENTATION, 1) if image.format == "JPEG" else 1
             return *image.size, turned
-    except Exception:  # Pillow raises nearly anything of damaged headers; our own reader says what is wrong
+    except Exception:  # Pillow raises many kinds of errors for damaged headers; our own reader reports the reason
         return None
 
 
 def refuse_lost_options(arguments: Sequence[str]) -> None:
-    """Raise ValueError, naming both, if an option stands before one that replaces what it changes.
+    """Raise ValueError, naming both options, if a later option would replace the value of an earlier one.
 
-    Such are `--a.b.c` before `--a.b`, and an option before a `--config` that replaces its part or, if it is
-    the first `--config`, sets the same value. A later `--config` may overlay single values.
+    This applies to `--a.b.c` before `--a.b`, and to an option before a `--config` that replaces its part or, for the
+    first `--config`, sets the same value. A later `--config` may override single values.
 
-    Args: arguments: of LightningCLI, as `--name value` or `--name=value`.
+    Args: arguments: arguments of LightningCLI, as `--name value` or `--name=value`.
     """
     options = named_options(arguments)
     first = next((i for i, (name, _) in enumerate(options) if name == "config"), 0)
@@ -109,7 +109,8 @@ def refuse_lost_options(arguments: Sequence[str]) -> None:
             lost = sets(config_content(text), name, overlays=i > first) if later == "config" else is_part(later, name)
             if lost:
                 raise ValueError(
-                    f"--{name} {value} stands before --{later} {text}, which replaces it; write it after --{later}."
+                    f"--{name} {value} has no effect before --{later} {text}, which replaces it; "
+                    f"move it after --{later}."
                 )
 
 
@@ -138,7 +139,7 @@ def is_part(whole: str, name: str) -> bool:
 
 
 def config_content(text: str) -> dict[str, object]:
-    """What a configuration, a file or YAML itself, holds; nothing where it cannot be read, which its parser reports."""
+    """Content of a configuration, given as a file or as YAML; {} if it cannot be read, which the parser reports."""
     try:
         content = yaml.safe_load(Path(text).read_text() if Path(text).is_file() else text)
     except (OSError, ValueError, yaml.YAMLError):
@@ -147,7 +148,7 @@ def config_content(text: str) -> dict[str, object]:
 
 
 def sets(config: object, name: str, *, overlays: bool) -> bool:
-    """Whether a configuration replaces a part that a dotted name is below or, unless it overlays, sets the name itself.
+    """Whether a configuration replaces a parent of a dotted name or, unless it overlays, sets the name itself.
 
     >>> [sets({"a": {"b": 1, "c": "c.yaml"}}, name, overlays=True) for name in ("a.b", "a.c.d", "a.d")]
     [False, True, False]

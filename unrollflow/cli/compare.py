@@ -1,4 +1,4 @@
-"""`unrollflow compare`: one page that compares runs, such as those of an ablation."""
+"""`unrollflow compare`: write a page that compares runs, such as those of an ablation."""
 
 import json
 from argparse import ArgumentParser
@@ -34,14 +34,14 @@ def run(arguments: list[str], trusted: list[str]) -> None:
         nargs="+",
         type=Path,
         metavar="RUN",
-        help="folder of a run, such as runs/flow/version_0; reference first",
+        help="folder of a run, such as runs/flow/version_0; the first is the reference",
     )
     parser.add_argument("-o", "--output", type=Path, default=Path("compare.html"), help="page to write (%(default)s)")
     parser.add_argument(
-        "--samples", type=int, default=4, help="validation samples whose pictures are shown (%(default)s)"
+        "--samples", type=int, default=4, help="number of validation samples to show as images (%(default)s)"
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace a page that is there already")
-    parser.add_argument("--accelerator", default="auto", help="as of Lightning's Trainer (%(default)s)")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing page")
+    parser.add_argument("--accelerator", default="auto", help="accelerator of Lightning's Trainer (%(default)s)")
     compare(**vars(parser.parse_args(arguments[1:])), trusted=trusted)
 
 
@@ -54,22 +54,22 @@ def compare(
     accelerator: str = "auto",
     trusted: Sequence[str] = (),
 ) -> None:
-    """Evaluate the best checkpoint of every run on the reference's validation data, and write a page about them.
+    """Evaluate the best checkpoint of every run on the reference's validation data, and write a comparison page.
 
     Args:
-        runs: folders of runs, the reference first; runs that differ by their seeds alone form a group.
+        runs: folders of runs, the reference first; runs that differ only in their seeds form a group.
         output: page to write.
-        samples: how many of the first samples are drawn.
-        overwrite: replace a page that is there already.
-        accelerator: as of Lightning's Trainer.
-        trusted: beginnings of names that a run may ask for, in addition to ours.
+        samples: number of the first validation samples to draw.
+        overwrite: replace an existing page.
+        accelerator: accelerator of Lightning's Trainer.
+        trusted: prefixes of names that a run may use, in addition to those of this package.
 
     Raises:
         FileNotFoundError, ValueError: if a folder is not a run with a checkpoint, or runs cannot be compared.
-        OSError: if the page is there already, or cannot be written.
+        OSError: if the page already exists, or cannot be written.
     """
     if samples < 0:
-        raise ValueError(f"--samples is {samples}; give 0 or more.")
+        raise ValueError(f"--samples is out of range: {samples}; it must be at least 0.")
     found = read_runs(runs)
     if not overwrite:
         refuse_replacing([output])
@@ -83,10 +83,10 @@ def compare(
 
 
 def validation_data(run: Run, trusted: Sequence[str]) -> FlowDataModule:
-    """The validation data of a run's configuration, which may build no more than a checkpoint.
+    """Validation data of a run's configuration, which may only build the classes that a checkpoint may build.
 
     Raises:
-        ValueError: if the configuration asks for other classes.
+        ValueError: if the configuration refers to other classes.
     """
     config = run.config["data"] | dict.fromkeys(("train", "test", "transform"))
     check_trusted(class_paths(config, run.folder), run.folder / "config.yaml", trusted=trusted, packages=TRUSTED)
@@ -94,15 +94,15 @@ def validation_data(run: Run, trusted: Sequence[str]) -> FlowDataModule:
 
 
 class Evaluation(Callback):
-    """Keeps what a validation measures.
+    """Stores the measures of a validation.
 
     Args:
-        samples: how many of the first samples are kept with their flow.
+        samples: number of the first samples to store with their flow.
 
     Attributes:
         rows: measures of every sample.
         samples: the first samples.
-        flows: of the first samples, (2, H, W), pixels.
+        flows: flows (2, H, W) of the first samples, pixels.
     """
 
     def __init__(self, *, samples: int) -> None:
@@ -115,12 +115,12 @@ class Evaluation(Callback):
         self,
         trainer: pl.Trainer,
         pl_module: pl.LightningModule,
-        outputs: Any,  # of validation_step; Lightning's type knows no NamedTuple or dict of ours
+        outputs: Any,  # of validation_step; Lightning's type does not include our NamedTuple and dict
         batch: FlowSample,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Keep the batch's measures and what is still missing of the first samples."""
+        """Store the measures of the batch, and the first samples that are not stored yet."""
         self.rows += batch_rows(batch, outputs)
         for i in range(min(len(batch["name"]), self.most_samples - len(self.samples))):
             truth = [batch[key][i].cpu() if key in batch else None for key in ("flow", "valid")]
@@ -138,7 +138,7 @@ def evaluate(module: UnsupervisedFlow, data: FlowDataModule, *, samples: int, ac
 
 
 def compared_groups(runs: Sequence[Run], evaluations: Sequence[Evaluation]) -> list[ComparedGroup]:
-    """The groups of the page, the reference's first."""
+    """Groups of the page, starting with that of the reference."""
     by_folder = {run.folder: evaluation for run, evaluation in zip(runs, evaluations, strict=True)}
     groups, seeds = grouped(runs), differing([run.seeds for run in runs])
     names = differing([group[0].settings for group in groups])
@@ -155,7 +155,7 @@ def compared_groups(runs: Sequence[Run], evaluations: Sequence[Evaluation]) -> l
 
 
 def compared_run(run: Run, evaluation: Evaluation, *, seeds: str, pair: object) -> ComparedRun:
-    """What the page shows of a run."""
+    """Data of a run for the page."""
     file = run.folder / "metrics.json"
     figures = json.loads(file.read_text()) if file.is_file() else {}
     means = {name: [row.means[name] for row in evaluation.rows] for name in evaluation.rows[0].means}

@@ -1,4 +1,4 @@
-"""`unrollflow estimate`: flow of two images without a network, as a file."""
+"""`unrollflow estimate`: compute the flow between two images without a network, and write it to a file."""
 
 import time
 from argparse import ArgumentParser
@@ -13,7 +13,7 @@ from unrollflow.data.io.flow import read_flo, write_flo
 from unrollflow.variational import Preset, preset_flow, refine_flow
 
 NETWORK = "network"
-"""In place of a .flo file: the flow of the shipped weights."""
+"""Value of --initial for the flow of the shipped weights."""
 
 
 def run(arguments: list[str], trusted: list[str]) -> None:
@@ -23,34 +23,34 @@ def run(arguments: list[str], trusted: list[str]) -> None:
     parser.add_argument("image2", type=Path, help="the second image, of the same size")
     parser.add_argument("-o", "--output", type=Path, required=True, help="file to write, .flo")
     start = parser.add_mutually_exclusive_group()
-    start.add_argument("--preset", choices=get_args(Preset), default="default", help="(%(default)s)")
+    start.add_argument("--preset", choices=get_args(Preset), default="default", help="solver preset (%(default)s)")
     start.add_argument(
         "--initial",
         metavar=f"FILE|{NETWORK}",
-        help=f"refine a flow instead: that of a .flo file, or, with `{NETWORK}`, that of the shipped weights",
+        help=f"refine this flow instead: a .flo file, or `{NETWORK}` for the flow of the shipped weights",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace a result that is there already")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing result")
     estimate(**vars(parser.parse_args(arguments[1:])))
 
 
 def estimate(image1: Path, image2: Path, *, output: Path, preset: Preset, initial: str | None, overwrite: bool) -> None:
-    """Write the flow from one image to another one.
+    """Write the flow from one image to another.
 
     Args:
-        image1, image2: of one size.
-        output: file to write, .flo.
+        image1, image2: image files of equal size.
+        output: .flo file to write.
         preset: see :func:`~unrollflow.variational.preset_flow`.
-        initial: flow to refine in the preset's place, see :func:`~unrollflow.variational.refine_flow`: a .flo file, or
-            "network", the flow of the shipped weights.
-        overwrite: replace a result that is there already.
+        initial: flow to refine instead of using the preset, see :func:`~unrollflow.variational.refine_flow`: a .flo
+            file, or "network" for the flow of the shipped weights.
+        overwrite: replace an existing result.
 
     Raises:
-        FileNotFoundError, ValueError: if an image cannot be read, naming it, or the images or the flow do not belong
-            together, or the result would overwrite what is read, or is not a .flo file.
-        OSError: if the result is there already, or cannot be written.
+        FileNotFoundError, ValueError: if an image cannot be read, naming it, the images or the flow differ in size, or
+            the result would overwrite an input or is not a .flo file.
+        OSError: if the result already exists, or cannot be written.
     """
     if output.suffix.lower() != ".flo":
-        raise ValueError(f"--output {output}: flow is written as a .flo file; name one, such as flow.flo.")
+        raise ValueError(f"--output {output} is not a .flo file; choose a name such as flow.flo.")
     refuse_overwriting([image1, image2, *([Path(initial)] if initial else [])], [output])
     if not overwrite:
         refuse_replacing([output])
@@ -66,9 +66,9 @@ def estimate(image1: Path, image2: Path, *, output: Path, preset: Preset, initia
 
 
 def initial_flow(initial: str, image1: Tensor, image2: Tensor) -> Tensor:
-    """The flow (1, 2, H, W) of a .flo file or of the shipped weights, for images (1, 3, H, W)."""
+    """Flow (1, 2, H, W) of a .flo file or of the shipped weights, for images (1, 3, H, W)."""
     if initial != NETWORK:
         return read_flo(initial).unsqueeze(0)
-    from unrollflow.inference import flow  # imports Lightning, which nothing else here needs
+    from unrollflow.inference import flow  # imports Lightning, which is not needed otherwise
 
     return flow(image1, image2)

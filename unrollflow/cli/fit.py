@@ -1,4 +1,4 @@
-"""`unrollflow fit`, `validate` and `test`: LightningCLI that keeps a run's configuration in checkpoints and loggers."""
+"""`unrollflow fit`, `validate` and `test`: LightningCLI that saves the configuration in checkpoints and loggers."""
 
 import warnings
 from collections.abc import Sequence
@@ -47,25 +47,25 @@ from unrollflow.training.module import UnsupervisedFlow
 from unrollflow.training.precision import AutoPrecisionTrainer
 
 PER_STAGE = ("init_weights",)
-"""Model settings that only start a training: not part of what a checkpoint holds."""
+"""Model settings that only affect the start of a training, and are not saved in checkpoints."""
 
 PER_RUN = ("compile",)
-"""Model settings that change nothing of what is learnt: a checkpoint says nothing of them."""
+"""Model settings that do not affect what is learnt, and are not saved in checkpoints."""
 
 LIGHTNINGS_WORDS = ("best", "last", "hpc", "registry")
-"""What --ckpt_path may say instead of a path; Lightning finds the file of the run itself."""
+"""Values of --ckpt_path for which Lightning finds the file itself."""
 
 SWITCHES = {
     "logger": (LearningRateMonitor, DeviceStatsMonitor),
     "enable_checkpointing": (Checkpoint,),
     "enable_progress_bar": (ProgressBar,),
 }
-"""Callbacks that Lightning refuses where the trainer's setting is false."""
+"""Callbacks that Lightning rejects if a trainer setting is false."""
 
 
 def run(arguments: list[str], trusted: list[str]) -> None:
-    """LightningCLI on arguments in which the configuration beside a checkpoint is filled in."""
-    # Lightning warns that `args` might be given by mistake; here they are the command line's own, with paths filled in
+    """Run LightningCLI, with the configuration beside a checkpoint added to the arguments."""
+    # Lightning warns about possible misuse of `args`; here they are the command line's arguments with paths completed
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
     complete = with_saved_config(arguments, trusted)
     refuse_lost_options(complete)
@@ -84,31 +84,31 @@ def run(arguments: list[str], trusted: list[str]) -> None:
 
 
 class QuietParser(LightningArgumentParser):
-    """Leaves Lightning's own list of figures out, unless `--verbose true` asks for it: our table has them all."""
+    """Parser that disables Lightning's list of figures, which our table includes, unless `--verbose true` is given."""
 
     def add_method_arguments(self, *args: Any, **kwargs: Any) -> list[str]:
-        """Add the arguments of `Trainer.validate` and the like."""
+        """Add the arguments of a method such as `Trainer.validate`."""
         added: list[str] = super().add_method_arguments(*args, **kwargs)
         self.set_defaults({name: False for name in added if name == "verbose"})
         return added
 
 
 class FlowCLI(LightningCLI):
-    """LightningCLI whose checkpoints name the classes that they were built of, and refuse other ones.
+    """LightningCLI that saves the model configuration in checkpoints, and checks it when a checkpoint is used.
 
     Args:
-        args: LightningCLI's.
-        trusted: beginnings of names that a checkpoint may ask for, in addition to ours.
-        kwargs: LightningCLI's.
+        args: positional arguments of LightningCLI.
+        trusted: prefixes of names that a checkpoint may use, in addition to those of this package.
+        kwargs: keyword arguments of LightningCLI.
     """
 
     def __init__(self, *args: Any, trusted: Sequence[str] = (), **kwargs: Any) -> None:
-        self.trusted = trusted  # before the parent's constructor, which runs everything
+        self.trusted = trusted  # set first, because the parent's constructor runs everything
         self.continued: tuple[Path, int, list[int]] | None = None
         super().__init__(*args, **kwargs)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """What every run has, with arguments of its own: `--table.confidence 0.95`, `--last.minutes 10`."""
+        """Add the callbacks of every run, with their arguments: `--table.confidence 0.95`, `--last.minutes 10`."""
         parser.add_lightning_class_args(EvaluationTable, "table")
         parser.add_lightning_class_args(SkipNonFiniteSteps, "faults")
         parser.add_lightning_class_args(PendingWork, "pending")
@@ -116,10 +116,10 @@ class FlowCLI(LightningCLI):
         parser.add_lightning_class_args(LastCheckpoint, "last")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """Parse, then hold what the user asks for against what the checkpoint was built of.
+        """Parse the arguments, then compare the model settings with those of the checkpoint.
 
         Raises:
-            ValueError: if a model setting differs, or the checkpoint asks for classes that are not trusted.
+            ValueError: if a model setting differs, or the checkpoint refers to classes that are not trusted.
         """
         super().parse_arguments(parser, args)
         subcommand = self.config["subcommand"]
@@ -133,13 +133,13 @@ class FlowCLI(LightningCLI):
         saved = checkpoint.get(MODEL_KEY, {})
         asked = model_config(self, subcommand)
         check_same(asked, saved, path)
-        # what the user's own configuration names, the user trusts
+        # names in the user's own configuration are trusted
         check_trusted(saved, path, trusted=(*self.trusted, *names_to_import(asked)))
         if subcommand == "fit" and not self.config["fit"]["trainer"]["fast_dev_run"]:
             self._continue(Path(path), checkpoint["global_step"])
 
     def _continue(self, path: Path, step: int) -> None:
-        """Go on in the run's directory, where the checkpoint is the end of a run."""
+        """Continue in the directory of the run, if the checkpoint is the end of a run."""
         loggers = self.config["fit"]["trainer"]["logger"]
         ended = run_that_ended_at(path)
         changed = continue_version(as_list(loggers), ended) if ended else []
@@ -148,22 +148,22 @@ class FlowCLI(LightningCLI):
             self.save_config_kwargs["overwrite"] = True
 
     def before_instantiate_classes(self) -> None:
-        """Make sure that what will be saved can be read."""
+        """Ensure that the saved configuration can be read."""
         leave_out_objects(self.parser, self.config)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """A trainer without those callbacks that `--trainer.logger false` and other switches leave without work."""
+        """Trainer without the callbacks that `--trainer.logger false` and other switches make useless."""
         config = self.config_init[self.subcommand]["trainer"]
         idle = tuple(kind for switch, kinds in SWITCHES.items() if config[switch] in (False, []) for kind in kinds)
         config["callbacks"] = [c for c in as_list(config["callbacks"] or []) if not isinstance(c, idle)]
         if Checkpoint in idle:
-            self.config_init[self.subcommand]["last"] = Callback()  # which does nothing
+            self.config_init[self.subcommand]["last"] = Callback()  # does nothing
         return super().instantiate_trainer(**kwargs)
 
     def after_instantiate_classes(self) -> None:
-        """Keep the model's configuration, primitives only, for the checkpoints, and what a continued run has left."""
+        """Store the model's configuration (primitives) for checkpoints, and keep the files of a continued run."""
         for logger in self.trainer.loggers:
-            _ = logger.version  # chosen before another logger makes its folder, so that all of them share one number
+            _ = logger.version  # computed before any logger creates its folder, so that all loggers share one number
         folders = [*run_folders(self.trainer), *([self.continued[0]] if self.continued else [])]
         refuse_unwritable(folder / "config.yaml" for folder in folders)
         if self.subcommand is not None:
@@ -172,9 +172,9 @@ class FlowCLI(LightningCLI):
             self.model.save_hyperparameters(config | {INSTANTIATOR_KEY: INSTANTIATOR}, logger=False)
         if self.continued is not None:
             run, step, changed = self.continued
-            callbacks = self.trainer.callbacks  # type: ignore[attr-defined]  # which a part of the trainer sets
+            callbacks = self.trainer.callbacks  # type: ignore[attr-defined]  # set by a connector of the trainer
             saved = next(callback.config for callback in callbacks if isinstance(callback, SaveRunConfig))
-            for place in changed:  # the saved configuration would send every later command there
+            for place in changed:  # otherwise later commands with the saved configuration would write to this folder
                 as_list(saved["trainer"]["logger"])[place].init_args["version"] = None
             keep_configuration(run, step)
             remove_unfinished(run)
@@ -184,7 +184,7 @@ class FlowCLI(LightningCLI):
 
 
 def run_folders(trainer: Trainer) -> list[Path]:
-    """Folders that a run writes to or makes its own folder in."""
+    """Folders in which a run writes files or creates its own folder."""
     root = Path(trainer.default_root_dir)
     folders = [Path(logger.save_dir or root) / str(logger.name) for logger in trainer.loggers] or [root]
     callbacks = [c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint)]
@@ -192,7 +192,7 @@ def run_folders(trainer: Trainer) -> list[Path]:
 
 
 def as_list(loggers: Any) -> list[Any]:
-    """One logger of a configuration, or several, as a list.
+    """Loggers of a configuration as a list, if it has one logger or several.
 
     >>> as_list(True), as_list([1, 2])
     ([True], [1, 2])
@@ -201,26 +201,26 @@ def as_list(loggers: Any) -> list[Any]:
 
 
 def model_config(cli: LightningCLI, subcommand: str) -> dict[str, Any]:
-    """The model's part of a parsed configuration as primitives."""
+    """Model part of a parsed configuration, as primitives."""
     dumped = yaml.safe_load(cli.parser.dump(cli.config, skip_none=False, format="yaml"))
     config: dict[str, Any] = dumped[subcommand]["model"]
     return config
 
 
 def check_same(asked: dict[str, Any], saved: dict[str, Any], path: str) -> None:
-    """Raise ValueError, naming both values, where a model's configuration differs from a checkpoint's.
+    """Raise ValueError, naming both values, if a model's configuration differs from that of a checkpoint.
 
     >>> check_same({"lam": 5.0}, {"lam": 0.1}, "last.ckpt")
     Traceback (most recent call last):
-    ValueError: --model.lam is 5.0, but last.ckpt was trained with 0.1; a checkpoint keeps its own settings. ...
+    ValueError: --model.lam is 5.0, but last.ckpt was trained with 0.1. Omit --config and --model.* to use ...
     """
     ours, theirs = (leaves(config, whole_lists=True) for config in (asked, saved))
-    # names of one side only: an argument that a newer version has, or what belongs to a class_path that differs
+    # names on one side only are new arguments of a later version, or belong to a different class_path
     different = [n for n in sorted(ours.keys() & theirs.keys()) if n not in PER_STAGE and ours[n] != theirs[n]]
     if not different:
         return
     listed = first_few([f"--model.{n} is {ours[n]}, but {path} was trained with {theirs[n]}" for n in different])
     raise ValueError(
-        f"{listed}; a checkpoint keeps its own settings. Leave --config and --model.* away to use it as it is, "
+        f"{listed}. Omit --config and --model.* to use the settings of the checkpoint, "
         "or start a new stage of training from its weights with --model.init_weights."
     )

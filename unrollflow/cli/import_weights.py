@@ -1,4 +1,4 @@
-"""`unrollflow import`: weights that other projects released, as a file for `--model.init_weights`."""
+"""`unrollflow import`: convert weights released by other projects to a file for `--model.init_weights`."""
 
 import io
 from pathlib import Path
@@ -19,18 +19,18 @@ def run(arguments: list[str], trusted: list[str]) -> None:
     """Parse the arguments of `unrollflow import` and run it.
 
     Raises:
-        OSError, ValueError: as :func:`~unrollflow.models.import_weights`; FileExistsError for the output.
+        OSError, ValueError: as :func:`~unrollflow.models.import_weights`; FileExistsError if the output exists.
     """
     parser = ArgumentParser("unrollflow import", description=__doc__)
     parser.add_argument("file", type=Path, help="the released file")
-    parser.add_argument("--source", type=Source, required=True, help="who released it")
+    parser.add_argument("--source", type=Source, required=True, help="project that released the file")
     parser.add_subclass_arguments(
-        (PWCLite, RAFT), "backbone", required=True, help="the network, such as a file of configs/backbone"
+        (PWCLite, RAFT), "backbone", required=True, help="the network, such as a file in configs/backbone"
     )
     parser.add_argument("--output", type=Path, required=True, help="file to write")
     parsed = parser.parse_args(arguments[1:])
     if parsed.output.exists():
-        raise FileExistsError(f"{parsed.output} is there already; name another --output.")
+        raise FileExistsError(f"{parsed.output} already exists; choose another --output.")
     refuse_unwritable([parsed.output])
     backbone: nn.Module = parser.instantiate(parsed).backbone
     report = import_weights(parsed.file, backbone, source=parsed.source)

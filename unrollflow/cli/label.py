@@ -1,4 +1,4 @@
-"""`unrollflow label`: flow of one's own frames as labels for a second stage, occluded parts from the frame before."""
+"""`unrollflow label`: write flow labels of your frames for a second stage; occluded parts use the previous frame."""
 
 import json
 from argparse import ArgumentParser
@@ -24,10 +24,10 @@ from unrollflow.variational import LinearisedFlow, Preset, preset_solver
 from unrollflow.weights import DEFAULT, weights_file
 
 RECORD = "made_by.json"
-"""Beside the labels: the checkpoint or the solver that they are of."""
+"""File beside the labels that names the checkpoint or solver that computed them."""
 
 UNKNOWN = 1e10
-"""What both components of unknown flow are in a .flo file."""
+"""Value of both components of unknown flow in a .flo file."""
 
 
 def run(arguments: list[str], trusted: list[str]) -> None:
@@ -36,7 +36,7 @@ def run(arguments: list[str], trusted: list[str]) -> None:
     parser.add_argument("root", type=Path, help="a folder of frames in natural order, or of such folders at any depth")
     add_weights(parser)
     parser.add_argument(
-        "--solver", choices=get_args(Preset), help="compute the labels without a network, as `unrollflow estimate` does"
+        "--solver", choices=get_args(Preset), help="compute the labels without a network, like `unrollflow estimate`"
     )
     parser.add_argument("--output", required=True, type=Path, help="folder to write NAME.flo to, in the same tree")
     add_device(parser)
@@ -53,23 +53,23 @@ def label(
     precision: Precision,
     trusted: list[str],
 ) -> None:
-    """Write a label for every frame that has a next one; labels that are there already stay as they are.
+    """Write a label for every frame that has a next frame; existing labels are kept.
 
     Args:
         root: a folder of frames, or of such folders.
-        weights: name of shipped weights, a safetensors file, or a checkpoint of a fit by the command line.
-        solver: preset of the solver that computes the labels in a network's place; None: the network.
+        weights: name of shipped weights, a safetensors file, or a checkpoint of `unrollflow fit`.
+        solver: preset of the solver that computes the labels instead of a network; None: use the network.
         output: folder to write to.
-        accelerator, precision: as of Lightning's Trainer.
-        trusted: beginnings of names that the checkpoint may ask for, in addition to ours.
+        accelerator, precision: settings of Lightning's Trainer.
+        trusted: prefixes of names that the checkpoint may use, in addition to those of this package.
 
     Raises:
-        FileNotFoundError, ValueError: if the checkpoint or a frame cannot be read, naming it, or both weights and a
-            solver are named, or the labels that are there already are of another source, or of an unknown one.
+        FileNotFoundError, ValueError: if the checkpoint or a frame cannot be read, naming it, both weights and a solver
+            are given, or existing labels are of another or an unknown source.
         OSError: if a label cannot be written.
     """
     if solver is not None and weights != DEFAULT:
-        raise ValueError(f"--solver {solver} computes without the network of --weights {weights}; omit one of both.")
+        raise ValueError(f"--solver {solver} and --weights {weights} exclude each other; omit one of them.")
     frames = Triplets(root, output)
     if len(frames):
         refuse_unwritable([output / RECORD, *(label_path(frame, root, output) for _, frame, _ in frames.triplets)])
@@ -89,30 +89,35 @@ def label(
         trainer = one_device_trainer([writer], accelerator=accelerator, precision=precision)
         trainer.predict(module, DataLoader(frames), return_predictions=False)
     print(  # noqa: T201, the command's answer
-        f"{writer.written} label(s) written to {output}, {frames.labelled} there already; of the occluded pixels "
-        f"{100 * module.share_filled:.1f} % were filled in from the frame before"
+        f"{writer.written} label(s) written to {output}, {frames.labelled} existed already; "
+        f"{100 * module.share_filled:.1f} % of the occluded pixels were filled in from the previous frame"
     )
 
 
 def refuse_other_source(source: dict[str, str], output: Path, *, existing: int) -> None:
-    """Write down whose labels a folder holds; raise ValueError if existing ones may be of another source.
+    """Record the source of the labels in a folder; raise ValueError if existing labels may be of another source.
 
     Args:
         source: the checkpoint and its SHA-256, or the preset of the solver.
         output: folder of the labels.
-        existing: how many it holds.
+        existing: number of existing labels.
     """
     record = output / RECORD
     if not record.is_file():
         if existing:
-            raise ValueError(f"{output} holds {existing} label(s), but no {RECORD} of whose; name another --output.")
+            raise ValueError(
+                f"{output} contains {existing} label(s) of an unknown source: {RECORD} is missing; "
+                "choose another --output."
+            )
         write_atomic(record, json.dumps(source).encode())
     elif identity(record.read_bytes()) != identity(json.dumps(source).encode()):
-        raise ValueError(f"{output} holds labels of another checkpoint or solver, see {record}; name another --output.")
+        raise ValueError(
+            f"{output} contains labels of another checkpoint or solver, see {record}; choose another --output."
+        )
 
 
 def identity(record: bytes) -> dict[str, str] | None:
-    """What a record says of the source of labels, without the checkpoint's path; None if it cannot be read.
+    """Source of labels according to a record, without the checkpoint's path; None if it cannot be read.
 
     >>> identity(b'{"checkpoint": "last.ckpt", "sha256": "ab12"}'), identity(b'{"solver": "fast"}'), identity(b"{")
     ({'sha256': 'ab12'}, {'solver': 'fast'}, None)
@@ -125,26 +130,26 @@ def identity(record: bytes) -> dict[str, str] | None:
 
 
 class Triplets(Dataset[FlowSample]):
-    """Every frame with its next one and, but for the first of a sequence, the one before; named by its path.
+    """Every frame with the next frame and, except for the first of a sequence, the previous one; named by its path.
 
     Args:
         root: a folder of frames, or of such folders at any depth.
         labels: frames with a label below this folder are skipped.
 
     Attributes:
-        labelled: how many these are.
+        labelled: number of skipped frames.
 
     Raises:
-        FileNotFoundError: if there are no two frames.
+        FileNotFoundError: if there are fewer than two frames.
     """
 
     def __init__(self, root: Path, labels: Path) -> None:
         self.root = root
         if not root.is_dir():
-            raise FileNotFoundError(f"no folder {root}; give a folder of frames, or one of such folders.")
+            raise FileNotFoundError(f"no folder {root}; expected a folder of frames, or of such folders.")
         folders = [list_frames(folder) for folder in find_frame_folders(root)]
         if not folders:
-            raise FileNotFoundError(f"{root} holds no folder of at least two frames, at any depth.")
+            raise FileNotFoundError(f"{root} contains no folder with at least two frames, at any depth.")
         pairs = consecutive_pairs(folders)
         before = {second: first for first, second in pairs}
         triplets = [(before.get(first), first, second) for first, second in pairs]
@@ -163,13 +168,13 @@ class Triplets(Dataset[FlowSample]):
 
 
 class Labeller(pl.LightningModule):
-    """Predicts the flow of a frame, filled in from the frame before, and where it is known.
+    """Predicts the flow of a frame, filled in from the previous frame, and the mask of known flow.
 
     Args:
         network: a trained module, or a solver.
 
     Attributes:
-        share_filled: share of the occluded pixels, so far, that the frame before has filled.
+        share_filled: share of the occluded pixels so far that were filled from the previous frame.
     """
 
     def __init__(self, network: UnsupervisedFlow | LinearisedFlow) -> None:
@@ -179,11 +184,11 @@ class Labeller(pl.LightningModule):
 
     @property
     def share_filled(self) -> float:
-        """0 where nothing was occluded."""
+        """Share of filled pixels; 0 if no pixels were occluded."""
         return self.filled / max(self.occluded, 1)
 
     def predict_step(self, batch: FlowSample, batch_idx: int) -> Prediction:
-        """Flow to the next frame, its inverse, and where the first is known."""
+        """Flow to the next frame, backward flow, and the mask of known forward flow."""
         following: Prediction = self.network(batch["image1"], batch["image2"])
         self.occluded += int((following.visible == 0).sum())
         if "previous" not in batch:
@@ -195,7 +200,7 @@ class Labeller(pl.LightningModule):
 
 
 class LabelWriter(FlowWriter):
-    """Writes NAME.flo, with flow of 1e10 px where it is not known, as Middlebury does."""
+    """Writes NAME.flo, with 1e10 px for unknown flow, as Middlebury does."""
 
     pictures = ()
 

@@ -1,4 +1,4 @@
-"""The command line: finds the command's module, imports it and runs it, and reports bad input in one message."""
+"""Entry point of the command line: import and run the module of a command, and report bad input in one message."""
 
 import logging
 import re
@@ -17,32 +17,32 @@ COMMANDS = {
     "fit": ("fit", "train a network"),
     "validate": ("fit", "evaluate a network on the validation data"),
     "test": ("fit", "evaluate a network on the test data"),
-    "predict": ("predict", "write the flow of frames, of a video or of a benchmark's test set"),
+    "predict": ("predict", "write the flow of frames, of videos or of a benchmark's test set"),
     "label": ("label", "write the flow of your own frames as labels for a second stage of training"),
     "estimate": ("estimate", "write the flow of two images, computed without a network"),
     "compare": ("compare", "compare runs on one page: settings, curves, measures and pictures"),
     "export": ("export.command", "write a trained network as an ONNX or torch.export file"),
     "import": ("import_weights", "convert the weights that another project released"),
 }
-"""Each command's module in this package, whose `run` takes the arguments and trusted prefixes, and its purpose."""
+"""Module and purpose of each command; `run` of the module takes the arguments and the trusted prefixes."""
 
 WORKER = "DataLoader worker process"
 REASON = re.compile(r"^  - (.*(?:\n {4,}.*)*)", re.MULTILINE)
-"""An entry of jsonargparse's list of what is wrong, with the lines that belong to it."""
+"""An entry in jsonargparse's list of errors, with its continuation lines."""
 
 MISCONFIGURED = "MisconfigurationException"
-"""Lightning's error for settings that it refuses; known by its name, because importing it takes seconds."""
+"""Lightning's error for invalid settings; compared by name, because importing it takes seconds."""
 
 
 LIGHTNINGS_NOTES = "pytorch_lightning.utilities.rank_zero"
-"""Logger of Lightning's notes."""
+"""Logger of Lightning's messages."""
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Run a command; bad input ends in one message and exit status 1 (2 for arguments that cannot be parsed)."""
+    """Run a command; bad input prints one message and exits with status 1 (2 for arguments that cannot be parsed)."""
     arguments, trusted = split_trusted(list(sys.argv[1:] if args is None else args))
     command = parse_command(arguments[:1])
-    # Lightning 2.6 still calls what torch has renamed; no user can fix that
+    # Lightning 2.6 still uses a deprecated name of torch, which users cannot fix
     warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated")
     logging.getLogger(LIGHTNINGS_NOTES).addFilter(is_no_advertisement)
     try:
@@ -55,12 +55,12 @@ def main(args: Sequence[str] | None = None) -> None:
 
 
 def is_no_advertisement(record: logging.LogRecord) -> bool:
-    """Whether a note of Lightning is about the run: its tip to install litlogger is not."""
+    """Whether a message of Lightning is not its advertisement of litlogger."""
     return "litlogger" not in record.getMessage()
 
 
 def parse_command(first: list[str]) -> str:
-    """The command that the first argument names; `--help`, `--version` and anything else are answered here."""
+    """Return the command of the first argument; for `--help`, `--version` and unknown commands, print and exit."""
     lines = [f"  {name:<10}{purpose}" for name, (_, purpose) in COMMANDS.items()]
     parser = ArgumentParser(
         "unrollflow",
@@ -79,7 +79,7 @@ def parse_command(first: list[str]) -> str:
 
 
 def split_trusted(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """Arguments without every `--trust PREFIX`, and the prefixes: names that checkpoints may ask for beside ours.
+    """Arguments without every `--trust PREFIX`, and these prefixes of names that checkpoints may also use.
 
     >>> split_trusted(["predict", "--trust", "mypackage.", "frames"])
     (['predict', 'frames'], ['mypackage.'])
@@ -90,21 +90,21 @@ def split_trusted(arguments: list[str]) -> tuple[list[str], list[str]]:
 
 
 def shipped_config(argument: str) -> str:
-    """An argument whose YAML file is not there, but is one that the package ships, with that file's path."""
+    """Argument in which the name of a missing YAML file is replaced by the path of the file that the package ships."""
     flag, separator, value = argument.rpartition("=") if argument.startswith("-") else ("", "", argument)
     if not value.endswith(".yaml") or Path(value).is_file():
         return argument
     name = value.removeprefix("configs/")
-    # in the wheel the configurations lie inside the package; in a checkout, beside it
+    # in a wheel, the configurations are inside the package; in a checkout, beside it
     found = [folder / name for folder in (PACKAGE / "configs", PACKAGE.parent / "configs") if (folder / name).is_file()]
     return f"{flag}{separator}{found[0]}" if found else argument
 
 
 def expected(error: BaseException) -> bool:
-    """Whether an error is about the input: raised by the package, here or in a data worker, or by a parser of settings.
+    """Whether an error is about the input, so that its message is sufficient without a traceback.
 
-    Parsers are jsonargparse and the trainer's connectors; an error that names a file or a wrong setting always is. An
-    ImportError of the package names the extra to install.
+    These are errors raised by the package (also in a data worker), by jsonargparse or by the trainer's connectors, and
+    errors that name a file or a wrong setting. An ImportError of the package names the extra to install.
     """
     if MISCONFIGURED in [kind.__name__ for kind in type(error).__mro__]:
         return True
@@ -117,10 +117,10 @@ def expected(error: BaseException) -> bool:
 
 
 def message(error: BaseException) -> str:
-    """The error's own words, without what a DataLoader worker or jsonargparse puts around them."""
+    """Message of an error, without the text that a DataLoader worker or jsonargparse adds."""
     text = str(error)
     if WORKER in text:
         return text.strip().splitlines()[-1].partition(": ")[2]
-    # of an optional object, jsonargparse reports that it cannot be built and that it is not None either
+    # for an optional object, jsonargparse also reports that the value is not None
     reasons = [" ".join(found.split()) for found in REASON.findall(text) if "NoneType" not in found]
     return "; ".join(reasons) or text

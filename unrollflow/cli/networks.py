@@ -1,4 +1,4 @@
-"""What the commands that run a trained network share: the options that choose it and its device, and the trainer."""
+"""Shared options and trainer of the commands that run a trained network."""
 
 from argparse import ArgumentParser
 from collections.abc import Sequence
@@ -20,21 +20,23 @@ def add_weights(parser: ArgumentParser) -> None:
         dest="weights",
         default=DEFAULT,
         metavar="NAME|FILE",
-        help=f"weights that are shipped ({', '.join(shipped_weights())}), a .safetensors file or a checkpoint of a fit "
+        help=f"name of shipped weights ({', '.join(shipped_weights())}), a .safetensors file or a checkpoint of a fit "
         "(%(default)s)",
     )
 
 
 def add_device(parser: ArgumentParser) -> None:
     """Add the options that choose device and precision."""
-    parser.add_argument("--accelerator", default="auto", help="as of Lightning's Trainer (%(default)s)")
-    parser.add_argument("--precision", default="32-true", choices=get_args(Precision), help="(%(default)s)")
+    parser.add_argument("--accelerator", default="auto", help="accelerator of Lightning's Trainer (%(default)s)")
+    parser.add_argument(
+        "--precision", default="32-true", choices=get_args(Precision), help="precision of the network (%(default)s)"
+    )
 
 
 def one_device_trainer(
     callbacks: Sequence[Callback], *, accelerator: str, precision: Precision = "32-true"
 ) -> pl.Trainer:
-    """A trainer that runs a network on one device, and logs and saves nothing by itself."""
+    """Trainer for one device, without logging and checkpoints."""
     return pl.Trainer(
         accelerator=accelerator,
         devices=1,

@@ -1,4 +1,4 @@
-"""`unrollflow predict`: flow of frames, videos and benchmarks' test sets, as files."""
+"""`unrollflow predict`: write the flow of frames, videos and benchmark test sets to files."""
 
 from argparse import ArgumentParser
 from itertools import chain
@@ -29,22 +29,22 @@ def run(arguments: list[str], trusted: list[str]) -> None:
         nargs="+",
         type=Path,
         metavar="INPUT",
-        help="two images; or folders of frames in natural order, folders of such folders and videos, videos, and text "
-        "files that list two images a line; or the root of a benchmark (see --submission)",
+        help="two images; or any number of: folders of frames in natural order, folders of such folders and videos, "
+        "videos, text files with two images per line; or the root of a benchmark (see --submission)",
     )
     add_weights(parser)
     parser.add_argument("--output", type=Path, default=Path("predictions"), help="folder to write to (%(default)s)")
     parser.add_argument(
-        "--submission", choices=get_args(Submission), help="write what this benchmark's server takes of its test set"
+        "--submission", choices=get_args(Submission), help="write the submission files of this benchmark's test set"
     )
     add_work(parser)
     add_look(parser)
     existing = parser.add_mutually_exclusive_group()
-    existing.add_argument("--overwrite", action="store_true", help="replace results that are there already")
+    existing.add_argument("--overwrite", action="store_true", help="replace existing results")
     existing.add_argument(
         "--skip_existing",
         action="store_true",
-        help="keep results that are there already, whatever checkpoint they are of, and compute the others",
+        help="keep existing results, even if they are of other weights, and compute the missing ones",
     )
     add_device(parser)
     predict(**vars(parser.parse_args(arguments[1:])), trusted=trusted)
@@ -57,43 +57,47 @@ def add_work(parser: ArgumentParser) -> None:
         type=int,
         default=1,
         metavar="N",
-        help="of folders of frames and of videos, use every N-th frame (%(default)s)",
+        help="use every N-th frame of videos and folders of frames (%(default)s)",
     )
     parser.add_argument(
         "--batch_size",
         type=int,
         default=1,
         metavar="N",
-        help="pairs of one size that the network takes at once (%(default)s)",
+        help="number of pairs per batch; only pairs of equal size share a batch (%(default)s)",
     )
     parser.add_argument(
         "--refine",
         action="store_true",
-        help="refine each flow with the solver of `unrollflow estimate`: slower, better",
+        help="refine each flow with the solver of `unrollflow estimate`: slower, more accurate",
     )
 
 
 def add_look(parser: ArgumentParser) -> None:
-    """Add the options that choose what is written of a flow."""
+    """Add the options that choose the output files."""
     parser.add_argument(
         "--flow",
         choices=get_args(Format),
-        help="format of the flow: .flo, KITTI's .png of 16 bits, or .npy (H, W, 2); without this option, frames have "
-        ".flo files, and videos have pictures only",
+        help="format of the flow: .flo, 16-bit .png (KITTI), or .npy (H, W, 2); default: .flo for frames, and only a "
+        "video for videos",
     )
     parser.add_argument(
         "--max_flow",
         type=float,
-        help="length of the flow with full saturation in pictures, pixels; without this option, the longest flow of "
-        "each image, and one length for all frames of a video",
+        help="flow length with full colour saturation in images, pixels; default: the longest flow of each image, or "
+        "one length for all frames of a video",
     )
-    parser.add_argument("--backward", action="store_true", help="write the flow of the second image to the first, too")
+    parser.add_argument(
+        "--backward", action="store_true", help="also write the flow from the second image to the first"
+    )
     parser.add_argument(
         "--confidence",
         action="store_true",
-        help="write maps of the estimated probability that the error of the flow is under 1 px, PNG of 16 bits",
+        help="also write the estimated probability that the error of the flow is under 1 px, as 16-bit PNG",
     )
-    parser.add_argument("--arrows", action="store_true", help="of a video: draw the flow as arrows over the frames too")
+    parser.add_argument(
+        "--arrows", action="store_true", help="for videos: also draw the flow as arrows over the frames"
+    )
 
 
 def predict(
@@ -116,37 +120,37 @@ def predict(
     precision: Precision,
     trusted: list[str],
 ) -> None:
-    """Write the flow of every pair of frames, at their own size.
+    """Write the flow of every pair of frames, at the size of the frames.
 
     Args:
-        frames: two images; or one or several of: folder of frames, folder of clips, video, text file of two images a
+        frames: two images; or any number of: folder of frames, folder of clips, video, text file with two images per
             line; or the root of a benchmark.
-        weights: name of shipped weights, a safetensors file, or a checkpoint of a fit by the command line.
-        output: folder to write to: flow, colours and visibility named after a pair's first frame; of a video
-            NAME.mp4; of a benchmark its submission. The results of several folders are in folders of their names.
+        weights: name of shipped weights, a safetensors file, or a checkpoint of `unrollflow fit`.
+        output: folder to write to: flow, colours and visibility named after the first frame of a pair; NAME.mp4 for a
+            video; the submission of a benchmark. The results of several folders are in subfolders of the same names.
         submission: the benchmark, or None.
-        flow: format of the flow; None: .flo for frames, and pictures only for videos.
-        max_flow: length of full saturation in pictures, pixels; None: the longest flow of an image; of a video, the
-            length under which 99 % of the flow of a few pairs of it lie.
-        backward: write the flow of the second image to the first one, too.
-        stride: of folders of frames and of videos, every stride-th frame is used.
-        batch_size: pairs that the network takes at once; only neighbouring pairs of one size share a batch.
+        flow: format of the flow; None: .flo for frames, and only a video for videos.
+        max_flow: flow length with full colour saturation in images, pixels; None: the longest flow of an image; for a
+            video, the 99 % quantile of the flow lengths of a few pairs.
+        backward: also write the flow from the second image to the first.
+        stride: use every stride-th frame of videos and folders of frames.
+        batch_size: number of pairs per batch; only neighbouring pairs of equal size share a batch.
         refine: refine each flow with the solver.
-        confidence: write maps of the confidence beside the flow, of a video in NAME_confidence/.
-        arrows: draw arrows into the video, too.
-        overwrite: replace results that are there already.
-        skip_existing: keep results that are there already, and compute the others.
-        accelerator, precision: as of Lightning's Trainer.
-        trusted: beginnings of names that the checkpoint may ask for, in addition to ours.
+        confidence: write confidence maps beside the flow; for a video, in NAME_confidence/.
+        arrows: draw arrows in the video.
+        overwrite: replace existing results.
+        skip_existing: keep existing results, and compute the missing ones.
+        accelerator, precision: settings of Lightning's Trainer.
+        trusted: prefixes of names that the checkpoint may use, in addition to those of this package.
 
     Raises:
         FileNotFoundError, ValueError: if the weights or a frame cannot be read, or a result would overwrite a frame
             or another result, naming it.
-        OSError: if a result is there already, or cannot be written.
+        OSError: if a result already exists, or cannot be written.
     """
     refuse_below_one(stride=stride, batch_size=batch_size)
     if max_flow is not None and not max_flow > 0:
-        raise ValueError(f"--max_flow is {max_flow}; give a length of more than 0 pixels.")
+        raise ValueError(f"--max_flow is out of range: {max_flow}; it must be more than 0 pixels.")
     calibration = REFINED_CALIBRATION if refine else CALIBRATION
     look = Look(flow, max_flow, arrows, backward, calibration if confidence else None)
     jobs = tasks(frames, output, submission=submission, look=look, stride=stride)
@@ -165,7 +169,7 @@ def predict(
             trainer.predict(module, loader(job, places, batch_size), return_predictions=False)
     written = sum(job.writers[0].written for job in jobs)
     existing = sum(len(job.results) for job in jobs) - sum(len(places) for _, places in work)
-    kept = f", {existing} result(s) there already" if skip_existing else ""
+    kept = f", {existing} result(s) existed already" if skip_existing else ""
     print(  # noqa: T201, the command's answer
         f"Flow of {written} pair(s) of frames written to {output} with the weights {weights}{kept}"
     )
@@ -175,17 +179,17 @@ def refuse_below_one(**numbers: int) -> None:
     """Raise ValueError, naming the option, if a number is less than 1."""
     for name, number in numbers.items():
         if number < 1:
-            raise ValueError(f"--{name} is {number}; give 1 or more.")
+            raise ValueError(f"--{name} is out of range: {number}; it must be at least 1.")
 
 
 class Predictor(pl.LightningModule):
-    """Predicts the flow of frames at their own size.
+    """Predicts the flow of frames at their size.
 
     Args:
         network: a trained module.
-        both_ways: predict the flow in both directions and the visibility; otherwise only the flow of the first image,
-            for half of the work.
-        refine: refine each flow by :func:`~unrollflow.variational.refine_flow`.
+        both_ways: predict the flow in both directions and the visibility; otherwise only the forward flow, at half the
+            cost.
+        refine: refine each flow with :func:`~unrollflow.variational.refine_flow`.
     """
 
     def __init__(self, network: UnsupervisedFlow, *, both_ways: bool, refine: bool) -> None:

@@ -1,4 +1,4 @@
-"""Batches of pairs of one size for `unrollflow predict`."""
+"""Batches of pairs of equal size for `unrollflow predict`."""
 
 from collections.abc import Sequence
 from operator import itemgetter
@@ -11,16 +11,16 @@ from unrollflow.contracts import FlowSample
 
 
 def loader(job: Task, places: list[int], batch_size: int) -> DataLoader[FlowSample]:
-    """Batches of those pairs of a task whose results are wanted."""
-    if not job.images:  # a video: all of it, of one size
+    """Batches of the pairs of a task at the given places."""
+    if not job.images:  # a video: all pairs, of equal size
         return DataLoader(job.pairs, batch_size=batch_size)
     batches = same_size_batches(places, [stored_shape(job.images[i][0]) for i in places], batch_size)
-    # an item is a batch already; with batch_size=None Lightning would warn
+    # each item is already a batch; Lightning would warn about batch_size=None
     return DataLoader(Batches(job.pairs, batches), batch_size=1, collate_fn=itemgetter(0))
 
 
 def same_size_batches(places: Sequence[int], sizes: Sequence[object | None], batch_size: int) -> list[list[int]]:
-    """Neighbouring places of one size, at most `batch_size` together; one whose size is not known is alone.
+    """Group neighbouring places of equal size, at most `batch_size` per group; unknown sizes form single groups.
 
     >>> same_size_batches([0, 1, 2, 5, 6, 7], ["a", "a", "a", "b", None, None], 2)
     [[0, 1], [2], [5], [6], [7]]
@@ -35,11 +35,11 @@ def same_size_batches(places: Sequence[int], sizes: Sequence[object | None], bat
 
 
 class Batches(Dataset[FlowSample]):
-    """Given batches of a data set's samples, each as one item.
+    """Data set whose items are given batches of samples of another data set.
 
     Args:
-        pairs: the data set.
-        batches: places of the samples of each batch, whose frames have one size.
+        pairs: the data set of the samples.
+        batches: places of the samples of each batch; their frames must have equal sizes.
     """
 
     def __init__(self, pairs: Dataset[FlowSample], batches: list[list[int]]) -> None:

@@ -1,1 +1,1 @@
-"""`unrollflow export`: a trained network as a program that runs without this package."""
+"""`unrollflow export`: write a trained network as a program that runs without this package."""

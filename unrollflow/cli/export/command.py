@@ -1,4 +1,4 @@
-"""`unrollflow export`: a trained network as a program that runs without this package."""
+"""`unrollflow export`: write a trained network as a program that runs without this package."""
 
 from argparse import ArgumentParser
 from importlib.metadata import version
@@ -32,59 +32,61 @@ from unrollflow.weights import weights_file
 Format = Literal["onnx", "torch"]
 
 SUFFIXES = {"onnx": ".onnx", "torch": ".pt2"}
-"""Of the file of each format."""
+"""File suffix of each format."""
 
 FORMATS = {"onnx": (onnx_file, onnx_runner), "torch": (torch_file, torch_runner)}
-"""How the file of each format is written, and run for its check."""
+"""Functions that write a file of each format, and that run it for the check."""
 
 EXTRA = ("onnx", "onnxscript", "onnxruntime")
-"""Packages of the extra `export`."""
+"""Packages in the extra `export`."""
 
 USUAL_SIZE = (436, 1024)
-"""Frames whose number of levels is the default: height and width of Sintel, pixels."""
+"""Height and width of the frames that determine the default number of levels: Sintel's, pixels."""
 
 MOST_LEVELS = 9
-"""Frames of a pyramid of 9 levels have at least 1024 pixels a side."""
+"""Maximum number of levels; frames then need at least 1024 pixels per side."""
 
 
 def run(arguments: list[str], trusted: list[str]) -> None:
     """Parse the arguments of `unrollflow export` and run it."""
     parser = ArgumentParser("unrollflow export", description=__doc__)
     add_weights(parser)
-    parser.add_argument("--format", dest="kind", choices=get_args(Format), default="onnx", help="(%(default)s)")
+    parser.add_argument(
+        "--format", dest="kind", choices=get_args(Format), default="onnx", help="file format (%(default)s)"
+    )
     parser.add_argument("-o", "--output", type=Path, required=True, help="file to write: .onnx, or .pt2 for torch")
     parser.add_argument(
         "--levels",
         type=int,
         metavar="N",
-        help=f"pyramid levels of the program at every size, 1 to {MOST_LEVELS}; images have at least 2^(N + 1) pixels "
-        f"a side (as `predict` uses for {USUAL_SIZE[0]}x{USUAL_SIZE[1]})",
+        help=f"pyramid levels of the program at every image size, 1 to {MOST_LEVELS}; images need at least 2^(N + 1) "
+        f"pixels per side (default: the levels that `predict` uses for {USUAL_SIZE[0]}x{USUAL_SIZE[1]})",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace a file that is there already")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
     export_flow(**vars(parser.parse_args(arguments[1:])), trusted=trusted)
 
 
 def export_flow(
     *, weights: str, kind: Format, output: Path, levels: int | None, overwrite: bool, trusted: list[str]
 ) -> None:
-    """Write the program of a trained network, after a check against the network at five sizes.
+    """Write the program of a trained network, after a check against the network at five image sizes.
 
     Args:
         weights: name of shipped weights, a safetensors file, or a checkpoint.
         kind: "onnx", or "torch" for torch.export.
         output: file to write, .onnx or .pt2.
-        levels: of the pyramid at every size; None: those that the network uses for frames of 436x1024.
-        overwrite: replace a file that is there already.
-        trusted: beginnings of names that a checkpoint may ask for, in addition to ours.
+        levels: number of pyramid levels at every size; None: the number that the network uses for 436x1024 pixels.
+        overwrite: replace an existing file.
+        trusted: prefixes of names that a checkpoint may use, in addition to those of this package.
 
     Raises:
-        ImportError: if the extra `export` is not installed, which ONNX needs, or torch is too old.
+        ImportError: if the extra `export`, which ONNX needs, is not installed, or torch is too old.
         FileNotFoundError, ValueError: if the weights cannot be read, the network is not a PyramidMatcher, or the number
-            of levels or the name of the output is wrong.
-        OSError: if the output is there already, or cannot be written.
+            of levels or the suffix of the output is wrong.
+        OSError: if the output already exists, or cannot be written.
     """
     if output.suffix.lower() != SUFFIXES[kind]:
-        raise ValueError(f"--output {output}: --format {kind} is written as a {SUFFIXES[kind]} file; name one.")
+        raise ValueError(f"--output {output} has a wrong suffix; --format {kind} needs a {SUFFIXES[kind]} file.")
     source = weights_file(weights)
     refuse_overwriting([source], [output])
     if not overwrite:
@@ -97,13 +99,13 @@ def export_flow(
     difference = largest_difference(runner(contents), flow)
     if not difference <= TOLERANCE:
         raise ValueError(
-            f"the program differs from its network by {difference:.2g} px; at most {TOLERANCE} px are allowed. Nothing "
-            "was written; install the versions of constraints.txt."
+            f"the program differs from its network by {difference:.2g} px; at most {TOLERANCE} px are allowed. No file "
+            "was written; install the versions in constraints.txt."
         )
     write_atomic(output, contents)
     print(  # noqa: T201, the command's answer
-        f"{output}: {flow.network.levels} levels, images from {flow.minimum_size} pixels a side on, within "
-        f"{difference:.1g} px of the network"
+        f"{output}: {flow.network.levels} levels, images of at least {flow.minimum_size} pixels per side, maximum "
+        f"difference to the network {difference:.1g} px"
     )
 
 
@@ -114,30 +116,30 @@ def check_packages(kind: Format) -> None:
         raise ImportError(f"--format onnx needs {' and '.join(missing)}: pip install 'unrollflow[export]'")
     if "prefer_deferred_runtime_asserts_over_guards" not in signature(export).parameters:
         raise ImportError(
-            f"unrollflow export needs a newer torch, whose torch.export defers checks: found {torch.__version__}; "
-            "install the version of constraints.txt."
+            f"torch is too old for unrollflow export: found {torch.__version__}, whose torch.export cannot defer "
+            "assertions; install the version in constraints.txt."
         )
 
 
 def fixed_flow(module: UnsupervisedFlow, weights: str, levels: int | None) -> PaddedFlow:
-    """The network of a module with a fixed pyramid.
+    """Network of a module, with a fixed number of pyramid levels.
 
     Raises:
-        ValueError: if it is not a PyramidMatcher, or for a number of levels that cannot be exported.
+        ValueError: if it is not a PyramidMatcher, or the number of levels cannot be exported.
     """
     network = module.eval().backbone
     if not isinstance(network, PyramidMatcher):
         raise ValueError(
-            f"--weights {weights} is a {type(network).__name__}, which cannot be exported; a PyramidMatcher can."
+            f"--weights {weights} is a {type(network).__name__}, which cannot be exported; expected a PyramidMatcher."
         )
     chosen = network.levels_for(*USUAL_SIZE) if levels is None else levels
     if not 1 <= chosen <= MOST_LEVELS:
-        raise ValueError(f"--levels {chosen}: 1 to {MOST_LEVELS} levels can be exported.")
+        raise ValueError(f"--levels is out of range: {chosen}; it must be from 1 to {MOST_LEVELS}.")
     return PaddedFlow(network, levels=chosen)
 
 
 def metadata(flow: PaddedFlow, name: str) -> dict[str, object]:
-    """What a user of the file needs to know."""
+    """Metadata of the exported file for its users."""
     return {
         "weights": name,
         "levels": flow.network.levels,

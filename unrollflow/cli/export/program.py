@@ -1,4 +1,4 @@
-"""A trained PyramidMatcher as a program of torch.export or ONNX for every batch, height and width."""
+"""Conversion of a trained PyramidMatcher to a torch.export or ONNX program with dynamic batch, height and width."""
 
 import copy
 import io
@@ -22,23 +22,23 @@ TOLERANCE = 1e-3
 """Largest difference between a program and its network, pixels."""
 
 METADATA = "metadata.json"
-"""Name of the metadata in a file of torch.export."""
+"""Name of the metadata in a torch.export file."""
 
 INPUTS = ("image1", "image2")
 
 
 class PaddedFlow(nn.Module):
-    """The last flow of a network with a fixed pyramid, for images of any size from its minimum on.
+    """Last flow of a network with a fixed number of pyramid levels, for images of any size above a minimum.
 
-    The border is repeated until the sides are multiples of `stride`, as :func:`~unrollflow.ops.pad_to_multiple` does.
+    Images are padded to multiples of `stride` by repeating the border, as :func:`~unrollflow.ops.pad_to_multiple` does.
 
     Args:
-        network: is copied.
-        levels: of the pyramid at every size.
+        network: network to copy.
+        levels: number of pyramid levels at every size.
 
     Attributes:
-        stride: the images are padded to multiples of it, so that no level has an odd side: a program of torch.export
-            holds one way of rounding.
+        stride: images are padded to multiples of it, so that all levels have even sides; a torch.export program
+            supports only one way of rounding.
         minimum_size: smallest height and width, pixels.
     """
 
@@ -47,7 +47,7 @@ class PaddedFlow(nn.Module):
         self.network = copy.deepcopy(network).eval()
         self.stride, self.minimum_size = 2**levels, 2 ** (levels + 1)
         self.network.levels, self.network.stride, self.network.minimum_size = levels, self.stride, self.minimum_size
-        self.network.coarsest_side = LARGEST_SIDE  # no level is added outside torch.export either
+        self.network.coarsest_side = LARGEST_SIDE  # do not add levels outside torch.export either
 
     def forward(self, image1: Tensor, image2: Tensor) -> Tensor:
         """Flow (B, 2, H, W) from image1 to image2, (B, 3, H, W) each, pixels."""
@@ -60,7 +60,7 @@ class PaddedFlow(nn.Module):
 
 
 def padded_positions(side: int, stride: int, *, like: Tensor) -> Tensor:
-    """Which pixel of a side stands at each place of the padded side; sizes stay simple expressions for torch.export.
+    """Index of the source pixel for each position of a padded side; uses size expressions that torch.export supports.
 
     >>> padded_positions(5, 4, like=torch.zeros(()))
     tensor([0, 0, 1, 2, 3, 4, 4, 4])
@@ -70,7 +70,7 @@ def padded_positions(side: int, stride: int, *, like: Tensor) -> Tensor:
 
 
 def own_positions(side: int, stride: int, *, like: Tensor) -> Tensor:
-    """Places of a side in the padded side.
+    """Positions of the pixels of a side in the padded side.
 
     >>> own_positions(5, 4, like=torch.zeros(()))
     tensor([1, 2, 3, 4, 5])
@@ -80,10 +80,10 @@ def own_positions(side: int, stride: int, *, like: Tensor) -> Tensor:
 
 
 def flow_program(flow: PaddedFlow) -> ExportedProgram:
-    """The torch.export program of a network, with dynamic batch, height and width."""
+    """torch.export program of a network, with dynamic batch, height and width."""
     sides = [Dim(name, min=flow.minimum_size, max=LARGEST_SIDE) for name in ("height", "width")]
     sizes = {0: Dim("batch", min=1, max=MOST_PAIRS), 2: sides[0], 3: sides[1]}
-    # no size of the example is special: neither one pair, nor a square, nor a multiple of the stride
+    # the example avoids special sizes: one pair, a square, multiples of the stride
     example = textures(2, flow.minimum_size + 3, flow.minimum_size + flow.stride + 1)
     return export(
         flow,
@@ -95,32 +95,32 @@ def flow_program(flow: PaddedFlow) -> ExportedProgram:
 
 
 def torch_file(program: ExportedProgram, metadata: Mapping[str, object]) -> bytes:
-    """Contents of a file that torch.export.load reads."""
+    """Contents of a file for torch.export.load."""
     contents = io.BytesIO()
     torch.export.save(program, contents, extra_files={METADATA: json.dumps(metadata)})
     return contents.getvalue()
 
 
 def onnx_file(program: ExportedProgram, metadata: Mapping[str, object]) -> bytes:
-    """Contents of an ONNX file; metadata are its `metadata_props`."""
+    """Contents of an ONNX file, with the metadata as `metadata_props`."""
     converted = torch.onnx.export(
         program, (), dynamo=True, optimize=False, verbose=False, input_names=INPUTS, output_names=["flow"]
     )
     if converted is None:
-        raise ValueError("torch.onnx returned no program; install the versions of constraints.txt.")
+        raise ValueError("torch.onnx returned no program; install the versions in constraints.txt.")
     converted.model.metadata_props.update({name: str(value) for name, value in metadata.items()})
     contents: bytes = converted.model_proto.SerializeToString()
     return contents
 
 
 def torch_runner(contents: bytes) -> Callable[[Tensor, Tensor], Tensor]:
-    """The flow of a file's torch.export program."""
+    """Function that computes flow with a file's torch.export program."""
     return torch.export.load(io.BytesIO(contents)).module()
 
 
 def onnx_runner(contents: bytes) -> Callable[[Tensor, Tensor], Tensor]:
-    """The flow of an ONNX file by onnxruntime, on the CPU."""
-    import onnxruntime  # of the extra `export`
+    """Function that computes flow with an ONNX file in onnxruntime, on the CPU."""
+    import onnxruntime  # in the extra `export`
 
     session = onnxruntime.InferenceSession(contents, providers=["CPUExecutionProvider"])
 
@@ -133,7 +133,7 @@ def onnx_runner(contents: bytes) -> Callable[[Tensor, Tensor], Tensor]:
 
 @torch.inference_mode()
 def largest_difference(run: Callable[[Tensor, Tensor], Tensor], flow: PaddedFlow) -> float:
-    """Largest difference of a flow component between a program and its network at five sizes, pixels."""
+    """Largest difference of a flow component between a program and its network, over five image sizes, pixels."""
     least, stride = flow.minimum_size, flow.stride
     sizes = [(1, least, least), (1, least + 1, least + stride), (2, least + stride // 2 + 1, least + 5)]
     sizes += [(1, least + stride, 2 * least - 1), (3, least + 2, least + 2 * stride + 3)]
@@ -141,9 +141,10 @@ def largest_difference(run: Callable[[Tensor, Tensor], Tensor], flow: PaddedFlow
 
 
 def textures(count: int, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Pairs (B, 3, H, W) of a smooth texture, and the same moved by (3, -2) pixels, with new texture at the border.
+    """Pairs (B, 3, H, W) of a smooth texture, and the same texture moved by (3, -2) pixels, not wrapped at the border.
 
-    Chosen to have a clear match everywhere: textures that wrap at the border exceeded the tolerance, and so may noise.
+    The match is unambiguous everywhere. Textures that wrap at the border exceeded the tolerance, and noise may exceed
+    it.
     """
     generator = torch.Generator().manual_seed(height * width)
     noise = torch.rand(count, 3, height // 4 + 2, width // 4 + 2, generator=generator)
