@@ -84,7 +84,7 @@ GUARDED = ("Census", "photometric_loss", "TotalVariation", "UnrolledTotalVariati
 def test_integers_are_refused(name: str) -> None:
     function = (LOSSES | OPERATIONS)[name]
     function(IMAGE)
-    with pytest.raises(ValueError, match=r"got a tensor of torch\.uint8; floating-point numbers are needed"):
+    with pytest.raises(ValueError, match=r"got a tensor of torch\.uint8; expected floating-point numbers"):
         function((255 * IMAGE).byte())
 
 
@@ -92,11 +92,11 @@ def test_integers_are_refused(name: str) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda x: 255 * x, r"values from .*; RGB in \[0, 1\] is needed: divide 0\.\.255 by 255"),
-        (lambda x: x[0], r"it needs RGB \(B, 3, H, W\)"),
-        (lambda x: x[:, :1], r"it needs RGB \(B, 3, H, W\)"),
-        (lambda x: torch.cat([x, x[:, :1]], dim=1), r"it needs RGB \(B, 3, H, W\)"),
-        (lambda x: x.permute(0, 2, 3, 1), r"it needs RGB \(B, 3, H, W\)"),
+        (lambda x: 255 * x, r"values from .*; expected RGB in \[0, 1\]: divide 0\.\.255 by 255"),
+        (lambda x: x[0], r"expected RGB \(B, 3, H, W\)"),
+        (lambda x: x[:, :1], r"expected RGB \(B, 3, H, W\)"),
+        (lambda x: torch.cat([x, x[:, :1]], dim=1), r"expected RGB \(B, 3, H, W\)"),
+        (lambda x: x.permute(0, 2, 3, 1), r"expected RGB \(B, 3, H, W\)"),
     ],
     ids=["0..255", "one image", "grey", "RGBA", "channels last"],
 )
@@ -108,7 +108,7 @@ def test_losses_name_images_of_another_range_or_shape(
 
 
 def test_two_types_are_named() -> None:
-    with pytest.raises(ValueError, match=r"images of torch\.float32 and torch\.float64; they need one type"):
+    with pytest.raises(ValueError, match=r"images of torch\.float32 and torch\.float64; expected equal types"):
         photometric_loss(L1(), IMAGE, IMAGE.double(), SEEN, masking="image")
     with pytest.raises(ValueError, match=r"of torch\.float32 and flow .* of torch\.float64 do not belong"):
         warp(IMAGE, FLOW.double())

@@ -114,5 +114,5 @@ def test_what_is_refused(network: UnsupervisedFlow, image: np.ndarray | torch.Te
 
 
 def test_images_of_two_sizes_are_refused(network: UnsupervisedFlow) -> None:
-    with pytest.raises(ValueError, match="all of one shape"):
+    with pytest.raises(ValueError, match="of equal shape"):
         flow(torch.zeros(3, 64, 64), torch.zeros(3, 64, 72), network=network)

@@ -1,4 +1,4 @@
-"""What every part of the package agrees on: a few types (see FlowEstimate, FlowNetwork, FlowSample), unknown flow."""
+"""Shared types of the package (FlowEstimate, FlowNetwork, FlowSample) and the convention for unknown flow."""
 
 import math
 from typing import NamedTuple, NotRequired, Protocol, Self, TypedDict, runtime_checkable
@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 UNKNOWN_FLOW = 1e9
-"""Pixels; flow with a longer component, or one that is not finite, is unknown, as in Middlebury's .flo files."""
+"""Flow is unknown if a component is larger than this or not finite, pixels, as in Middlebury's .flo files."""
 
 
 def known_flow(flow: Tensor, *, dim: int = -3) -> Tensor:
-    """Where a flow is known: (..., H, W) bool of a flow (..., 2, H, W), whose components lie along `dim`.
+    """Mask (..., H, W) bool of the known pixels of a flow (..., 2, H, W), whose components are along `dim`.
 
     >>> from torch import nan, tensor
     >>> known_flow(tensor([[2.0, 1.7e9, 0.0], [3.0, 1.7e9, nan]]), dim=0).tolist()
@@ -22,53 +22,53 @@ def known_flow(flow: Tensor, *, dim: int = -3) -> Tensor:
 
 
 FARTHEST_OVERSHOOT = 0.5
-"""Distance from [0, 1] that an interpolated image may have; beyond it an image has another range, such as 0..255."""
+"""Tolerated distance from [0, 1] of interpolated images; values beyond it indicate another range, such as 0..255."""
 
 
 def check_floating(tensor: Tensor, *, user: str) -> None:
-    """Raise ValueError unless a tensor holds floating-point numbers: differences of integers wrap around.
+    """Raise ValueError unless a tensor is floating-point, because differences of unsigned integers wrap around.
 
     >>> check_floating(torch.zeros(1, dtype=torch.uint8), user="census")
     Traceback (most recent call last):
-    ValueError: census got a tensor of torch.uint8; floating-point numbers are needed: take image.float() / 255.
+    ValueError: census got a tensor of torch.uint8; expected floating-point numbers: use image.float() / 255.
     """
     if not tensor.is_floating_point():
         raise ValueError(
-            f"{user} got a tensor of {tensor.dtype}; floating-point numbers are needed: take image.float() / 255."
+            f"{user} got a tensor of {tensor.dtype}; expected floating-point numbers: use image.float() / 255."
         )
 
 
 def check_images(*images: Tensor, user: str) -> None:
-    """Raise ValueError unless images are floating-point RGB (B, 3, H, W) in [0, 1], of one shape and type.
+    """Raise ValueError unless images are floating-point RGB (B, 3, H, W) in [0, 1], of equal shape and type.
 
-    The range is read of images on the CPU alone: on a GPU the host would wait for it.
+    The range is only checked on the CPU, because the check would synchronise with a GPU.
     """
     for image in images:
         check_floating(image, user=user)
         if image.ndim != 4 or image.shape[1] != 3 or image.shape != images[0].shape:
             raise ValueError(
-                f"{user} got images of {' and '.join(str(tuple(i.shape)) for i in images)}; it needs RGB (B, 3, H, W), "
-                "all of one shape: a single image takes unsqueeze(0), a grey one expand(-1, 3, -1, -1), RGBA "
-                "image[:, :3], and channels last permute(0, 3, 1, 2)."
+                f"{user} got images of {' and '.join(str(tuple(i.shape)) for i in images)}; expected RGB (B, 3, H, W) "
+                "of equal shape: use unsqueeze(0) for a single image, expand(-1, 3, -1, -1) for a grey one, "
+                "image[:, :3] for RGBA, and permute(0, 3, 1, 2) for channels last."
             )
         if image.dtype != images[0].dtype:
-            raise ValueError(f"{user} got images of {images[0].dtype} and {image.dtype}; they need one type.")
-        holds_values = type(image) is Tensor and image.device.type == "cpu"  # a fake tensor has none
+            raise ValueError(f"{user} got images of {images[0].dtype} and {image.dtype}; expected equal types.")
+        holds_values = type(image) is Tensor and image.device.type == "cpu"  # a fake tensor has no values
         if holds_values and image.numel() and not torch.compiler.is_compiling():
             low, high = (float(value) for value in torch.aminmax(image.detach()))
             if -math.inf < low < -FARTHEST_OVERSHOOT or 1 + FARTHEST_OVERSHOOT < high < math.inf:
                 raise ValueError(
-                    f"{user} got images with values from {low:.4g} to {high:.4g}; RGB in [0, 1] is needed: divide "
+                    f"{user} got images with values from {low:.4g} to {high:.4g}; expected RGB in [0, 1]: divide "
                     "0..255 by 255, and undo any other normalisation, which the networks do themselves."
                 )
 
 
 class FlowEstimate(NamedTuple):
-    """One flow of a backbone's list, which runs from the coarsest (or first) estimate to the last.
+    """One estimate in the list of a backbone, which is ordered from the coarsest (or first) to the last.
 
     Attributes:
-        raw: (B, 2, h, w), on the backbone's own grid, in pixels of that grid.
-        flow: (B, 2, H, W), as the backbone up-samples it, in pixels of its own grid.
+        raw: (B, 2, h, w), on the grid of the backbone, in pixels of that grid.
+        flow: (B, 2, H, W), up-sampled by the backbone, in pixels of the up-sampled grid.
     """
 
     raw: Tensor
@@ -76,21 +76,21 @@ class FlowEstimate(NamedTuple):
 
 
 class LikelihoodEstimate(FlowEstimate):
-    """A flow that is the expected displacement of a distribution over a window of (2r + 1)^2 displacements.
+    """Flow that is the expectation of a distribution over a window of (2r + 1)^2 displacements.
 
-    It unpacks as any estimate; the rest is for objectives that score the distribution.
+    It unpacks like any estimate; objectives that score the distribution use its attributes.
 
     Attributes:
-        likelihood: (B, (2r + 1)^2, h, w), of each displacement, in the order of
+        likelihood: (B, (2r + 1)^2, h, w), likelihood of each displacement, in the order of
             :func:`~unrollflow.ops.shifts.window_offsets`; sums to 1.
-        start: (B, 2, h, w), the flow that the displacements are added to, pixels of the raw flow's grid.
+        start: (B, 2, h, w), flow to which the displacements are added, pixels of the raw flow's grid.
     """
 
     likelihood: Tensor
     start: Tensor
 
     def __new__(cls, raw: Tensor, flow: Tensor, *, likelihood: Tensor, start: Tensor) -> Self:
-        """An estimate with its distribution."""
+        """Create an estimate with its distribution."""
         estimate = super().__new__(cls, raw, flow)
         estimate.likelihood, estimate.start = likelihood, start
         return estimate
@@ -101,8 +101,8 @@ class Prediction(NamedTuple):
 
     Attributes:
         flow: (B, 2, H, W), from image1 to image2, pixels.
-        flow_backward: (B, 2, H, W), from image2 to image1.
-        visible: (B, 1, H, W), 1 where the two agree (forward-backward test).
+        flow_backward: (B, 2, H, W), from image2 to image1, pixels.
+        visible: (B, 1, H, W), 1 where both flows agree (forward-backward test).
     """
 
     flow: Tensor
@@ -112,18 +112,18 @@ class Prediction(NamedTuple):
 
 @runtime_checkable
 class FlowNetwork(Protocol):
-    """What a backbone is: images RGB in [0, 1] go in, a list of estimates comes out; it normalises inside itself.
+    """Interface of a backbone, which maps RGB images in [0, 1] to a list of estimates and normalises them itself.
 
     Attributes:
-        stride: image height and width must be multiples of it.
-        minimum_size: smallest height and width in pixels.
+        stride: image height and width must be multiples of it, pixels.
+        minimum_size: smallest height and width, pixels.
     """
 
     stride: int
     minimum_size: int
 
     def __call__(self, image1: Tensor, image2: Tensor) -> list[FlowEstimate]:
-        """Flow from image1 to image2, both (B, 3, H, W), coarsest or first estimate first."""
+        """Flow from image1 to image2, both (B, 3, H, W), from the coarsest (or first) estimate to the last."""
         ...
 
     def both(self, image1: Tensor, image2: Tensor) -> tuple[list[FlowEstimate], list[FlowEstimate]]:
@@ -132,21 +132,21 @@ class FlowNetwork(Protocol):
 
 
 class FlowSample(TypedDict):
-    """One pair of frames as every data set yields it; batched, each tensor gains a leading B.
+    """One pair of frames, as yielded by every data set; in a batch, each tensor has a leading dimension B.
 
     Attributes:
         image1, image2: (3, H, W), RGB in [0, 1].
         name: file or index, for predictions and reports.
-        flow: (2, H, W), from image1 to image2 in pixels; finite everywhere.
+        flow: (2, H, W), from image1 to image2, pixels; finite everywhere.
         valid: (H, W) bool, True where `flow` is known.
-        flow_candidates: (K, 2, H, W), several true flows of each pixel, finite; an evaluation takes the closest one.
+        flow_candidates: (K, 2, H, W), several true flows of each pixel, finite; an evaluation uses the closest one.
             Transforms do not map them.
-        occluded: (H, W) bool, True where the pixel of image1 is not seen in image2.
-        boundary_distance: (H, W), pixels to the nearest motion boundary; infinite if the frame has none.
-        foreground: (H, W) bool, True on what moves by itself (KITTI's object map).
-        segments: (H, W) int64, number of the superpixel of image2 that a pixel belongs to, from 0 up.
-        full_image1, full_image2: (3, Hf, Wf), the frames that image1 and image2 were cropped from.
-        crop_origin: (2,), x and y in pixels of image1's top left corner in full_image1.
+        occluded: (H, W) bool, True where the pixel of image1 is not visible in image2.
+        boundary_distance: (H, W), distance to the nearest motion boundary, pixels; infinite if the frame has none.
+        foreground: (H, W) bool, True on independently moving objects (KITTI's object map).
+        segments: (H, W) int64, index of the superpixel of image2 that a pixel belongs to, from 0.
+        full_image1, full_image2: (3, Hf, Wf), the frames from which image1 and image2 were cropped.
+        crop_origin: (2,), x and y of image1's top left corner in full_image1, pixels.
         previous: (3, H, W), the frame before image1.
     """
 

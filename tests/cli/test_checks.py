@@ -92,7 +92,7 @@ def test_a_frame_of_another_size_is_named_before_the_checkpoint_is_read(tmp_path
     trees.frames([tmp_path / "in" / "9.png"], (32, 41))
     message = refusal(command, str(tmp_path / "in"), "--ckpt_path", "none.ckpt", "--output", str(tmp_path / "out"))
     assert "8.png is 32x40, but " in message
-    assert "9.png is 32x41: the frames of a pair must have one size" in message
+    assert "9.png is 32x41." in message
     assert not (tmp_path / "out").exists()
 
 
@@ -110,7 +110,7 @@ def test_a_benchmarks_pair_of_two_sizes_is_named(tmp_path: Path) -> None:
     trees.frames([tmp_path / "in" / "testing" / "image_2" / "000000_11.png"], (33, 40))
     message = refusal("predict", str(tmp_path / "in"), "--submission", "kitti2015", "--ckpt_path", "none.ckpt",
                       "--output", str(tmp_path / "out"))  # fmt: skip
-    assert "000000_11.png is 33x40: the frames of a pair must have one size" in message
+    assert "000000_11.png is 33x40." in message
 
 
 def test_sizes_are_those_that_the_reader_sees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,8 +137,14 @@ LAM, TERM = "--model.smoothness.init_args.lam=0.77", "--model.smoothness=configs
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([LAM, TERM], "--model.smoothness.init_args.lam 0.77 has no effect before --model.smoothness configs/smoothness/"),
-        (["--data.batch_size", "2", "--data", "data.yaml"], "--data.batch_size 2 has no effect before --data data.yaml"),
+        (
+            [LAM, TERM],
+            "--model.smoothness.init_args.lam 0.77 has no effect before --model.smoothness configs/smoothness/",
+        ),
+        (
+            ["--data.batch_size", "2", "--data", "data.yaml"],
+            "--data.batch_size 2 has no effect before --data data.yaml",
+        ),
         (
             [LAM, "--config", "{}/base.yaml"],
             "0.77 has no effect before --config .*base.yaml, which replaces it; move it after",
@@ -181,6 +187,8 @@ def test_a_sweep_whose_parameters_are_in_the_wrong_order_is_refused() -> None:
     }
     command = command_line(sweep, parameters)
     message = refusal(*command[command.index("fit") :])
-    assert message.startswith("unrollflow: --model.smoothness.init_args.lam 0.77 has no effect before --model.smoothness ")
+    assert message.startswith(
+        "unrollflow: --model.smoothness.init_args.lam 0.77 has no effect before --model.smoothness "
+    )
     assert message.endswith("unrolled_tv.yaml, which replaces it; move it after --model.smoothness.")
     assert "has no effect before" in refusal("fit", "--config", QUICKSTART, LAM, TERM, "--print_config")

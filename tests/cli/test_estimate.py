@@ -65,7 +65,10 @@ def test_what_is_refused(frames: list[str], tmp_path: Path) -> None:
         ([*frames, "-o", str(tmp_path / "new.flo"), "--initial", str(there)], r"\(1, 2, 9, 9\)"),
         ([*frames, "-o", str(tmp_path / "new.flo"), "--initial", str(tmp_path / "holed.flo")], r"unknown .* 3 pixel"),
         ([*frames, "-o", str(tmp_path / "new.flo"), "--initial", "net.flo"], "net.flo"),
-        ([frames[0], str(tmp_path / "small.png"), "-o", str(tmp_path / "new.flo")], "must have one size"),
+        (
+            [frames[0], str(tmp_path / "small.png"), "-o", str(tmp_path / "new.flo")],
+            "the frames of a pair differ in size",
+        ),
         ([frames[0], str(tmp_path / "none.png"), "-o", str(tmp_path / "new.flo")], "none.png"),
     ):
         with pytest.raises(SystemExit, match=message):

@@ -84,7 +84,9 @@ def test_what_is_refused(tmp_path: Path) -> None:
 def test_another_network_is_named() -> None:
     module = nn.Module()
     module.backbone = pwclite.small()
-    with pytest.raises(ValueError, match=r"best\.ckpt is a PWCLite, which cannot be exported; expected a PyramidMatcher"):
+    with pytest.raises(
+        ValueError, match=r"best\.ckpt is a PWCLite, which cannot be exported; expected a PyramidMatcher"
+    ):
         command.fixed_flow(module, "best.ckpt", None)
 
 

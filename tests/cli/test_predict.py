@@ -114,13 +114,15 @@ def test_a_submission_to_spring_needs_both_cameras_and_h5py(tmp_path: Path, monk
     with pytest.raises(SystemExit, match=r"^unrollflow: .*pip install 'unrollflow\[hdf5\]'$"):
         main(["predict", str(tmp_path), "--output", str(tmp_path / "out"), "--submission", "spring"])
     (tmp_path / "test" / "0002" / "frame_right").rename(tmp_path / "elsewhere")
-    with pytest.raises(FileNotFoundError, match=r"no folder .*test/0001/frame_right; expected is"):
+    with pytest.raises(FileNotFoundError, match=r"no folder .*test/0001/frame_right. Expected layout:"):
         task([tmp_path], tmp_path / "out", submission="spring", look=Look())
 
 
 def test_an_edition_of_kitti_without_its_frames_is_told(tmp_path: Path) -> None:
     trees.kitti(tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"no folder .*testing/colored_0; expected is .*image_0 \(2012, grey\)"):
+    with pytest.raises(
+        FileNotFoundError, match=r"no folder .*testing/colored_0. Expected layout: .*image_0 \(2012, grey\)"
+    ):
         task([tmp_path], tmp_path / "out", submission="kitti2012", look=Look())
 
 
@@ -215,7 +217,7 @@ def test_pairs_of_a_list(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a.png\n", "line 1: 1 names; two images a line are needed"),
+        ("a.png\n", "line 1: 1 names; expected two images per line"),
         ("a.png a.png\na.png 'b.png\n", r"line 2: .*No closing quotation"),
         ("# nothing\n", "lists no pairs"),
     ],
@@ -293,7 +295,9 @@ def test_confidence_of_a_video_has_a_folder_and_needs_both_ways(tmp_path: Path) 
 
 @pytest.mark.parametrize("submission", ["sintel", "kitti2012", "kitti2015"])
 def test_a_submission_has_no_maps_of_confidence(tmp_path: Path, submission: Submission) -> None:
-    with pytest.raises(ValueError, match=f"--submission {submission} holds no maps of confidence; omit --confidence"):
+    with pytest.raises(
+        ValueError, match=f"--submission {submission} does not contain confidence maps; omit --confidence"
+    ):
         task([tmp_path], tmp_path / "out", submission=submission, look=Look(confidence=CALIBRATION))
 
 
@@ -373,12 +377,10 @@ def test_backward_flow_needs_both_directions_and_a_place(tmp_path: Path) -> None
     look = Look(flow="flo", backward=True)
     job = task([tmp_path / "clip.mp4"], tmp_path / "out", submission=None, look=look)
     assert [writer.both_ways for writer in job.writers] == [False, True]
-    with pytest.raises(
-        ValueError, match=r"backward flow of a video, .*clip\.mp4, is written as numbers alone; add --flow"
-    ):
+    with pytest.raises(ValueError, match=r"--backward needs --flow for the video .*clip\.mp4"):
         task([tmp_path / "clip.mp4"], tmp_path / "out", submission=None, look=Look(backward=True))
     trees.sintel(tmp_path / "sintel")
-    with pytest.raises(ValueError, match="sintel's server takes the forward flow alone"):
+    with pytest.raises(ValueError, match="--submission sintel contains only the forward flow"):
         task([tmp_path / "sintel"], tmp_path / "out", submission="sintel", look=look)
     trees.frames(tmp_path / "frames" / f"{name}.png" for name in ("a", "a_backward", "b"))
     with pytest.raises(ValueError, match=r"have the same path .*a_backward\.flo"):
@@ -398,7 +400,7 @@ def test_a_stride_applies_to_folders_and_videos(tmp_path: Path) -> None:
         (["in/0.png", "in/1.png"], None), (["pairs.txt"], None), (["sintel"], "sintel"),
     ]  # fmt: skip
     for names, submission in inputs:
-        with pytest.raises(ValueError, match="--stride 2 applies to folders of frames and videos"):
+        with pytest.raises(ValueError, match="--stride 2 applies only to folders of frames and videos"):
             tasks([tmp_path / n for n in names], tmp_path / "out", submission=submission, look=Look(), stride=2)
 
 
@@ -444,7 +446,7 @@ def test_the_numbers_of_a_video_are_written_if_a_format_is_given(tmp_path: Path)
 
 def test_one_image_is_no_pair(tmp_path: Path) -> None:
     trees.frames([tmp_path / "a.png"])
-    with pytest.raises(ValueError, match=r"a.png is one image, but a pair needs two"):
+    with pytest.raises(ValueError, match=r"a.png is only one image; give two images"):
         task([tmp_path / "a.png"], tmp_path / "out", submission=None, look=Look())
 
 

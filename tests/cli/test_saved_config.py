@@ -97,7 +97,7 @@ def test_what_would_be_lost_is_refused_by_its_key(
     arguments = config.trainer.callbacks[0].init_args
     if "device" in arguments:
         arguments.device = torch.device("meta")  # not what the class fills in
-    with pytest.raises(ValueError, match=rf"{key} has a value that a run's config\.yaml cannot hold"):
+    with pytest.raises(ValueError, match=rf"{key} has a value that config\.yaml cannot store"):
         leave_out_objects(parser, config)
 
 

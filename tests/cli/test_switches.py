@@ -56,6 +56,6 @@ def test_without_a_logger_a_run_replaces_the_configuration_of_a_run_and_nothing_
     main(["validate", "--config", "config.yaml", "--seed_everything", "3"])
     assert Path("config.yaml").read_text() == saved
     Path("config.yaml").write_text("seed_everything: 4")
-    with pytest.raises(SystemExit, match=r"config\.yaml is not of a run"):
+    with pytest.raises(SystemExit, match=r"config\.yaml was not written by a run"):
         fit("--trainer.logger", "false")
     assert Path("config.yaml").read_text() == "seed_everything: 4"

@@ -17,11 +17,11 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = SMALL | {
     "PyramidMatcher": lambda: pyramid_matcher.small(),
 }
 WRONG: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
-    "8 bits": (lambda x: (255 * x).byte(), r"torch\.uint8; floating-point numbers are needed: take image\.float"),
-    "0..255": (lambda x: 255 * x, r"values from .* to 25\d\.?\d*; RGB in \[0, 1\] is needed: divide 0\.\.255 by 255"),
+    "8 bits": (lambda x: (255 * x).byte(), r"torch\.uint8; expected floating-point numbers: use image\.float"),
+    "0..255": (lambda x: 255 * x, r"values from .* to 25\d\.?\d*; expected RGB in \[0, 1\]: divide 0\.\.255 by 255"),
     "-1..1": (lambda x: 2 * x - 1, r"values from -.* undo any other normalisation"),
-    "one image": (lambda x: x[0], r"\(3, 32, 48\) and .*a single image takes unsqueeze\(0\)"),
-    "grey": (lambda x: x[:, :1], r"\(2, 1, 32, 48\) and .*a grey one expand"),
+    "one image": (lambda x: x[0], r"\(3, 32, 48\) and .*use unsqueeze\(0\) for a single image"),
+    "grey": (lambda x: x[:, :1], r"\(2, 1, 32, 48\) and .*expand\(-1, 3, -1, -1\) for a grey one"),
     "RGBA": (lambda x: torch.cat([x, x[:, :1]], dim=1), r"\(2, 4, 32, 48\) and .*RGBA image\[:, :3\]"),
     "channels last": (lambda x: x.permute(0, 2, 3, 1), r"\(2, 32, 48, 3\) and .*permute\(0, 3, 1, 2\)"),
     "float64": (

@@ -105,7 +105,7 @@ def test_sizes_that_do_not_fit_are_named(size: tuple[int, int]) -> None:
 
 
 def test_images_of_two_sizes_are_refused() -> None:
-    with pytest.raises(ValueError, match="all of one shape"):
+    with pytest.raises(ValueError, match="of equal shape"):
         small()(pair(1)[0], pair(1, 48, 48)[0])
 
 

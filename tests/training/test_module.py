@@ -164,9 +164,9 @@ def test_frames_of_another_range_are_named_before_they_are_on_a_gpu(tmp_path: Pa
     ("change", "message"),
     [
         (lambda x: 255 * x, "divide 0..255 by 255"),
-        (lambda x: (255 * x).byte(), "floating-point numbers are needed"),
-        (lambda x: x[0], "a single image takes unsqueeze"),
-        (lambda x: x[:, :1], "a grey one expand"),
+        (lambda x: (255 * x).byte(), "expected floating-point numbers"),
+        (lambda x: x[0], "for a single image"),
+        (lambda x: x[:, :1], "for a grey one"),
         (lambda x: x.double(), "weights of PWCLite are torch.float32"),
     ],
     ids=["0..255", "8 bits", "one image", "grey", "float64"],

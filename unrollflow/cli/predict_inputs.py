@@ -1,4 +1,4 @@
-"""What `unrollflow predict` reads, and the files that it will write."""
+"""Inputs of `unrollflow predict`, and the files that it will write."""
 
 import shlex
 from collections.abc import Iterator
@@ -33,24 +33,24 @@ from unrollflow.ops import Calibration
 Submission = Literal["sintel", "kitti2012", "kitti2015", "spring"]
 
 KITTI_2012: tuple[Frames, ...] = ("colored_0", "image_0")
-"""Folders of KITTI 2012's frames; those in colour are taken where both are there."""
+"""Folders of the frames of KITTI 2012; the first existing one is used, so colour is preferred."""
 
 SCALE_PAIRS = 8
-"""Pairs of a video whose flow sets the scale of its colours."""
+"""Number of pairs of a video whose flow determines the colour scale."""
 
 LIST = ".txt"
-"""Ending of a text file that lists pairs."""
+"""Suffix of a text file that lists pairs."""
 
 
 class Look(NamedTuple):
-    """How results are written.
+    """Options for the results.
 
     Attributes:
-        flow: format of the flow; None: .flo for frames, and no numbers for videos.
-        max_flow: length of full saturation in pictures, pixels; None: chosen by the flow.
-        arrows: draw arrows into videos.
-        backward: write the flow of the second image, too.
-        confidence: write maps of the confidence with this calibration, too; None: no maps.
+        flow: format of the flow; None: .flo for frames, and no flow files for videos.
+        max_flow: flow length with full colour saturation in images, pixels; None: depends on the flow.
+        arrows: draw arrows in videos.
+        backward: also write the flow from the second image to the first.
+        confidence: calibration of the confidence maps to write; None: no maps.
     """
 
     flow: Format | None = None
@@ -61,13 +61,13 @@ class Look(NamedTuple):
 
 
 class Task(NamedTuple):
-    """What a prediction reads and writes.
+    """Inputs and outputs of a prediction.
 
     Attributes:
         pairs: the pairs of frames.
-        writers: write their flow; the first one counts.
-        images: files of each pair; none of a video.
-        results: files that each pair becomes; of a video, those of all pairs.
+        writers: writers of their flow; the first one counts the pairs.
+        images: files of each pair; empty for a video.
+        results: result files of each pair; for a video, one entry with the files of all pairs.
         earlier: files of an earlier prediction that are not among the results.
     """
 
@@ -85,10 +85,10 @@ class Task(NamedTuple):
 def tasks(
     inputs: list[Path], output: Path, *, submission: Submission | None, look: Look, stride: int = 1
 ) -> list[Task]:
-    """The tasks of all inputs: see :func:`~unrollflow.cli.predict.predict`.
+    """Tasks of all inputs, see :func:`~unrollflow.cli.predict.predict`.
 
     Raises:
-        FileNotFoundError, ValueError: as :func:`task`, or if two inputs have a result in one file.
+        FileNotFoundError, ValueError: as :func:`task`, or if the results of two inputs have the same path.
     """
     images = [path for path in inputs if path.suffix.lower() in IMAGE_SUFFIXES]
     if submission is not None or images:
@@ -102,9 +102,9 @@ def tasks(
 
 
 def clips_of(path: Path) -> Iterator[tuple[Path, Path]]:
-    """Each clip of an input, with the folder of its results below that of the input's.
+    """Yield each clip of an input, with the folder of its results relative to that of the input.
 
-    A folder that holds two images or more is one clip; otherwise every folder of frames and every video below it is.
+    A folder with at least two images is one clip; otherwise, each folder of frames and each video below it is a clip.
     """
     folders = find_frame_folders(path) if path.is_dir() else []
     videos = find_videos(path) if path.is_dir() else []
@@ -116,23 +116,23 @@ def clips_of(path: Path) -> Iterator[tuple[Path, Path]]:
 
 
 def task(frames: list[Path], output: Path, *, submission: Submission | None, look: Look, stride: int = 1) -> Task:
-    """The pairs of one clip, what writes their flow, and the files that it will write.
+    """Task of one clip.
 
     Raises:
-        FileNotFoundError, ValueError: if the frames are not what they should be, an option does not apply to them, or
-            a result would overwrite one.
+        FileNotFoundError, ValueError: if the frames are invalid, an option does not apply to them, or a result would
+            overwrite a frame.
     """
     if stride > 1 and (submission is not None or len(frames) > 1 or frames[0].suffix.lower() == LIST):
         raise ValueError(
-            f"--stride {stride} applies to folders of frames and videos; these inputs say which images are pairs."
+            f"--stride {stride} applies only to folders of frames and videos; these inputs are pairs already."
         )
     if submission is not None:
         if look.backward:
-            raise ValueError(f"--backward: {submission}'s server takes the forward flow alone; omit one of both.")
+            raise ValueError(f"--submission {submission} contains only the forward flow; omit --backward.")
         if look.confidence is not None:
-            raise ValueError(f"--submission {submission} holds no maps of confidence; omit --confidence.")
+            raise ValueError(f"--submission {submission} does not contain confidence maps; omit --confidence.")
         if len(frames) != 1:
-            raise ValueError(f"{len(frames)} paths given; --submission {submission} needs one, the benchmark's root.")
+            raise ValueError(f"{len(frames)} paths given; --submission {submission} needs one: the benchmark's root.")
         benchmark, packed = submission_task(frames[0], output, submission)
         images = [(pair.image1, pair.image2) for pair in benchmark.pairs]
         found = Task(benchmark, [packed], images, [packed.files(pair.name) for pair in benchmark.pairs], [])
@@ -145,7 +145,7 @@ def task(frames: list[Path], output: Path, *, submission: Submission | None, loo
 
 
 def frames_task(frames: list[Path], output: Path, look: Look, stride: int) -> Task:
-    """The task of a folder of frames, of two images or of a list of pairs."""
+    """Task of a folder of frames, of two images or of a list of pairs."""
     pairs: FramePairs | ListedPairs
     if len(frames) == 1 and frames[0].suffix.lower() == LIST:
         pairs = ListedPairs(listed_pairs(frames[0]), root=frames[0].parent)
@@ -159,9 +159,9 @@ def frames_task(frames: list[Path], output: Path, look: Look, stride: int) -> Ta
 
 
 def video_task(video: Path, output: Path, look: Look, stride: int) -> Task:
-    """The task of a video."""
+    """Task of a video."""
     if look.backward and look.flow is None:
-        raise ValueError(f"--backward: the backward flow of a video, {video}, is written as numbers alone; add --flow.")
+        raise ValueError(f"--backward needs --flow for the video {video}: its backward flow is only written as files.")
     path, pairs = output / f"{video.stem}.mp4", VideoPairs(video, stride=stride)
     beside: list[FlowWriter] = []
     if look.flow is not None:
@@ -176,11 +176,11 @@ def video_task(video: Path, output: Path, look: Look, stride: int) -> Task:
 
 
 def listed_pairs(path: Path) -> list[tuple[Path, Path]]:
-    """The pairs of a text file: two images a line, relative to the file's folder; names with spaces in quotes.
+    """Pairs of a text file with two images per line, relative to the file's folder; quote names with spaces.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: naming the line, if it does not hold two names; if there is no line.
+        FileNotFoundError: if the file does not exist.
+        ValueError: if a line does not contain two names, naming the line, or the file has no pairs.
     """
     pairs = []
     for number, line in enumerate(existing(path).read_text().splitlines(), 1):
@@ -189,16 +189,16 @@ def listed_pairs(path: Path) -> list[tuple[Path, Path]]:
         except ValueError as error:
             raise ValueError(f"{path}, line {number}: {line!r}: {error}") from None
         if len(names) not in (0, 2):
-            raise ValueError(f"{path}, line {number}: {len(names)} names; two images a line are needed.")
+            raise ValueError(f"{path}, line {number}: {len(names)} names; expected two images per line.")
         if names:
             pairs.append((path.parent / names[0], path.parent / names[1]))
     if not pairs:
-        raise ValueError(f"{path} lists no pairs; two images a line are needed.")
+        raise ValueError(f"{path} lists no pairs; expected two images per line.")
     return pairs
 
 
 def submission_task(root: Path, output: Path, submission: Submission) -> tuple[BenchmarkPairs, FlowWriter]:
-    """The pairs of a benchmark's test set, and what writes their flow as its server takes it."""
+    """Pairs of a benchmark's test set, and the writer of its submission."""
     if submission == "sintel":
         return Sintel(root=root, split="test"), SintelSubmission(output)
     if submission == "spring":

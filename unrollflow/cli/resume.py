@@ -1,4 +1,4 @@
-"""A training that goes on where a run ended writes into that run's directory."""
+"""Resume a run in its own directory."""
 
 import csv
 import io
@@ -13,16 +13,16 @@ from unrollflow.callbacks.checkpoint_on_signal import STOPPED
 from unrollflow.data.io.flow import write_atomic
 
 ENDS = ("last.ckpt", STOPPED)
-"""Checkpoints at which a run may have ended."""
+"""Checkpoints that a run may have written at its end."""
 
 ASIDE = "metrics.before.csv"
-"""The figures while the logger is made, which would delete them."""
+"""Temporary name of the figures while the logger, which would delete them, is created."""
 
 
 def run_that_ended_at(checkpoint: Path) -> Path | None:
-    """Directory of the run whose end a checkpoint is.
+    """Directory of the run that ended at a checkpoint.
 
-    None where the run has gone further (its later work would be overwritten), and for any other checkpoint.
+    None if the run continued after it (its later files would be overwritten), and for any other checkpoint.
     """
     folder = checkpoint.parent
     ends = [folder / name for name in ENDS if (folder / name).is_file()]
@@ -33,14 +33,14 @@ def run_that_ended_at(checkpoint: Path) -> Path | None:
 
 
 def continue_version(loggers: list[Any], run: Path) -> list[int]:
-    """Give loggers that would begin a version beside a run's directory that run's own.
+    """Set the version of a run in the loggers that would otherwise start a new version beside its directory.
 
     Args:
-        loggers: of the configuration, each with `init_args`.
+        loggers: loggers of the configuration, each with `init_args`.
         run: directory such as runs/flow/version_3.
 
     Returns:
-        places of those loggers in the list.
+        places of the changed loggers in the list.
     """
     found = []
     for place, logger in enumerate(loggers):
@@ -55,7 +55,7 @@ def continue_version(loggers: list[Any], run: Path) -> list[int]:
 
 @rank_zero_only
 def keep_configuration(run: Path, step: int) -> None:
-    """Copy the run's configuration, which the continued one's replaces, to config_until_step_N.yaml."""
+    """Copy the run's configuration to config_until_step_N.yaml, before the resumed run replaces it."""
     config = run / "config.yaml"
     if config.is_file():
         write_atomic(run / f"config_until_step_{step}.yaml", config.read_bytes())
@@ -63,7 +63,7 @@ def keep_configuration(run: Path, step: int) -> None:
 
 @rank_zero_only
 def remove_unfinished(run: Path) -> None:
-    """Delete what a process that was killed as it wrote a checkpoint has left of it."""
+    """Delete incomplete checkpoints of killed processes."""
     for name in ENDS:
         for path in (run / "checkpoints").glob(f".{name}.*"):
             path.unlink()
@@ -71,7 +71,7 @@ def remove_unfinished(run: Path) -> None:
 
 @rank_zero_only
 def keep_figures(logger: CSVLogger, step: int) -> None:
-    """Let a logger append to its metrics.csv; what is of a later step than the checkpoint's will be logged again."""
+    """Make a logger append to its metrics.csv; rows after the checkpoint's step are removed and logged again."""
     figures, aside = (Path(logger.log_dir) / name for name in ("metrics.csv", ASIDE))
     if figures.is_file() and not aside.is_file():
         figures.replace(aside)

@@ -1,4 +1,4 @@
-"""Run folders that are compared: their settings, and which of them differ by their seeds alone."""
+"""Run folders for a comparison: their settings, and groups of runs that differ only in their seeds."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ import yaml
 from unrollflow.checkpoints import with_current_names
 
 CHECKPOINTS = ("checkpoints/best.ckpt", "checkpoints/last.ckpt")
-"""Of a run; the first one that is there is compared."""
+"""Checkpoints of a run; the first existing one is compared."""
 
 SEEDS = ("seed_everything", "seed")
 """Last parts of the dotted names of seeds."""
@@ -19,20 +19,20 @@ NO_SETTINGS = (
     "ckpt_path", "weights_only", "trainer.logger", "trainer.default_root_dir", "trainer.enable_progress_bar",
     "data.workers", "model.compile",
 )  # fmt: skip
-"""Where a run writes and how it uses the machine; nothing that it learns depends on these."""
+"""Settings that do not affect what a run learns: output paths and use of the machine."""
 
 MOST_DIFFERENCES = 3
 
 
 class Run(NamedTuple):
-    """A run that has ended.
+    """A finished run.
 
     Attributes:
         folder: its directory.
-        checkpoint: the file that is compared.
+        checkpoint: the file to compare.
         config: its configuration, nested.
         settings: dotted names and values, without seeds.
-        seeds: in the same way, seeds alone.
+        seeds: dotted names and values of the seeds.
     """
 
     folder: Path
@@ -43,18 +43,18 @@ class Run(NamedTuple):
 
 
 def read_runs(folders: Sequence[Path]) -> list[Run]:
-    """The runs in some folders, the reference first.
+    """Read the runs in some folders, the reference first.
 
     Raises:
         FileNotFoundError: if a folder is not a run, or has no checkpoint.
-        ValueError: if there are fewer than two runs, one is named twice, or they validate on different data.
+        ValueError: if there are fewer than two runs, one is given twice, or their validation data differ.
     """
     if len(folders) < 2:
-        raise ValueError(f"{len(folders)} run given: a comparison needs at least two; name the reference first.")
+        raise ValueError(f"{len(folders)} run given; a comparison needs at least two, the reference first.")
     places = [folder.resolve() for folder in folders]
     twice = [folder for folder, place in zip(folders, places, strict=True) if places.count(place) > 1]
     if twice:
-        raise ValueError(f"the same run is given twice: {twice[0]} and {twice[1]}; name each run once.")
+        raise ValueError(f"the same run is given twice: {twice[0]} and {twice[1]}; give each run once.")
     runs = [read_run(folder) for folder in folders]
     for run in runs[1:]:
         refuse_other_data(run, runs[0])
@@ -62,13 +62,13 @@ def read_runs(folders: Sequence[Path]) -> list[Run]:
 
 
 def read_run(folder: Path) -> Run:
-    """A run of the command line, by its folder; FileNotFoundError or ValueError says what is missing."""
+    """Read the run in a folder; raise FileNotFoundError or ValueError, naming what is missing."""
     if not folder.is_dir():
-        raise FileNotFoundError(f"no folder {folder}; name a run's folder, such as runs/flow/version_0.")
+        raise FileNotFoundError(f"no folder {folder}; give the folder of a run, such as runs/flow/version_0.")
     file = folder / "config.yaml"
     if not file.is_file():
         raise FileNotFoundError(
-            f"{folder} is not a run: config.yaml is missing; name a run's folder, such as runs/flow/version_0."
+            f"{folder} is not a run: config.yaml is missing; give the folder of a run, such as runs/flow/version_0."
         )
     try:
         config = with_current_names(yaml.safe_load(file.read_text(encoding="utf-8")))
@@ -80,7 +80,7 @@ def read_run(folder: Path) -> Run:
     if missing:
         raise ValueError(f"{folder} is not a run: its config.yaml has no {' and no '.join(missing)}.")
     if not has_checkpoint(folder):
-        raise FileNotFoundError(f"{folder} has no checkpoint: neither {' nor '.join(CHECKPOINTS)} is there.")
+        raise FileNotFoundError(f"{folder} has no checkpoint: neither {' nor '.join(CHECKPOINTS)} exists.")
     checkpoint = next(folder / name for name in CHECKPOINTS if (folder / name).is_file())
     values = {name: value for name, value in leaves(config).items() if not is_below(name, NO_SETTINGS)}
     seeds = {name: value for name, value in values.items() if name.rpartition(".")[2] in SEEDS}
@@ -93,7 +93,7 @@ def has_checkpoint(folder: Path) -> bool:
 
 
 def leaves(config: object, name: str = "", *, whole_lists: bool = False) -> dict[str, object]:
-    """Dotted names and values of a nested configuration; lists of plain values, or all lists, stay whole.
+    """Dotted names and values of a nested configuration; lists of plain values, or all lists, are not split.
 
     >>> leaves({"a": {"b": 1, "c": [2, 3]}, "d": [{"e": None}]})
     {'a.b': 1, 'a.c': [2, 3], 'd.0.e': None}
@@ -110,7 +110,7 @@ def leaves(config: object, name: str = "", *, whole_lists: bool = False) -> dict
 
 
 def first_few(differences: Sequence[str]) -> str:
-    """A few differences in words, and the number of the others.
+    """Text of the first few differences, and the number of the others.
 
     >>> first_few(["a", "b"]), first_few(["a", "b", "c", "d"])
     ('a; b', 'a; b; c (and 1 more)')
@@ -129,10 +129,10 @@ def is_below(name: str, places: Sequence[str]) -> bool:
 
 
 def refuse_other_data(run: Run, reference: Run) -> None:
-    """Raise ValueError, naming the keys, unless both runs validate on the same data."""
+    """Raise ValueError, naming the keys, unless both runs have the same validation data."""
     ours, theirs = (leaves(r.config["data"].get("validation"), "data.validation") for r in (run, reference))
     if theirs == {"data.validation": None}:
-        raise ValueError(f"{reference.folder} has no validation data to compare on: data.validation is null.")
+        raise ValueError(f"{reference.folder} has no validation data: data.validation is null; use another reference.")
     keys = differing([theirs, ours])
     if not keys:
         return
@@ -140,11 +140,11 @@ def refuse_other_data(run: Run, reference: Run) -> None:
     listed = first_few(
         [f"{k} is {theirs.get(k, 'not set')} in {first} and {ours.get(k, 'not set')} in {second}" for k in keys]
     )
-    raise ValueError(f"the validation data differ: {listed}; compare runs that validate on the same data.")
+    raise ValueError(f"the validation data differ: {listed}; compare runs with the same validation data.")
 
 
 def differing(settings: Sequence[dict[str, object]]) -> list[str]:
-    """Names whose values are not the same in all of some settings, or that are absent in one, in their order.
+    """Names whose values differ between settings, or that are missing in some, in their order.
 
     >>> differing([{"a": 1, "b": 2}, {"a": 1, "b": 3, "c": None}])
     ['b', 'c']
@@ -155,7 +155,7 @@ def differing(settings: Sequence[dict[str, object]]) -> list[str]:
 
 
 def grouped(runs: Sequence[Run]) -> list[list[Run]]:
-    """Runs with the same settings together, groups and runs in the order of their first mention."""
+    """Groups of runs with the same settings, in the order of the runs."""
     groups: list[list[Run]] = []
     for run in runs:
         group = next((group for group in groups if group[0].settings == run.settings), None)
@@ -167,7 +167,7 @@ def grouped(runs: Sequence[Run]) -> list[list[Run]]:
 
 
 def seed_keys(group: Sequence[Run]) -> list[tuple[str, int]]:
-    """What pairs a group's runs with another group's: their seeds and, of runs with the same seeds, their number."""
+    """Keys that pair the runs of two groups: the seeds and, for runs with the same seeds, their number."""
     seen: Counter[str] = Counter()
     keys = []
     for run in group:
@@ -178,7 +178,7 @@ def seed_keys(group: Sequence[Run]) -> list[tuple[str, int]]:
 
 
 def seed_text(run: Run, names: Sequence[str]) -> str:
-    """The seeds of a run that differ between the runs, in a few words.
+    """Text with the seeds of a run that differ between the runs.
 
     >>> run = Run(Path(), Path(), {}, {}, {"seed_everything": 3, "data.seed": 1})
     >>> seed_text(run, ["seed_everything"]), seed_text(run, ["seed_everything", "data.seed"])

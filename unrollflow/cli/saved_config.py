@@ -1,4 +1,4 @@
-"""A run's config.yaml: what it cannot hold, and its use where a command names a checkpoint and no configuration."""
+"""config.yaml of a run: values that it cannot store, and its use by commands with a checkpoint and no --config."""
 
 import re
 import warnings
@@ -19,25 +19,28 @@ from unrollflow.checkpoints import TRUSTED, check_trusted, read_checkpoint, refu
 from unrollflow.training.precision import AUTO, PRECISIONS, SHORT_FORMS, Choice, chosen_precision
 
 UNWRITTEN = "Unable to serialize instance"
-"""What jsonargparse writes, with a warning, in the place of an object that it cannot write."""
+"""Text that jsonargparse writes, with a warning, instead of an object that it cannot write."""
 
 FILE_SCHEME = re.compile("^file:///?")
 
 
 class SaveRunConfig(SaveConfigCallback):
-    """Saves config.yaml into the run's directory and, once, as the configuration of a W&B run."""
+    """Saves config.yaml in the run's directory and, once, as the configuration of a W&B run."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Save; without a logger, runs share a directory: there a fit replaces what an earlier one has saved."""
+        """Save the file; without a logger, runs share a directory, and a fit replaces the file of an earlier fit."""
         file = Path(trainer.default_root_dir) / self.config_filename
         if not trainer.loggers:
             self.save_to_log_dir, self.overwrite = stage == "fit", True
             if stage == "fit" and file.exists() and not file.read_text().startswith("# pytorch_lightning=="):
-                raise FileExistsError(f"{file} is not of a run; name another --trainer.default_root_dir.")
+                raise FileExistsError(
+                    f"{file} was not written by a run and would be overwritten; choose another "
+                    "--trainer.default_root_dir."
+                )
         super().setup(trainer, pl_module, stage)
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Hand the configuration to the W&B loggers; Lightning has saved the file."""
+        """Log the configuration to W&B; Lightning has already saved the file."""
         config = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
@@ -45,11 +48,11 @@ class SaveRunConfig(SaveConfigCallback):
 
 
 def with_saved_config(arguments: list[str], trusted: list[str]) -> list[str]:
-    """With a checkpoint and no configuration: the one saved beside the run, if it names trusted classes only.
+    """Add --config with the run's saved configuration, if there is a --ckpt_path and no --config.
 
     Raises:
-        FileNotFoundError: if there is no such checkpoint, or no configuration beside it.
-        ValueError: if the configuration asks for other classes.
+        FileNotFoundError: if the checkpoint does not exist, or there is no configuration beside it.
+        ValueError: if the configuration refers to classes that are not trusted.
     """
     flags = [argument.split("=")[0] for argument in arguments]
     if "--ckpt_path" not in flags or {"--config", "-c"} & set(flags):
@@ -60,33 +63,33 @@ def with_saved_config(arguments: list[str], trusted: list[str]) -> list[str]:
     config = config_beside(path)
     if config is None:
         first, second = config_places(path)
-        raise FileNotFoundError(f"no config.yaml at {first} or {second}; name the run's with --config.")
-    # a file that was found and not named: it may build no more than a checkpoint, and what Lightning brings
+        raise FileNotFoundError(f"no config.yaml at {first} or {second}; give the run's configuration with --config.")
+    # the user did not name this file, so it may only build the classes of a checkpoint and of Lightning
     saved = yaml.safe_load(config.read_text())
     current = with_current_names(saved)
     names = class_paths(current, config.parent)
     check_trusted(names, config, trusted=trusted, packages=(*TRUSTED, "pytorch_lightning."))
-    set_parsing_settings(config_read_mode_fsspec_enabled=False)  # nor may it fetch what it builds from elsewhere
+    set_parsing_settings(config_read_mode_fsspec_enabled=False)  # do not fetch remote files either
     print(f"configuration {config}", flush=True)  # noqa: T201, the user should know
     source = str(config) if current == saved else yaml.safe_dump(current)  # a saved configuration refers to no files
     return [arguments[0], "--config", source, *arguments[1:]]
 
 
 def config_places(checkpoint: Path) -> tuple[Path, Path]:
-    """Where a run saves its config.yaml, seen from its checkpoint."""
+    """Possible paths of a run's config.yaml, relative to its checkpoint."""
     return checkpoint.parent / "config.yaml", checkpoint.parent.parent / "config.yaml"
 
 
 def config_beside(checkpoint: Path) -> Path | None:
-    """The configuration that a run has saved beside its checkpoint, if it is there."""
+    """Configuration file that a run has saved beside its checkpoint; None if it does not exist."""
     return next((file for file in config_places(checkpoint) if file.is_file()), None)
 
 
 def settle_precision(trainer: Namespace, checkpoint: str | None) -> None:
-    """Replace the precision "auto" of a parsed trainer: by that of the checkpoint's run, else by a choice; print it.
+    """Replace the precision "auto" by that of the checkpoint's run, or by one for this machine, and print it.
 
     Raises:
-        ValueError: if there is no such precision.
+        ValueError: if the precision is unknown.
     """
     asked = trainer["precision"]
     if asked not in (AUTO, None, *PRECISIONS, *SHORT_FORMS):
@@ -101,7 +104,7 @@ def settle_precision(trainer: Namespace, checkpoint: str | None) -> None:
 
 
 def recorded_precision(checkpoint: Path) -> str | int | None:
-    """The precision of the run that a checkpoint is of, if its config.yaml is there and says it."""
+    """Precision in the config.yaml of a checkpoint's run; None if unknown."""
     config = config_beside(checkpoint)
     saved = yaml.safe_load(config.read_text()) if config else None
     trainer = saved.get("trainer") if isinstance(saved, dict) else None
@@ -110,7 +113,7 @@ def recorded_precision(checkpoint: Path) -> str | int | None:
 
 
 def class_paths(config: object, folder: Path, key: str = "config") -> dict[str, object]:
-    """Every class that a run's own configuration, in a folder, may import, by its place.
+    """Names of classes that a configuration in a folder may import, by their dotted keys.
 
     >>> class_paths({"model": {"parts": [{"class_path": "os.system"}]}, "root": "last.ckpt"}, Path())
     {'config.model.parts.0.class_path': 'os.system'}
@@ -127,7 +130,7 @@ def class_paths(config: object, folder: Path, key: str = "config") -> dict[str, 
 
 
 def contents(value: str, folder: Path) -> tuple[object, Path]:
-    """What jsonargparse may take a string for, and the folder that its paths are of: a file's YAML, or its own.
+    """Value that jsonargparse may read from a string (YAML, or that of a file), and the folder of its relative paths.
 
     >>> contents("{class_path: os.system}", Path())[0]
     {'class_path': 'os.system'}
@@ -136,14 +139,14 @@ def contents(value: str, folder: Path) -> tuple[object, Path]:
         path = folder / Path(FILE_SCHEME.sub("/", value)).expanduser()
         if not path.is_file():
             return yaml.safe_load(value), folder
-        with path.open() as file:  # as a stream: of a video or a checkpoint, the first bytes will do
+        with path.open() as file:  # as a stream, so that only the first bytes of a video or checkpoint are read
             return yaml.safe_load(file), path.parent
     except (OSError, ValueError, RuntimeError, yaml.YAMLError):
-        return value, folder  # jsonargparse cannot read it either
+        return value, folder  # jsonargparse cannot read it, either
 
 
 def may_name_a_class(value: str) -> bool:
-    """Whether a string may be imported from: a dotted name that begins with a module that is there, unlike `last.ckpt`.
+    """Whether a string is a dotted name that begins with an importable module, unlike `last.ckpt`.
 
     >>> may_name_a_class("os.system"), may_name_a_class("last.ckpt"), may_name_a_class("runs/last.ckpt")
     (True, False, False)
@@ -158,10 +161,10 @@ def may_name_a_class(value: str) -> bool:
 
 
 def leave_out_objects(parser: ArgumentParser, config: Namespace) -> None:
-    """Delete defaults that config.yaml cannot hold, such as a torch.device: their classes fill them in again.
+    """Delete default values that config.yaml cannot store, such as a torch.device; their classes set them again.
 
     Raises:
-        ValueError: naming the key, if a value cannot be written and is not what its class would fill in.
+        ValueError: if a value that cannot be stored is not the default of its class, naming the key.
     """
     if UNWRITTEN not in written(parser, config):
         return
@@ -178,13 +181,13 @@ def leave_out_objects(parser: ArgumentParser, config: Namespace) -> None:
         lost = [key for key, value in left_out.items() if filled_in.get(key) != value]
     if lost:
         raise ValueError(
-            f"--{lost[0].partition('.')[2]} has a value that a run's config.yaml cannot hold, so that the run could "
-            "not be continued; omit it, or choose another one."
+            f"--{lost[0].partition('.')[2]} has a value that config.yaml cannot store, so the run could not be "
+            "resumed; omit the option, or choose another value."
         )
 
 
 def leaves(config: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """The dotted key, the holder and the name or place in it of every value of a nested configuration.
+    """Yield the dotted key, the container and the name or index in it for every value of a nested configuration.
 
     >>> list(leaves({"a": [Namespace(b=1)]}))
     [('a.0.b', Namespace(b=1), 'b')]
@@ -194,22 +197,22 @@ def leaves(config: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
         place = f"{key}.{name}" if key else str(name)
         if isinstance(value, Namespace | dict | list):
             yield from leaves(value, place)
-        elif not str(name).startswith("__"):  # jsonargparse's notes of the files that were read
+        elif not str(name).startswith("__"):  # names of the files that jsonargparse has read
             yield place, config, name
 
 
 def objects(config: Namespace) -> list[tuple[str, Any, Any]]:
-    """Those :func:`leaves` that YAML has no type for, but for the items of lists, which cannot be omitted."""
+    """The :func:`leaves` that YAML cannot represent, except items of lists, which cannot be omitted."""
     found = [(key, holder, name) for key, holder, name in leaves(config) if not isinstance(holder, list)]
     return [leaf for leaf in found if type(leaf[1][leaf[2]]) not in (str, int, float, bool, NoneType)]
 
 
 def written(parser: ArgumentParser, config: Namespace) -> str:
-    """A configuration as YAML; :data:`UNWRITTEN` stands in the place of what cannot be written, or is all there is."""
+    """Configuration as YAML, with :data:`UNWRITTEN` for values that cannot be written, or instead of the whole text."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=rf"\s*{UNWRITTEN}")
         try:
-            # unchecked, because in the search for what cannot be written, what is required may be omitted
+            # without validation, because the search for such values may omit required ones
             return str(parser.dump(config, skip_unset=False, skip_validation=True))
         except (TypeError, ValueError, yaml.YAMLError):
             return UNWRITTEN

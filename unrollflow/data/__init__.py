@@ -1,7 +1,7 @@
-"""Data sets of FlowSample, their transforms and files.
+"""Data sets of FlowSample, their transforms, and file formats.
 
-Names that need Lightning (FlowDataModule), PyAV (Footage, FrameFolder, Video) or scikit-image (Superpixels) load on
-first access.
+Names that need Lightning (FlowDataModule), PyAV (Footage, FrameFolder, Video) or scikit-image (Superpixels) are
+imported on first access.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""Data sets to loaders: one seed gives one order and one set of draws, whatever the number of workers."""
+"""Data loaders whose order and random draws depend on the seed, not on the number of workers."""
 
 import zlib
 from collections.abc import Iterator, Sized
@@ -20,19 +20,19 @@ from unrollflow.ops.seeds import derived_seed
 
 
 class EpochSampler(DistributedSampler[FlowSample]):
-    """Indices epoch * length + i, i in the epoch's random order, shared out over the processes.
+    """Yields indices epoch * length + i, with i in the epoch's random order, distributed over the processes.
 
-    The number of the epoch is part of the index, so that whatever a sample draws can depend on the index alone;
-    an endless data set gives fresh samples in every epoch.
+    The index includes the epoch, so that the random draws of a sample can depend only on the index, and an endless data
+    set gives new samples in every epoch.
 
-    A data set with a method `epoch_order(seed)` says itself in which order its samples come.
+    A data set with a method `epoch_order(seed)` defines the order of its samples itself.
 
     Args:
         dataset: the data set, for its length.
-        seed: of the order; two seeds share no epoch's order.
+        seed: seed of the order; the orders of two seeds differ in all epochs.
 
     Attributes:
-        skip: samples that the next iteration omits, those of a resumed epoch that were trained on before.
+        skip: number of samples that the next iteration omits: those of a resumed epoch that were already used.
     """
 
     def __init__(self, dataset: Dataset[FlowSample], *, seed: int) -> None:
@@ -52,13 +52,13 @@ class EpochSampler(DistributedSampler[FlowSample]):
         return (start + int(i) for i in islice(order[self.rank : self.total_size : self.num_replicas], skip, None))
 
     def identity(self) -> dict[str, int]:
-        """What the epoch's order depends on, and its checksum: of the data set's own order, and of other versions."""
+        """Values that determine the epoch's order, and its checksum, which detects other data sets or versions."""
         checksum = zlib.crc32(np.asarray(self._epoch_order(), np.int64).tobytes())
         return {"samples": length(self.dataset), "seed": self.seed, "order_checksum": checksum}
 
     def _epoch_order(self) -> NDArray[np.int64]:
         total = length(self.dataset)
-        # derived, not added as in torch's sampler, where epoch 1 of seed 0 has the order of epoch 0 of seed 1
+        # hashed, not added as in torch's sampler, where epoch 1 of seed 0 has the order of epoch 0 of seed 1
         seed = derived_seed(self.seed, self.epoch, "order")
         own_order = getattr(self.dataset, "epoch_order", None)
         if own_order:
@@ -67,12 +67,12 @@ class EpochSampler(DistributedSampler[FlowSample]):
 
 
 class TrainingSamples(Dataset[FlowSample]):
-    """Samples by an index that counts on over the epochs, transformed by draws that depend on (seed, index) alone.
+    """Transformed samples by an index that increases over the epochs; random draws depend only on (seed, index).
 
     Args:
-        dataset: one with `endless = True` gets the index as it is, another one modulo its length.
-        transform: random changes of a sample, or None.
-        seed: of the draws.
+        dataset: data set; one with `endless = True` receives the index unchanged, others the index modulo the length.
+        transform: random transform of a sample, or None.
+        seed: seed of the draws.
     """
 
     def __init__(self, dataset: Dataset[FlowSample], transform: Transform | None, *, seed: int) -> None:
@@ -94,17 +94,18 @@ class FlowDataModule(LightningDataModule):
     """Loaders for training, validation and test.
 
     Args:
-        train: data set of the training, or None where there is none.
-        validation: data set of the validation, or None.
-        test: data set of the test, or None.
-        batch_size: training samples a step and process.
-        validation_batch_size: samples a step of validation and test; 1 where sizes differ.
-        workers: processes that load data, 0: none but the trainer's own.
-        seed: of the order and of the transform's draws.
-        transform: random changes of the training samples, or None.
-        on_bad_sample: of a training sample that cannot be read, `raise` the error, or `skip` it: the next one that can
-            be read takes its place. Validation always raises: its figures are of all samples.
-        most_bad_samples: with `skip`, more than that many end the training, each counted once over all epochs.
+        train: training data set, or None.
+        validation: validation data set, or None.
+        test: test data set, or None.
+        batch_size: training samples per step and process.
+        validation_batch_size: samples per step of validation and test; use 1 if sizes differ.
+        workers: number of processes that load data; 0: load in the trainer's process.
+        seed: seed of the order and of the transform's draws.
+        transform: random transform of the training samples, or None.
+        on_bad_sample: for a training sample that cannot be read, `raise` the error, or `skip` it and use the next
+            readable sample instead. Validation always raises, because its figures must include all samples.
+        most_bad_samples: with `skip`, maximum number of bad samples before the training ends with an error; each is
+            counted once over all epochs.
 
     Raises:
         ValueError: if the training set is smaller than a batch, or the seed or `most_bad_samples` is negative.
@@ -126,11 +127,11 @@ class FlowDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         if seed < 0:
-            raise ValueError(f"seed is {seed}; it must be at least 0.")
+            raise ValueError(f"seed is out of range: {seed}; it must be at least 0.")
         if train is not None and length(train) < batch_size:
             raise ValueError(
-                f"the training set holds {length(train)} samples, fewer than one batch of {batch_size}; "
-                "give more data or a smaller batch_size."
+                f"the training set has {length(train)} samples, fewer than one batch of {batch_size}; "
+                "use more data or a smaller batch_size."
             )
         self.train, self.validation, self.test = train, validation, test
         self.batch_size, self.validation_batch_size = batch_size, validation_batch_size
@@ -138,27 +139,27 @@ class FlowDataModule(LightningDataModule):
         self.on_bad_sample, self.bad_samples = on_bad_sample, BadSamples(limit=most_bad_samples)
 
     def train_dataloader(self) -> DataLoader[FlowSample]:
-        """Shuffled batches; the last, incomplete one is dropped; resumes within an epoch."""
+        """Loader of shuffled batches without the last, incomplete one; it can resume within an epoch."""
         samples = TrainingSamples(required(self.train, "train"), self.transform, seed=self.seed)
         sampler = EpochSampler(samples, seed=self.seed)
         if len(sampler) < self.batch_size:
             raise ValueError(
-                f"the training set gives each of {sampler.num_replicas} processes {len(sampler)} samples, fewer than "
-                f"one batch of {self.batch_size}; give more data, a smaller batch_size or fewer processes."
+                f"the training set has {len(sampler)} samples for each of {sampler.num_replicas} processes, fewer than "
+                f"one batch of {self.batch_size}; use more data, a smaller batch_size or fewer processes."
             )
         return self._loader(samples, self.batch_size, sampler)
 
     def val_dataloader(self) -> DataLoader[FlowSample] | list[DataLoader[FlowSample]]:
-        """Every validation sample once, in order, in every process; nothing where there is none."""
+        """Loader of every validation sample once, in order, in every process; [] if there is no validation set."""
         return [] if self.validation is None else self._evaluation_loader(self.validation)
 
     def test_dataloader(self) -> DataLoader[FlowSample]:
-        """Every test sample once, in order, in every process."""
+        """Loader of every test sample once, in order, in every process."""
         return self._evaluation_loader(required(self.test, "test"))
 
     def _evaluation_loader(self, dataset: Dataset[FlowSample]) -> DataLoader[FlowSample]:
         samples = WithBoundaryDistance(dataset)
-        # Lightning would replace any other sampler by one that repeats samples until all processes have as many
+        # Lightning would replace any other sampler by one that repeats samples to give all processes equal numbers
         whole: DistributedSampler[FlowSample] = DistributedSampler(samples, num_replicas=1, rank=0, shuffle=False)
         return self._loader(samples, self.validation_batch_size, whole)
 
@@ -183,35 +184,35 @@ class FlowDataModule(LightningDataModule):
 
 
 def collate(samples: list[FlowSample]) -> FlowSample:
-    """Stack samples to a batch.
+    """Stack samples into a batch.
 
     Raises:
-        ValueError: if their sizes differ, or one has a map that another one lacks.
+        ValueError: if their sizes differ, or only some have a map.
     """
     first = samples[0]
     for other in samples[1:]:
         if other["image1"].shape != first["image1"].shape:
             sizes = ["x".join(map(str, s["image1"].shape[-2:])) for s in (first, other)]
             raise ValueError(
-                f"{first['name']} is {sizes[0]}, but {other['name']} is {sizes[1]}: samples of different sizes make no "
-                "batch; crop them with RandomCrop, or set the batch size to 1."
+                f"cannot batch samples of different sizes: {first['name']} is {sizes[0]}, {other['name']} is "
+                f"{sizes[1]}; crop them with RandomCrop, or set the batch size to 1."
             )
         if other.keys() != first.keys():
             lacking = sorted(other.keys() ^ first.keys())
             raise ValueError(
-                f"only one of {first['name']} and {other['name']} has {', '.join(lacking)}: they cannot be batched; "
-                "set the batch size to 1."
+                f"cannot batch samples with different maps: only one of {first['name']} and {other['name']} has "
+                f"{', '.join(lacking)}; set the batch size to 1."
             )
     return cast(FlowSample, default_collate(samples))
 
 
 def length(dataset: object) -> int:
-    """Length of a data set, which torch's type does not promise."""
+    """Length of a data set; torch's type does not declare it."""
     return len(cast(Sized, dataset))
 
 
 def required(dataset: Dataset[FlowSample] | None, stage: str) -> Dataset[FlowSample]:
-    """A stage's data set, or a ValueError that says how to give one."""
+    """Return the data set of a stage, or raise ValueError if it is None."""
     if dataset is None:
-        raise ValueError(f"no {stage} data; give a data set with --data.{stage} or a file of configs/data.")
+        raise ValueError(f"no {stage} data; give a data set with --data.{stage} or a file in configs/data.")
     return dataset

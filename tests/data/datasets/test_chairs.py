@@ -43,7 +43,7 @@ def test_another_split_file_can_be_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("1\n3\n1\n2\n", r"train_val\.txt, line 2, holds '3'; 1 \(train\) or 2 \(validation\) is expected"),
+        ("1\n3\n1\n2\n", r"train_val\.txt, line 2, is '3'; expected 1 \(train\) or 2 \(validation\)"),
         ("1\n2\n", r"train_val\.txt has 2 lines, but there is a sample 00004"),
     ],
 )
@@ -57,12 +57,12 @@ def test_what_is_missing_is_told(tmp_path: Path) -> None:
     trees.chairs(tmp_path)
     (tmp_path / "data" / "00002_flow.flo").unlink()
     (tmp_path / "data" / "00003_img1.ppm").unlink()
-    with pytest.warns(UserWarning, match=r"2 of 4 pairs lack a file .*00002_flow\.flo"):
+    with pytest.warns(UserWarning, match=r"2 of 4 pairs are skipped .*00002_flow\.flo"):
         assert len(FlyingChairs(root=tmp_path)) == 2
     (tmp_path / "FlyingChairs_train_val.txt").unlink()
-    with pytest.raises(FileNotFoundError, match=r"no split file .*; give split_file, or the split 'all'"):
+    with pytest.raises(FileNotFoundError, match=r"no split file .*; give split_file, or use the split 'all'"):
         FlyingChairs(root=tmp_path, split="validation")
-    with pytest.raises(FileNotFoundError, match=r"no folder .*data/data; expected is data/00001_img1\.ppm"):
+    with pytest.raises(FileNotFoundError, match=r"no folder .*data/data. Expected layout: data/00001_img1\.ppm"):
         FlyingChairs(root=tmp_path / "data")
     with pytest.raises(ValueError, match="split is 'val'"):
         FlyingChairs(root=tmp_path, split="val")  # type: ignore[arg-type]

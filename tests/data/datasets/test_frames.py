@@ -55,7 +55,7 @@ def test_frames_without_any_pair_are_refused(tmp_path: Path) -> None:
         frame(tmp_path / f"{name}.png")
     with (
         pytest.warns(UserWarning, match="1 pairs"),
-        pytest.raises(ValueError, match=r"no two frames .*a_1\.png and b_1\.png must differ in one number"),
+        pytest.raises(ValueError, match=r"no two frames .*a_1\.png and b_1\.png must differ in exactly one number"),
     ):
         FramePairs(tmp_path)
 
@@ -159,5 +159,5 @@ def test_a_stride_uses_every_nth_frame_of_each_sequence(tmp_path: Path, stride: 
         frame(tmp_path / f"{name}.png")
     found = FramePairs(tmp_path, stride=stride).pairs
     assert [f"{first.stem} {second.stem}" for first, second in found] == pairs
-    with pytest.raises(ValueError, match=r"a stride of 5 leaves no pair of the 8 frames of .*give a smaller one"):
+    with pytest.raises(ValueError, match=r"a stride of 5 leaves no pairs of the 8 frames in .*use a smaller one"):
         FramePairs(tmp_path, stride=5)

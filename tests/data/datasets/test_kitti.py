@@ -37,7 +37,7 @@ def test_the_2012_edition_has_grey_frames_and_no_foreground(tmp_path: Path) -> N
     assert torch.equal(sample["image1"][0], sample["image1"][2])
     assert not torch.equal(sample["image2"][0], sample["image2"][2])
     assert "foreground" not in sample
-    with pytest.raises(FileNotFoundError, match=r"no folder .*image_2; expected is .*image_0 \(2012, grey\)"):
+    with pytest.raises(FileNotFoundError, match=r"no folder .*image_2. Expected layout: .*image_0 \(2012, grey\)"):
         Kitti(root=tmp_path)
 
 
@@ -60,7 +60,7 @@ def test_a_scene_without_its_own_occ_map_falls_back_and_one_without_both_is_left
     folder = trees.kitti(tmp_path) / "training"
     for file in ("flow_occ/000000_10.png", "flow_occ/000001_10.png", "flow_noc/000001_10.png"):
         (folder / file).unlink()
-    with pytest.warns(UserWarning, match=r"1 of 2 pairs lack a file .*flow_noc/000001_10\.png"):
+    with pytest.warns(UserWarning, match=r"1 of 2 pairs are skipped .*flow_noc/000001_10\.png"):
         dataset = Kitti(root=tmp_path)
     assert [sample["name"] for sample in dataset] == ["000000_10"]
     assert not dataset[0]["occluded"].any()
@@ -85,9 +85,9 @@ def test_ground_truth_of_another_size_is_named(tmp_path: Path, folder: str) -> N
 
 
 def test_misspelt_choices_are_told(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="split is 'training'; expected is train or test"):
+    with pytest.raises(ValueError, match="split is 'training'; expected train or test"):
         Kitti(root=tmp_path, split="training")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="frames is 'image_3'; expected is image_0 or colored_0 or image_2"):
+    with pytest.raises(ValueError, match="frames is 'image_3'; expected image_0 or colored_0 or image_2"):
         Kitti(root=tmp_path, frames="image_3")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="cameras is 'left'"):
         KittiMultiview(root=tmp_path, cameras=("left",))  # type: ignore[arg-type]
@@ -108,10 +108,12 @@ def test_multiview_pairs_keep_away_from_the_evaluated_frames(tmp_path: Path) -> 
 def test_multiview_pairs_do_not_bridge_a_gap_or_two_scenes(tmp_path: Path) -> None:
     trees.frames(tmp_path / "testing" / "image_2" / f"{name}.png" for name in ("000000_04", "000001_00", "000001_01"))
     trees.frames(tmp_path / "testing" / "image_2" / f"000001_{i:02d}.png" for i in (3, 4))
-    with pytest.warns(UserWarning, match=r"1 of 3 pairs lack a file .*000001_02\.png"):
+    with pytest.warns(UserWarning, match=r"1 of 3 pairs are skipped .*000001_02\.png"):
         dataset = KittiMultiview(root=tmp_path, cameras=("image_2",), split="test")
     assert [pair.name for pair in dataset.pairs] == ["image_2/000001_00", "image_2/000001_03"]
-    with pytest.raises(FileNotFoundError, match=r"no folder .*image_3; expected is .*a camera is image_2, say"):
+    with pytest.raises(
+        FileNotFoundError, match=r"no folder .*image_3. Expected layout: .*with a camera such as image_2"
+    ):
         KittiMultiview(root=tmp_path, split="test", cameras=("image_2", "image_3"))
 
 
@@ -126,10 +128,10 @@ def test_raw_pairs_are_those_of_the_list(tmp_path: Path) -> None:
 def test_a_bad_list_of_raw_pairs_is_told_with_its_line(tmp_path: Path) -> None:
     listing = trees.kitti_raw(tmp_path) / "pairs.txt"
     listing.write_text(listing.read_text() + "a.png b.png\n")
-    with pytest.warns(UserWarning, match=r"1 of 3 pairs lack a file .*a\.png"):
+    with pytest.warns(UserWarning, match=r"1 of 3 pairs are skipped .*a\.png"):
         assert len(KittiRaw(root=tmp_path, pairs=listing)) == 2
     listing.write_text("\nonly_one.png\n")
-    with pytest.raises(ValueError, match=r"pairs\.txt, line 2, holds 1 words; two paths are expected"):
+    with pytest.raises(ValueError, match=r"pairs\.txt, line 2, has 1 words; expected two paths"):
         KittiRaw(root=tmp_path, pairs=listing)
     with pytest.raises(FileNotFoundError, match=r"none\.txt"):
         KittiRaw(root=tmp_path, pairs=tmp_path / "none.txt")
@@ -148,7 +150,7 @@ def test_hd1k_pairs_the_frames_within_its_sequences(tmp_path: Path) -> None:
     assert "occluded" not in sample
     (tmp_path / "hd1k_flow_gt").rename(tmp_path / "elsewhere")
     assert Hd1k(root=tmp_path, labels=False)[0].keys() == {"image1", "image2", "name"}
-    with pytest.raises(FileNotFoundError, match=r"no folder .*flow_occ; expected is hd1k_input"):
+    with pytest.raises(FileNotFoundError, match=r"no folder .*flow_occ. Expected layout: hd1k_input"):
         Hd1k(root=tmp_path)
 
 

@@ -22,7 +22,7 @@ def test_labels_belong_to_the_first_frame_of_each_pair(tmp_path: Path) -> None:
 def test_pairs_without_a_label_are_left_out_and_told(tmp_path: Path) -> None:
     root = trees.labelled(tmp_path)
     (root / "labels" / "two" / "1.flo").unlink()
-    with pytest.warns(UserWarning, match=r"1 of 4 pairs lack a file and are skipped \(no .*two/1\.flo\)"):
+    with pytest.warns(UserWarning, match=r"1 of 4 pairs are skipped \(missing: .*two/1\.flo\)"):
         labelled = LabelledFrames(root=root / "frames", labels=root / "labels")
     assert len(labelled) == 3
 

@@ -28,7 +28,7 @@ def test_sequences_come_by_name_and_unknown_flow_is_not_valid(tmp_path: Path) ->
 def test_a_sequence_without_flow_or_a_frame_is_left_out_and_counted(tmp_path: Path) -> None:
     trees.middlebury(tmp_path)
     (tmp_path / "Alpha" / "flow10.flo").unlink()
-    with pytest.warns(UserWarning, match=r"1 of 2 pairs lack a file .*Alpha/flow10\.flo"):
+    with pytest.warns(UserWarning, match=r"1 of 2 pairs are skipped .*Alpha/flow10\.flo"):
         assert [s["name"] for s in Middlebury(root=tmp_path)] == ["Beta"]
     assert [s.keys() for s in Middlebury(root=tmp_path, labels=False)] == 2 * [{"image1", "image2", "name"}]
     (tmp_path / "Beta" / "frame11.png").unlink()
@@ -52,10 +52,12 @@ def test_what_the_published_archives_unpack_to_is_read(tmp_path: Path) -> None:
 
 def test_of_the_published_archives_what_is_missing_is_told(tmp_path: Path) -> None:
     trees.middlebury_published(tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"flow10\.flo; expected is other-data/.* with other-gt-flow/"):
+    with pytest.raises(
+        FileNotFoundError, match=r"flow10\.flo is missing. Expected layout: other-data/.* with other-gt-flow/"
+    ):
         Middlebury(root=tmp_path / "other-data")  # the one archive's folder alone
     (tmp_path / "other-data" / "Alpha" / "frame11.png").unlink()
-    with pytest.warns(UserWarning, match=r"1 of 2 pairs lack a file .*other-data/Alpha/frame11\.png"):
+    with pytest.warns(UserWarning, match=r"1 of 2 pairs are skipped .*other-data/Alpha/frame11\.png"):
         assert [s["name"] for s in Middlebury(root=tmp_path)] == ["Beta"]
 
 

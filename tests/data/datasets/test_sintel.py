@@ -70,7 +70,9 @@ def test_without_labels_no_flow_is_read_or_needed(tmp_path: Path) -> None:
         flow.unlink()
     dataset = Sintel(root=tmp_path, split="validation", passes=("clean",), labels=False)
     assert [sample.keys() for sample in dataset] == 2 * [{"image1", "image2", "name"}]
-    with pytest.raises(FileNotFoundError, match=r"no complete pair in .*no .*frame_0001\.flo; expected is training/"):
+    with pytest.raises(
+        FileNotFoundError, match=r"no complete pair in .*frame_0001\.flo is missing. Expected layout: training/"
+    ):
         Sintel(root=tmp_path)
 
 
@@ -80,7 +82,9 @@ def test_an_incomplete_scene_is_used_as_far_as_it_goes_and_counted(tmp_path: Pat
     (folder / "clean" / "alley_2" / "frame_0003.png").unlink()
     (folder / "occlusions" / "alley_1" / "frame_0002.png").unlink()
     (folder / "invalid" / "alley_2" / "frame_0001.png").unlink()
-    with pytest.warns(UserWarning, match=r"2 of 4 pairs lack a file .*alley_1/frame_0001\.flo.*; 2 lack a map") as told:
+    with pytest.warns(
+        UserWarning, match=r"2 of 4 pairs are skipped .*alley_1/frame_0001\.flo.*; 2 are kept without a map"
+    ) as told:
         dataset = Sintel(root=tmp_path, passes=("clean",), invalid="exclude")
     assert (len(told), told[0].filename) == (1, __file__)
     assert names(dataset) == ["clean/alley_1/frame_0002", "clean/alley_2/frame_0001"]
@@ -116,18 +120,20 @@ def test_ground_truth_of_another_size_is_named(tmp_path: Path, kind: str) -> Non
 def test_a_missing_folder_and_the_layout_are_named(tmp_path: Path, missing: str) -> None:
     (trees.sintel(tmp_path) / missing).rename(tmp_path / "elsewhere")
     named = missing if missing != "training" else "training/clean"
-    with pytest.raises(FileNotFoundError, match=rf"no folder {tmp_path}/{named}; expected is training/.clean,final."):
+    with pytest.raises(
+        FileNotFoundError, match=rf"no folder {tmp_path}/{named}. Expected layout: training/.clean,final."
+    ):
         Sintel(root=tmp_path)
 
 
 def test_a_misspelt_choice_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="split is 'training'; expected is all or train or validation or test"):
+    with pytest.raises(ValueError, match="split is 'training'; expected all or train or validation or test"):
         Sintel(root=tmp_path, split="training")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="passes is 'albedo'"):
         Sintel(root=tmp_path, passes=("clean", "albedo"))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="passes is empty"):
         Sintel(root=tmp_path, passes=())
-    with pytest.raises(ValueError, match="invalid is 'drop'; expected is count or exclude"):
+    with pytest.raises(ValueError, match="invalid is 'drop'; expected count or exclude"):
         Sintel(root=tmp_path, invalid="drop")  # type: ignore[arg-type]
 
 
@@ -155,7 +161,7 @@ def test_raw_shots_are_paired_in_natural_order_and_not_across(tmp_path: Path) ->
     sample = dataset[1]
     assert torch.equal(sample["image2"], read_image(tmp_path / "shot_1" / "10.png"))
     assert sample.keys() == {"image1", "image2", "name"}
-    with pytest.raises(FileNotFoundError, match="there are no frames; expected is <scene>"):
+    with pytest.raises(FileNotFoundError, match="there are no frames. Expected layout: <scene>"):
         SintelRaw(root=tmp_path / "shot_1")
     with pytest.raises(FileNotFoundError, match=r"no folder .*nowhere"):
         SintelRaw(root=tmp_path / "nowhere")

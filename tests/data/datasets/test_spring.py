@@ -87,10 +87,10 @@ def test_what_is_missing_is_told(tmp_path: Path) -> None:
     scene = trees.spring(tmp_path) / "train" / "0001"
     (scene / "flow_FW_left" / "flow_FW_left_0001.flo5").unlink()
     (scene / "maps" / "matchmap_flow_FW_left" / "matchmap_flow_FW_left_0002.png").unlink()
-    with pytest.warns(UserWarning, match=r"1 of 2 pairs lack a file .*0001\.flo5.; 1 lack a map"):
+    with pytest.warns(UserWarning, match=r"1 of 2 pairs are skipped .*0001\.flo5.; 1 are kept without a map"):
         assert "occluded" not in Spring(root=tmp_path)[0]
     (tmp_path / "train").rename(tmp_path / "elsewhere")
-    with pytest.raises(FileNotFoundError, match=r"no folder .*train; expected is .train,test./0001/frame_left"):
+    with pytest.raises(FileNotFoundError, match=r"no folder .*train. Expected layout: .train,test./0001/frame_left"):
         Spring(root=tmp_path)
     with pytest.raises(ValueError, match="cameras is 'middle'"):
         Spring(root=tmp_path, cameras=("middle",))  # type: ignore[arg-type]

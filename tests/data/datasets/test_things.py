@@ -56,10 +56,10 @@ def test_without_occlusions_or_labels_samples_lack_them(tmp_path: Path) -> None:
 def test_what_is_missing_is_told(tmp_path: Path) -> None:
     folder = trees.things(tmp_path) / "train"
     (folder / "image_clean" / "left" / "0000002.png").unlink()
-    with pytest.warns(UserWarning, match=r"2 of 12 pairs lack a file .*0000002\.png"):
+    with pytest.warns(UserWarning, match=r"2 of 12 pairs are skipped .*0000002\.png"):
         assert len(FlyingThings(root=tmp_path)) == 10
     (folder / "flow" / "right" / "into_past").rename(tmp_path / "elsewhere")
-    with pytest.raises(FileNotFoundError, match=r"no folder .*flow/right/into_past; expected is .train,val./"):
+    with pytest.raises(FileNotFoundError, match=r"no folder .*flow/right/into_past. Expected layout: .train,val./"):
         FlyingThings(root=tmp_path)
     assert len(FlyingThings(root=tmp_path, cameras=("right",), directions=("into_future",))) == 3
     with pytest.raises(ValueError, match="directions is 'future'"):
@@ -107,7 +107,7 @@ def test_what_the_full_layout_lacks_is_told(tmp_path: Path) -> None:
     trees.things_full(tmp_path)
     for flow in tmp_path.glob("optical_flow/TRAIN/A/*/into_past/left/*_0007_L.pfm"):
         flow.unlink()
-    with pytest.warns(UserWarning, match=r"1 of 8 pairs lack a file .*OpticalFlowIntoPast_0007_L\.pfm"):
+    with pytest.warns(UserWarning, match=r"1 of 8 pairs are skipped .*OpticalFlowIntoPast_0007_L\.pfm"):
         assert len(FlyingThings(root=tmp_path, cameras=("left",))) == 7
     (tmp_path / "optical_flow").rename(tmp_path / "elsewhere")
     assert len(FlyingThings(root=tmp_path, labels=False)) == 16
@@ -116,7 +116,7 @@ def test_what_the_full_layout_lacks_is_told(tmp_path: Path) -> None:
     for folder in (tmp_path / "frames_cleanpass").glob("*/*/*/right"):
         folder.rename(folder.with_name("elsewhere"))
     assert len(FlyingThings(root=tmp_path, cameras=("left",), directions=("into_future",), labels=False)) == 4
-    with pytest.raises(FileNotFoundError, match=r"no folder .*A/0000/right; expected is"):
+    with pytest.raises(FileNotFoundError, match=r"no folder .*A/0000/right. Expected layout:"):
         FlyingThings(root=tmp_path, labels=False)
     (tmp_path / "frames_finalpass").rename(tmp_path / "final")
     with pytest.raises(FileNotFoundError, match=r"no folder .*frames_finalpass/TRAIN"):

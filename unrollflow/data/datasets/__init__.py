@@ -1,1 +1,1 @@
-"""Data sets: one module for each benchmark layout, and frames, mixtures and labelled frames."""
+"""Data sets: one module per benchmark layout, and modules for frames, mixtures and labelled frames."""

@@ -1,4 +1,4 @@
-"""What the benchmarks' data sets share: of the pairs that a set should hold, the complete ones become samples."""
+"""Base class and helpers of the benchmark data sets, which skip incomplete pairs."""
 
 import warnings
 from collections.abc import Iterable, Sequence
@@ -20,12 +20,12 @@ DIGITS = "0123456789"
 
 
 class Pair(NamedTuple):
-    """Files of one sample, there or not.
+    """Files of one sample, which need not exist.
 
     Attributes:
-        name: of the sample.
+        name: name of the sample.
         image1, image2: the frames.
-        truth: files of the ground truth by what they hold; "flow" is among them, unless there is none at all.
+        truth: files of the ground truth by kind, including "flow"; empty without ground truth.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Pair(NamedTuple):
 
 
 class GroundTruth(TypedDict):
-    """What is known of a pair, as in :class:`~unrollflow.contracts.FlowSample`."""
+    """Ground truth of a pair, as in :class:`~unrollflow.contracts.FlowSample`."""
 
     flow: Tensor
     valid: Tensor
@@ -45,17 +45,17 @@ class GroundTruth(TypedDict):
 
 
 class BenchmarkPairs(Dataset[FlowSample]):
-    """Pairs of frames, with ground truth where their files name some; incomplete ones are counted and reported once.
+    """Pairs of frames, with ground truth if they have such files; incomplete pairs are counted and reported once.
 
     Args:
-        candidates: every pair that the set should hold.
-        root: the set's folder.
-        layout: which files are expected below the root, for errors.
+        candidates: every pair that the set should contain.
+        root: folder of the set.
+        layout: expected files below the root, for error messages.
 
     Attributes:
         pairs: files of the samples.
-        skipped: pairs that lack a frame or their flow, and are skipped.
-        partial: pairs that lack another map (of occlusions, say), and are kept without it.
+        skipped: number of skipped pairs, for which a frame or the flow is missing.
+        partial: number of pairs without another map, such as occlusions, which are kept.
 
     Raises:
         FileNotFoundError: if no pair is complete.
@@ -74,8 +74,8 @@ class BenchmarkPairs(Dataset[FlowSample]):
         partial = [lacking[0] for lost, lacking in zip(needed, maps, strict=True) if lacking and not lost]
         self.skipped, self.partial = len(skipped), len(partial)
         if not self.pairs:
-            found = f"there is no {skipped[0]}" if skipped else "there are no frames"
-            raise FileNotFoundError(f"no complete pair in {root.absolute()}: {found}; expected is {layout}.")
+            found = f"{skipped[0]} is missing" if skipped else "there are no frames"
+            raise FileNotFoundError(f"no complete pair in {root.absolute()}: {found}. Expected layout: {layout}.")
         if skipped or partial:
             warnings.warn(f"{root} is incomplete: {self._summary(skipped, partial)}.", stacklevel=3)
 
@@ -95,9 +95,9 @@ class BenchmarkPairs(Dataset[FlowSample]):
         return f"{type(self).__name__}({len(self)} pairs, {self.skipped} skipped, {self.partial} partial)"
 
     def read_truth(self, files: dict[str, Path], size: tuple[int, int]) -> GroundTruth:
-        """Ground truth of a .flo file "flow" and pictures "occluded" and "invalid"; sets with other files override it.
+        """Ground truth of a .flo file "flow" and images "occluded" and "invalid"; override it for other formats.
 
-        Args: files: that are there.   size: (H, W) of the frames, which the files must have.
+        Args: files: existing files.   size: (H, W) of the frames; the files must have the same size.
         """
         flow = fitting(read_flo(files["flow"]), files["flow"], size)
         valid = known_flow(flow)
@@ -110,73 +110,74 @@ class BenchmarkPairs(Dataset[FlowSample]):
 
     def _summary(self, skipped: list[Path], partial: list[Path]) -> str:
         total = len(self.pairs) + len(skipped)
-        parts = [f"{len(skipped)} of {total} pairs lack a file and are skipped (no {skipped[0]})"] if skipped else []
-        return "; ".join(parts + ([f"{len(partial)} lack a map and stay (no {partial[0]})"] if partial else []))
+        parts = [f"{len(skipped)} of {total} pairs are skipped (missing: {skipped[0]})"] if skipped else []
+        parts += [f"{len(partial)} are kept without a map (missing: {partial[0]})"] if partial else []
+        return "; ".join(parts)
 
 
 def known(flow: Tensor, valid: Tensor) -> GroundTruth:
-    """Flow (2, H, W), pixels, with 0 where it is not valid, (H, W) bool."""
+    """Ground truth of a flow (2, H, W), pixels, set to 0 where `valid` (H, W) is False."""
     return GroundTruth(flow=flow if valid.all() else torch.where(valid, flow, 0.0), valid=valid)
 
 
 def flow_file(pair: Pair) -> list[Path]:
-    """The file of a pair's flow, if it has ground truth."""
+    """List with the flow file of a pair; empty if it has no ground truth."""
     return [pair.truth["flow"]] if pair.truth else []
 
 
 def absent(groups: Iterable[Iterable[Path]]) -> list[list[Path]]:
-    """Those files of each group that do not exist; a folder is listed once, however many files are asked for."""
+    """Missing files of each group; each folder is listed only once."""
 
     @cache
     def listed(folder: Path) -> frozenset[Path]:
-        """What is in a folder, or nothing."""
+        """Contents of a folder; empty if it does not exist."""
         return frozenset(folder.iterdir() if folder.is_dir() else ())
 
     return [[file for file in files if file not in listed(file.parent)] for files in groups]
 
 
 def fitting(field: Tensor, path: Path, size: tuple[int, int]) -> Tensor:
-    """The field (..., H, W) that a file holds, or a ValueError where it has not the size (H, W) of the frames."""
+    """Return the field (..., H, W) of a file, or raise ValueError if it differs in size from the frames, (H, W)."""
     if field.shape[-2:] != size:
         shape = "x".join(map(str, field.shape[-2:]))
-        raise ValueError(f"{path} is {shape} pixels, but its frames are {size[0]}x{size[1]}.")
+        raise ValueError(f"{path} has a wrong size: it is {shape} pixels, but its frames are {size[0]}x{size[1]}.")
     return field
 
 
 def require_folder(*alternatives: Path, layout: str) -> None:
-    """Raise FileNotFoundError unless one of some folders is there; the message names them and the layout."""
+    """Raise FileNotFoundError, naming the folders and the layout, unless one of the folders exists."""
     if not any(folder.is_dir() for folder in alternatives):
         looked = " or ".join(str(folder.absolute()) for folder in alternatives)
-        raise FileNotFoundError(f"no folder {looked}; expected is {layout}.")
+        raise FileNotFoundError(f"no folder {looked}. Expected layout: {layout}.")
 
 
 def check_choices(argument: str, given: Sequence[str], choices: object) -> None:
-    """Raise ValueError unless what an argument names is among the choices of a Literal, and is something.
+    """Raise ValueError unless the values of an argument are choices of a Literal, and there is at least one.
 
     >>> from typing import Literal
     >>> check_choices("split", ["trian"], Literal["train", "test"])
     Traceback (most recent call last):
-    ValueError: split is 'trian'; expected is train or test.
+    ValueError: split is 'trian'; expected train or test.
     """
     wrong = [choice for choice in given if choice not in get_args(choices)]
     if wrong or not given:
         what = repr(wrong[0]) if wrong else "empty"
-        raise ValueError(f"{argument} is {what}; expected is {' or '.join(get_args(choices))}.")
+        raise ValueError(f"{argument} is {what}; expected {' or '.join(get_args(choices))}.")
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """Folders within a folder, by name, without hidden ones."""
+    """Subfolders of a folder, sorted by name, without hidden ones."""
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
 def numbered(folder: Path, suffix: str) -> list[Path]:
-    """Files of a folder, which need not be there, whose stems end in a digit, in natural order, without hidden ones."""
+    """Files of a folder, which need not exist, whose stems end in a digit, in natural order, without hidden ones."""
     files = (path for path in folder.glob(f"*[0-9]{suffix}") if not path.name.startswith("."))
     return sorted(files, key=natural_key)
 
 
 def following(path: Path, step: int = 1) -> Path:
-    """The path whose number is higher by a step.
+    """Path whose number is higher by a step.
 
     >>> following(Path("clean/alley_1/frame_0009.png")).name, following(Path("000000_10.png"), -1).name
     ('frame_0010.png', '000000_09.png')
@@ -187,9 +188,9 @@ def following(path: Path, step: int = 1) -> Path:
 
 
 def neighbours(folder: Path) -> list[tuple[Path, Path]]:
-    """Each frame of a folder but the last of its sequence, and the frame of the next number, there or not.
+    """Each frame of a folder except the last of its sequence, and the frame with the next number, which may not exist.
 
-    A file belongs to the sequence that its name without the last number tells: 000000_09.png to 000000_.
+    A sequence is identified by the file name without its last number: 000000_09.png belongs to 000000_.
     """
     return [
         (frame, following(frame))

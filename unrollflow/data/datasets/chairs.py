@@ -9,24 +9,24 @@ LAYOUT = "data/00001_img1.ppm, 00001_img2.ppm and 00001_flow.flo; FlyingChairs_t
 SPLIT_FILE = "FlyingChairs_train_val.txt"
 ChairsSplit = Literal["all", "train", "validation"]
 GROUPS = {"train": "1", "validation": "2"}
-"""What the split file says of a sample, on the line of its number."""
+"""Values of the split file, whose line n belongs to sample n."""
 
 FIVE_DIGITS = "[0-9]" * 5
 
 
 class FlyingChairs(BenchmarkPairs):
-    """Pairs of FlyingChairs by their numbers, such as "00001"; all flow is valid, occlusions are not known.
+    """Pairs of FlyingChairs, named by their numbers, such as "00001"; all flow is valid, occlusions are unknown.
 
     Args:
-        root: folder that holds data/ (FlyingChairs_release).
-        split: "train" or "validation" by the split file, or "all" samples, which need none.
-        split_file: text file whose line n holds 1 where sample n trains, 2 where it validates; None: the official
-            FlyingChairs_train_val.txt below the root.
+        root: folder that contains data/ (FlyingChairs_release).
+        split: "train" or "validation" according to the split file, or "all" samples, without a split file.
+        split_file: text file whose line n is 1 if sample n is for training, 2 if it is for validation; None: the
+            official FlyingChairs_train_val.txt below the root.
         labels: False: ground truth is neither needed nor read.
 
     Raises:
         FileNotFoundError: if the folder or the split file is missing, or no pair is complete.
-        ValueError: if the split file holds something else, or has no line for a sample.
+        ValueError: if the split file has other values, or no line for a sample.
 
     Source: Dosovitskiy et al., FlowNet, ICCV 2015.
     """
@@ -63,13 +63,13 @@ class FlyingChairs(BenchmarkPairs):
 
 
 def read_groups(path: Path, last: str) -> list[str]:
-    """The group of each sample, "1" or "2", from sample 1 on to the last one at least."""
+    """Group of each sample, "1" or "2", at least up to the last sample."""
     if not path.is_file():
-        raise FileNotFoundError(f"no split file {path.absolute()}; give split_file, or the split 'all' without one.")
+        raise FileNotFoundError(f"no split file {path.absolute()}; give split_file, or use the split 'all'.")
     groups = path.read_text().split()
     for line, group in enumerate(groups, start=1):
         if group not in GROUPS.values():
-            raise ValueError(f"{path}, line {line}, holds {group!r}; 1 (train) or 2 (validation) is expected.")
+            raise ValueError(f"{path}, line {line}, is {group!r}; expected 1 (train) or 2 (validation).")
     if len(groups) < int(last):
-        raise ValueError(f"{path} has {len(groups)} lines, but there is a sample {last}.")
+        raise ValueError(f"{path} is too short: it has {len(groups)} lines, but there is a sample {last}.")
     return groups

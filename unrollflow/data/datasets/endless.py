@@ -1,4 +1,4 @@
-"""Data sets of which every index is a sample."""
+"""Data sets with a sample for every index."""
 
 from abc import abstractmethod
 from collections.abc import Iterator
@@ -10,14 +10,14 @@ from unrollflow.contracts import FlowSample
 
 
 class EndlessDataset(Dataset[FlowSample]):
-    """Base of data sets of which every index from 0 on gives a sample; `len` only says where an epoch ends.
+    """Base class of data sets with a sample for every index from 0; `len` only defines the length of an epoch.
 
     Attributes:
-        length: samples per epoch; a subclass sets it.
+        length: samples per epoch; set by a subclass.
     """
 
     endless: ClassVar[bool] = True
-    """Any index is a sample: a training loader may pass epoch * len + i instead of repeating the first len."""
+    """A training loader may pass the index epoch * len + i instead of repeating the first len samples."""
 
     length: int
 
@@ -25,15 +25,15 @@ class EndlessDataset(Dataset[FlowSample]):
         return self.length
 
     def __iter__(self) -> Iterator[FlowSample]:
-        # without it, Python would count up until an IndexError that never comes
+        # without this method, Python would iterate until an IndexError, which never occurs
         return (self[index] for index in range(self.length))
 
     def __getitem__(self, index: int) -> FlowSample:
         """Sample of any index >= 0, also beyond the length; IndexError below 0."""
         if index < 0:
-            raise IndexError(f"index {index} is negative; this endless data set is not indexed from an end.")
+            raise IndexError(f"index {index} is negative; an endless data set has no end to count from.")
         return self.sample(index)
 
     @abstractmethod
     def sample(self, index: int) -> FlowSample:
-        """Sample of an index that is at least 0."""
+        """Return the sample of an index, which is at least 0."""

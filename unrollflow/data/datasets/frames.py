@@ -1,4 +1,4 @@
-"""One's own frames: a folder of images in natural order, or two images."""
+"""Pairs of your own frames: a folder of images in natural order, two images, or a list of pairs."""
 
 import os
 import re
@@ -17,34 +17,34 @@ from unrollflow.data.io.files import existing
 from unrollflow.data.io.flow import IMAGE_SUFFIXES, read_image
 
 GAP = 1.5
-"""A number that rises by more than this many times the usual leaves a gap."""
+"""Frame numbers that rise by more than this times the median have a gap between them."""
 
 
 class FramePairs(Dataset[FlowSample]):
-    """Neighbouring frames of a folder, in natural order (frame_2 before frame_10), or the two images given.
+    """Neighbouring frames of a folder, in natural order (frame_2 before frame_10), or two given images.
 
-    Frames of two sequences, or on both sides of a gap in the numbers, are not paired: see :func:`breaks`. A sample is
-    named after its first frame.
+    Frames of different sequences, or on both sides of a gap in the numbers, are not paired, see :func:`breaks`. A
+    sample is named after its first frame.
 
     Args:
         frames: a folder, or two images.
-        stride: of a folder, every stride-th frame is used: frame 0 is paired with frame stride, and that one with
-            frame 2 stride. Each sequence is counted from its own first frame.
+        stride: use every stride-th frame of a folder: frame 0 is paired with frame stride, which is paired with frame
+            2 stride. Each sequence is counted from its first frame.
 
     Attributes:
         frames: all frames, in their order.
-        pairs: those that follow each other.
+        pairs: pairs of consecutive frames.
 
     Raises:
-        FileNotFoundError: if there is nothing there.
-        ValueError: if there are not two images, or not exactly two are given, or no two frames follow each other, or
-            the stride leaves no pair.
+        FileNotFoundError: if the folder does not exist.
+        ValueError: if a folder has fewer than two images, a tuple does not have two, no two frames are consecutive, or
+            the stride leaves no pairs.
     """
 
     def __init__(self, frames: Path | tuple[Path, ...], *, stride: int = 1) -> None:
         if isinstance(frames, tuple | list):
             if len(frames) != 2:
-                raise ValueError(f"{len(frames)} images given; give one folder of frames, or exactly two images.")
+                raise ValueError(f"{len(frames)} images given; expected one folder of frames, or exactly two images.")
             self.frames = [Path(frame) for frame in frames]
             self.pairs = [(self.frames[0], self.frames[1])]
             return
@@ -52,12 +52,12 @@ class FramePairs(Dataset[FlowSample]):
         self.pairs = consecutive_pairs([self.frames], stride=stride)
         if not self.pairs and stride > 1:
             raise ValueError(
-                f"a stride of {stride} leaves no pair of the {len(self.frames)} frames of {frames}; give a smaller one."
+                f"a stride of {stride} leaves no pairs of the {len(self.frames)} frames in {frames}; use a smaller one."
             )
         if not self.pairs:
             raise ValueError(
-                f"no two frames of {frames} follow each other: names such as {self.frames[0].name} and "
-                f"{self.frames[1].name} must differ in one number alone; give two images to pair any two."
+                f"no two frames in {frames} are consecutive: names such as {self.frames[0].name} and "
+                f"{self.frames[1].name} must differ in exactly one number; give two images to pair any two."
             )
 
     def __len__(self) -> int:
@@ -76,11 +76,11 @@ class FramePairs(Dataset[FlowSample]):
 
 
 class ListedPairs(Dataset[FlowSample]):
-    """The given pairs of images; a sample is named after its first image, with its folders below the root.
+    """Given pairs of images; a sample is named after its first image, relative to the root.
 
     Args:
-        pairs: files.
-        root: folder that names are relative to; images elsewhere are named without their folders.
+        pairs: image files.
+        root: folder to which names are relative; images outside of it are named without their folders.
 
     Raises:
         FileNotFoundError: if a file does not exist.
@@ -105,9 +105,9 @@ class ListedPairs(Dataset[FlowSample]):
 
 
 def consecutive_pairs(clips: Iterable[list[Path]], *, stride: int = 1) -> list[tuple[Path, Path]]:
-    """Neighbouring frames within each list of frames; those with a break between them are counted in one warning.
+    """Pairs of neighbouring frames in each list of frames; one warning counts the pairs with a break between them.
 
-    With a stride, every stride-th frame of each sequence, from its first one, is used.
+    With a stride, every stride-th frame of each sequence is used, starting with the first.
     """
     pairs: list[tuple[Path, Path]] = []
     broken: list[tuple[Path, Path]] = []
@@ -119,18 +119,18 @@ def consecutive_pairs(clips: Iterable[list[Path]], *, stride: int = 1) -> list[t
     if broken:
         first, second = broken[0]
         warnings.warn(
-            f"{len(broken)} pairs of neighbouring frames skipped, such as {first} and {second.name}: another sequence "
-            "begins, or numbers are missing between them.",
+            f"{len(broken)} pairs of neighbouring frames skipped, such as {first} and {second.name}: they belong to "
+            "different sequences, or numbers between them are missing.",
             stacklevel=3,
         )
     return pairs
 
 
 def breaks(frames: list[Path]) -> list[bool]:
-    """Whether another sequence begins, or numbers are missing, between each frame and the next.
+    """Whether a new sequence begins, or numbers are missing, between each frame and the next.
 
-    A sequence is a row of names that differ in one number alone. Numbers are missing where it rises by more than 1.5
-    times what is usual (the median) in these frames. Names without numbers are one sequence.
+    The names in a sequence differ in only one number. Numbers are missing if it rises by more than 1.5 times the median
+    rise in these frames. Names without numbers are one sequence.
 
     >>> breaks([Path(f"{name}.png") for name in ("a_0001", "a_0002", "a_0009", "b_0001", "b_0002")])
     [False, True, True, False]
@@ -141,7 +141,7 @@ def breaks(frames: list[Path]) -> list[bool]:
 
 
 def rise(first: str, second: str) -> int | None:
-    """By how much the one number in which two names differ rises; None where they differ in anything else.
+    """Increase of the only number in which two names differ; None if they differ in anything else.
 
     >>> rise("0007_left", "0009_left"), rise("000000_11", "000001_10"), rise("before", "later")
     (2, None, 1)
@@ -154,7 +154,7 @@ def rise(first: str, second: str) -> int | None:
 
 
 def natural_key(path: Path) -> list[tuple[bool, int, str]]:
-    """Sort key that takes digits as numbers.
+    """Sort key that compares digits as numbers.
 
     >>> [p.stem for p in sorted([Path("f10.png"), Path("f9.png")], key=natural_key)]
     ['f9', 'f10']
@@ -164,56 +164,56 @@ def natural_key(path: Path) -> list[tuple[bool, int, str]]:
 
 
 def list_frames(folder: Path) -> list[Path]:
-    """Images of a folder in natural order, without hidden ones; at least two, with different stems."""
+    """Images of a folder in natural order, without hidden ones; ValueError unless at least two with different stems."""
     if folder.is_file() and folder.suffix.lower() in IMAGE_SUFFIXES:
-        raise ValueError(f"{folder} is one image, but a pair needs two: give the next one too, or a folder of frames.")
+        raise ValueError(f"{folder} is only one image; give two images, or a folder of frames.")
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder {folder}; give a folder of frames, or two images.")
-    # macOS puts a hidden "._a.png", which is not an image, beside an "a.png" that it copies to other disks
+    # on other disks, macOS creates a hidden "._a.png", which is not an image, beside "a.png"
     images = (p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith("."))
     frames = sorted(filter(Path.is_file, images), key=natural_key)
     if len(frames) < 2:
         raise ValueError(
-            f"{folder} holds {len(frames)} image(s), but a pair needs two; files that end in "
-            f"{', '.join(sorted(IMAGE_SUFFIXES))} count."
+            f"{folder} has {len(frames)} image(s), but a pair needs two; supported suffixes: "
+            f"{', '.join(sorted(IMAGE_SUFFIXES))}."
         )
     twice = sorted(stem for stem, count in Counter(frame.stem for frame in frames).items() if count > 1)
     if twice:
         raise ValueError(
-            f"{folder} holds several images named {twice[0]}, so their results would overwrite each other."
+            f"{folder} has several images named {twice[0]}, whose results would have the same path; rename them."
         )
     return frames
 
 
 def read_pair(path1: Path, path2: Path) -> tuple[Tensor, Tensor]:
-    """Two images (3, H, W) in [0, 1] of one size.
+    """Read two images (3, H, W) in [0, 1] of equal size.
 
     Raises:
-        FileNotFoundError, ValueError: naming the file that is missing or unreadable, or both where sizes differ.
+        FileNotFoundError, ValueError: naming the missing or unreadable file, or both files if their sizes differ.
     """
     image1, image2 = read_image(path1), read_image(path2)
     if image1.shape != image2.shape:
         sizes = [f"{path} is {image.shape[-2]}x{image.shape[-1]}" for path, image in ((path1, image1), (path2, image2))]
-        raise ValueError(f"{sizes[0]}, but {sizes[1]}: the frames of a pair must have one size.")
+        raise ValueError(f"the frames of a pair differ in size: {sizes[0]}, but {sizes[1]}.")
     return image1, image2
 
 
 def find_frame_folders(root: Path) -> list[Path]:
-    """Folders of at least two images at or below a folder, by name."""
+    """Folders with at least two images at or below a folder, sorted by name."""
     images = Counter(p.parent for p in visible(root) if p.suffix.lower() in IMAGE_SUFFIXES)
     return sorted(folder for folder, count in images.items() if count > 1)
 
 
 def visible(root: Path) -> Iterator[Path]:
-    """Every file below a folder whose name, and folders' names, do not begin with a dot.
+    """Yield every file below a folder, except hidden files and files in hidden folders.
 
-    Links are followed. A folder that several paths lead to is visited once, by its own path if that is below the root:
-    loops end, and no clip is found twice. Broken links are skipped with a warning.
+    Links are followed. A folder that is reachable by several paths is visited once, by its real path if that is below
+    the root, so that loops end and no clip is found twice. Broken links are skipped with a warning.
     """
     seen: set[Path] = set()
     broken: list[Path] = []
     starts = [root]
-    for start in starts:  # grows by the links to folders; own paths come first
+    for start in starts:  # links to folders are appended, so that real paths come first
         for name, below, files in os.walk(start):
             folder = Path(name)
             if folder.resolve() in seen:

@@ -1,4 +1,4 @@
-"""HD1K: driving at a high resolution."""
+"""HD1K: driving scenes at high resolution."""
 
 from pathlib import Path
 
@@ -9,10 +9,10 @@ LAYOUT = "hd1k_input/image_2/000000_0000.png with hd1k_flow_gt/flow_occ/000000_0
 
 
 class Hd1k(BenchmarkPairs):
-    """Neighbouring frames of HD1K's training sequences, named such as "000000_0010"; occlusions are not known.
+    """Neighbouring frames of HD1K's training sequences, with names such as "000000_0010"; occlusions are unknown.
 
     Args:
-        root: folder that holds hd1k_input/ and hd1k_flow_gt/.
+        root: folder that contains hd1k_input/ and hd1k_flow_gt/.
         labels: False: ground truth is neither needed nor read.
 
     Raises:
@@ -32,5 +32,5 @@ class Hd1k(BenchmarkPairs):
         super().__init__(candidates, root=Path(root), layout=LAYOUT)
 
     def read_truth(self, files: dict[str, Path], size: tuple[int, int]) -> GroundTruth:
-        """Ground truth of a picture as KITTI's."""
+        """Ground truth of an image in KITTI's format."""
         return read_kitti_truth(files["flow"], size)

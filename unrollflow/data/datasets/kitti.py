@@ -23,27 +23,27 @@ Camera = Literal["image_0", "image_1", "colored_0", "colored_1", "image_2", "ima
 
 FOLDERS: dict[KittiSplit, str] = {"train": "training", "test": "testing"}
 EVALUATED = range(9, 13)
-"""Numbers of the frames beside which the benchmark evaluates (10 to 11), and their neighbours."""
+"""Numbers of the evaluated frames (10 and 11) and their neighbours."""
 
 LAYOUT = (
     "training/<frames>/000000_10.png and 000000_11.png with training/{flow_occ,flow_noc}/000000_10.png and, in 2015, "
     "training/obj_map/000000_10.png; testing/<frames>/000000_10.png; <frames> are image_0 (2012, grey), colored_0 "
     "(2012) or image_2 (2015)"
 )
-MULTIVIEW_LAYOUT = "{training,testing}/<camera>/000000_00.png to 000000_20.png; a camera is image_2, say"
-RAW_LAYOUT = "a text file with two paths a line, which are relative to the root"
+MULTIVIEW_LAYOUT = "{training,testing}/<camera>/000000_00.png to 000000_20.png, with a camera such as image_2"
+RAW_LAYOUT = "a text file with two paths per line, relative to the root"
 
 
 class Kitti(BenchmarkPairs):
     """Frames 10 and 11 of each scene of KITTI 2012 or 2015, named after the first, such as "000027_10".
 
-    Valid is where flow_occ knows the flow; what of it flow_noc does not know is occluded. Where a scene has only
-    flow_noc, nothing of it is occluded; where the set has only flow_occ, samples have no `occluded`.
+    Pixels are valid if flow_occ has a flow there, and occluded if flow_noc does not. If a scene has only flow_noc,
+    no pixels are occluded; if the set has only flow_occ, samples have no `occluded`.
 
     Args:
-        root: folder that holds training/ and testing/.
-        frames: folder of the frames, which tells the edition: "image_0" (2012, grey), "colored_0" (2012) or "image_2"
-            (2015, where samples have `foreground`, if there is an obj_map).
+        root: folder that contains training/ and testing/.
+        frames: folder of the frames, which selects the edition: "image_0" (2012, grey), "colored_0" (2012) or "image_2"
+            (2015; samples have `foreground` if there is an obj_map).
         split: "train", which has ground truth, or "test".
         labels: False: ground truth is neither needed nor read.
 
@@ -80,7 +80,7 @@ class Kitti(BenchmarkPairs):
         super().__init__(candidates, root=Path(root), layout=LAYOUT)
 
     def read_truth(self, files: dict[str, Path], size: tuple[int, int]) -> GroundTruth:
-        """Ground truth of KITTI's pictures: "flow", "noc", the same for what is not occluded, and "foreground"."""
+        """Ground truth of KITTI's images: "flow", "noc" (the flow of non-occluded pixels) and "foreground"."""
         truth = read_kitti_truth(files["flow"], size)
         if "noc" in files:
             truth["occluded"] = truth["valid"] & ~fitting(read_kitti_flow(files["noc"])[1], files["noc"], size)
@@ -90,17 +90,17 @@ class Kitti(BenchmarkPairs):
 
 
 class KittiMultiview(BenchmarkPairs):
-    """Neighbouring frames of the multi-view extension, without the evaluated frames and their neighbours, 9 to 12.
+    """Neighbouring frames of the multi-view extension, without the evaluated frames and their neighbours (9 to 12).
 
     There is no ground truth; a sample is named camera/frame, such as "image_2/000000_03".
 
     Args:
-        root: folder that holds training/ and testing/.
-        cameras: folders of frames, one after the other.
+        root: folder that contains training/ and testing/.
+        cameras: folders of frames, used in this order.
         split: "train" or "test" scenes.
 
     Raises:
-        FileNotFoundError: if a folder is missing, or there are no such frames.
+        FileNotFoundError: if a folder is missing, or there are no pairs.
 
     Source: pairs as in Liu et al., Learning by Analogy, CVPR 2020, and Jonschkowski et al., What Matters in
     Unsupervised Optical Flow, ECCV 2020 (their released code).
@@ -124,15 +124,15 @@ class KittiMultiview(BenchmarkPairs):
 
 
 class KittiRaw(BenchmarkPairs):
-    """Pairs of frames of KITTI's raw recordings that a text file lists, without ground truth.
+    """Pairs of frames of KITTI's raw recordings, listed in a text file, without ground truth.
 
     Args:
-        root: folder of the recordings; a sample is named after its first frame's path below it.
-        pairs: text file, two paths below the root a line; empty lines do not count.
+        root: folder of the recordings; a sample is named after the path of its first frame below the root.
+        pairs: text file with two paths per line, relative to the root; empty lines are ignored.
 
     Raises:
-        FileNotFoundError: if the folder, the text file, or both frames of every pair are missing.
-        ValueError: if a line does not hold two paths.
+        FileNotFoundError: if the folder or the text file is missing, or no pair is complete.
+        ValueError: if a line does not contain two paths.
     """
 
     def __init__(self, *, root: Path, pairs: Path) -> None:
@@ -141,27 +141,27 @@ class KittiRaw(BenchmarkPairs):
 
 
 def listed_pairs(root: Path, listing: Path) -> Iterator[Pair]:
-    """The pairs of a text file."""
+    """Pairs of a text file."""
     for line, words in enumerate(map(str.split, listing.read_text().splitlines()), start=1):
         if words and len(words) != 2:
-            raise ValueError(f"{listing}, line {line}, holds {len(words)} words; two paths are expected.")
+            raise ValueError(f"{listing}, line {line}, has {len(words)} words; expected two paths.")
         if words:
             yield Pair(str(Path(words[0]).with_suffix("")), root / words[0], root / words[1], {})
 
 
 def truth_files(folder: Path, stem: str) -> dict[str, Path]:
-    """The files of a scene's ground truth; kinds whose folder is missing are not among them."""
+    """Files of a scene's ground truth, without kinds whose folder is missing."""
     occ, noc, objects = (folder / kind / f"{stem}.png" for kind in ("flow_occ", "flow_noc", "obj_map"))
     maps = {kind: file for kind, file in {"noc": noc, "foreground": objects}.items() if file.parent.is_dir()}
     return {"flow": occ if occ.is_file() else noc, **maps}
 
 
 def read_kitti_truth(path: Path, size: tuple[int, int]) -> GroundTruth:
-    """Flow and validity of a KITTI picture, of the frames' size (H, W)."""
+    """Flow and validity of a KITTI image, checked against the size (H, W) of the frames."""
     flow, valid = read_kitti_flow(path)
     return GroundTruth(flow=fitting(flow, path, size), valid=valid)
 
 
 def number(frame: Path) -> int:
-    """Number of a frame within its scene: 10 of 000027_10.png."""
+    """Number of a frame in its scene: 10 for 000027_10.png."""
     return int(frame.stem.rpartition("_")[2])
