@@ -1,4 +1,4 @@
-"""Flow of images from Python, with its confidence: shipped networks by name; arrays, pictures and tensors."""
+"""Flow and confidence of PIL images, arrays or tensors, with shipped networks by name."""
 
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar, overload
@@ -22,9 +22,9 @@ class FlowAndConfidence(NamedTuple, Generic[Numbers]):
     """Flow of images, and its confidence.
 
     Attributes:
-        flow: as of :func:`flow`.
-        confidence: at each pixel of image1, in [0, 1]: an array (H, W) or (B, H, W), or a tensor (1, H, W) or
-            (B, 1, H, W).
+        flow: as returned by :func:`flow`.
+        confidence: confidence at each pixel of image1, in [0, 1]: an array (H, W) or (B, H, W), or a tensor (1, H, W)
+            or (B, 1, H, W).
     """
 
     flow: Numbers
@@ -32,15 +32,15 @@ class FlowAndConfidence(NamedTuple, Generic[Numbers]):
 
 
 def pretrained(name: str | Path = DEFAULT) -> UnsupervisedFlow:
-    """A trained module in evaluation mode, on the CPU.
+    """Load a trained module in evaluation mode, on the CPU.
 
     Args:
-        name: of shipped weights (see :func:`unrollflow.weights.shipped_weights`), a safetensors file with its card
-            beside it, or a checkpoint of the command line.
+        name: name of shipped weights (see :func:`unrollflow.weights.shipped_weights`), a safetensors file with its card
+            beside it, or a checkpoint of `unrollflow fit`.
 
     Raises:
-        FileNotFoundError: if there is neither such a file nor such a name.
-        ValueError: if the file is damaged, does not belong to its card, or holds another network.
+        FileNotFoundError: if there are no such weights and no such file.
+        ValueError: if the file is damaged, does not match its card, or contains another network.
     """
     return UnsupervisedFlow.load_from_checkpoint(weights_file(name)).eval()
 
@@ -57,21 +57,21 @@ def flow(image1: Picture, image2: Picture, *, network: UnsupervisedFlow | None =
 def flow(
     image1: Picture | Tensor, image2: Picture | Tensor, *, network: UnsupervisedFlow | None = None
 ) -> NDArray[np.float32] | Tensor:
-    """Flow from image1 to image2: pixel (x, y) of image1 is seen at (x + u, y + v) in image2.
+    """Return the flow from image1 to image2: pixel (x, y) of image1 is at (x + u, y + v) in image2.
 
     Args:
-        image1, image2: two of one kind and size: PIL images; arrays (H, W, 3) or (B, H, W, 3), uint8 or floating-point
-            RGB in [0, 1]; or tensors (3, H, W) or (B, 3, H, W), floating-point RGB in [0, 1].
-        network: a trained module, such as :func:`pretrained` returns, in evaluation mode; None: the shipped weights
-            "small", which are read at each call. It computes on its own device.
+        image1, image2: images of the same kind and size: PIL images; arrays (H, W, 3) or (B, H, W, 3), uint8 or
+            floating-point RGB in [0, 1]; or tensors (3, H, W) or (B, 3, H, W), floating-point RGB in [0, 1].
+        network: a trained module in evaluation mode, such as from :func:`pretrained`, which computes on its device;
+            None: the shipped weights "small", which are read at each call.
 
     Returns:
-        (u, v) in pixels: an array (H, W, 2) or (B, H, W, 2), float32, of pictures and arrays; a tensor (2, H, W) or
-        (B, 2, H, W) on the device of image1, of tensors.
+        (u, v) in pixels: for PIL images and arrays, an array (H, W, 2) or (B, H, W, 2), float32; for tensors, a tensor
+        (2, H, W) or (B, 2, H, W) on the device of image1.
 
     Raises:
-        ValueError: for images of other kinds, shapes or ranges, that are not finite, or smaller than the network's
-            minimum.
+        ValueError: if the images have other kinds, shapes or ranges, are not finite, or are smaller than the minimum
+            size of the network.
     """
     module = pretrained() if network is None else network
     return as_given(module.one_way(*batches(image1, image2, module)), image1)
@@ -93,12 +93,12 @@ def flow_and_confidence(
 def flow_and_confidence(
     image1: Picture | Tensor, image2: Picture | Tensor, *, network: UnsupervisedFlow | None = None
 ) -> FlowAndConfidence[NDArray[np.float32]] | FlowAndConfidence[Tensor]:
-    """Flow from image1 to image2, and the estimated probability that its end-point error is under 1 px.
+    """Return the flow from image1 to image2, and the estimated probability that its end-point error is under 1 px.
 
-    The flow in both directions is computed, for twice the work of :func:`flow`. The probability is calibrated for the
+    It computes the flow in both directions, at twice the cost of :func:`flow`. The probability is calibrated for the
     shipped weights "small" (:func:`unrollflow.ops.flow_confidence`). With other weights, only its order is meaningful.
 
-    Args: image1, image2, network: as of :func:`flow`, whose errors it raises.
+    Args: image1, image2, network: as in :func:`flow`, with the same errors.
     """
     module = pretrained() if network is None else network
     found: Prediction = module(*batches(image1, image2, module))
@@ -113,16 +113,16 @@ def batches(image1: Picture | Tensor, image2: Picture | Tensor, module: Unsuperv
     """Both images as batches (B, 3, H, W) on the device of a module.
 
     Raises:
-        ValueError: for values that are not finite, and as :func:`as_tensor`.
+        ValueError: if values are not finite, and as :func:`as_tensor`.
     """
     images = [as_tensor(image) for image in (image1, image2)]
     if not all(image.isfinite().all() for image in images):
-        raise ValueError("the images hold values that are not finite; RGB in [0, 1] is needed.")
+        raise ValueError("the images have values that are not finite; expected RGB in [0, 1].")
     return [(image if image.ndim == 4 else image.unsqueeze(0)).to(module.device) for image in images]
 
 
 def as_given(found: Tensor, image: Picture | Tensor) -> NDArray[np.float32] | Tensor:
-    """A result (B, C, H, W) in the form of the images: a tensor, or an array with channels last."""
+    """Result (B, C, H, W) in the form of the images: a tensor, or an array with channels last."""
     if isinstance(image, Image) or image.ndim == 3:
         found = found.squeeze(0)
     if isinstance(image, Tensor):
@@ -132,18 +132,18 @@ def as_given(found: Tensor, image: Picture | Tensor) -> NDArray[np.float32] | Te
 
 
 def as_tensor(image: Picture | Tensor) -> Tensor:
-    """An image as RGB in [0, 1], channels before rows.
+    """Image as an RGB tensor in [0, 1], channels first.
 
     Raises:
-        ValueError: for what is neither a picture, an array of three channels at its end, nor a tensor.
+        ValueError: if it is neither a PIL image, an array with three channels last, nor a tensor.
     """
     if isinstance(image, Tensor):
         return image
     array = np.asarray(image.convert("RGB") if isinstance(image, Image) else image)
     if array.ndim not in (3, 4) or array.shape[-1] != 3:
-        raise ValueError(f"got an array of shape {array.shape}; RGB (H, W, 3) or (B, H, W, 3) is needed.")
+        raise ValueError(f"got an array of shape {array.shape}; expected RGB (H, W, 3) or (B, H, W, 3).")
     if array.dtype == np.uint8:
         return torch.from_numpy(array.copy()).movedim(-1, -3).float() / 255
     if not np.issubdtype(array.dtype, np.floating):
-        raise ValueError(f"got an array of {array.dtype}; uint8, or floating-point RGB in [0, 1], is needed.")
+        raise ValueError(f"got an array of {array.dtype}; expected uint8, or floating-point RGB in [0, 1].")
     return torch.from_numpy(array.astype(np.float32)).movedim(-1, -3)

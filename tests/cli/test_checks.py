@@ -125,7 +125,7 @@ def test_sizes_are_those_that_the_reader_sees(tmp_path: Path, monkeypatch: pytes
         refuse_other_sizes([(tmp_path / "a.jpg", tmp_path / "c.jpg")])
     (tmp_path / "broken.png").write_bytes(b"no image")
     for pair in (("a.jpg", "broken.png"), ("broken.png", "broken.png")):
-        with pytest.raises(ValueError, match=r"broken\.png is not a picture that can be read"):
+        with pytest.raises(ValueError, match=r"broken\.png cannot be read as an image"):
             refuse_other_sizes([(tmp_path / pair[0], tmp_path / pair[1])])
     monkeypatch.setattr("unrollflow.cli.checks.read_pair", None)  # equal headers need no decoding
     refuse_other_sizes([(tmp_path / "a.jpg", tmp_path / "a.jpg")])

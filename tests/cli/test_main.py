@@ -410,7 +410,7 @@ def test_bad_frames_are_named(checkpoint: str, tmp_path: Path) -> None:
     broken.write_bytes(b"no image")
     (tmp_path / "empty").mkdir()
     assert "a.png is 32x32, but" in attempt(a, b)
-    assert "broken.png is not a picture that can be read" in attempt(a, broken)
+    assert "broken.png cannot be read as an image" in attempt(a, broken)
     assert "no file" in attempt(a, tmp_path / "missing.png")
     assert "holds 0 image(s)" in attempt(tmp_path / "empty")
     assert "needs at least 32 pixels" in attempt(small, small)

@@ -106,7 +106,7 @@ def test_a_resume_that_would_repeat_samples_is_refused(
     assert len(next(iter(resumed))["name"]) == batch_size  # nothing was handed out, so nothing is repeated
     next(steps(first))
     resumed.load_state_dict(first[0].state_dict())
-    with pytest.raises(ValueError, match=rf"after 1 batches: the checkpoint has {differs} so that samples would"):
+    with pytest.raises(ValueError, match=rf"after 1 batches: the checkpoint has {differs} so samples would"):
         next(iter(resumed))
 
 

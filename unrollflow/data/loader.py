@@ -1,4 +1,4 @@
-"""A loader whose place is saved with a training, and that may skip what cannot be read."""
+"""Data loader that can resume within an epoch and skip unreadable samples."""
 
 import math
 from collections import Counter
@@ -11,19 +11,19 @@ from torch.utils.data import DataLoader, Dataset
 from unrollflow.contracts import FlowSample
 
 UNREADABLE = (ValueError, OSError)
-"""What data sets raise of files that are damaged, of another size than their neighbours, or gone."""
+"""Errors of data sets for files that are damaged, of a wrong size, or missing."""
 
 MOST_TRIES = 8
-"""Samples in a row that may be skipped before the data set as a whole is taken to be broken."""
+"""Maximum number of successive unreadable samples before an error is raised."""
 
 MOST_LISTED = 20
 
 JOINT_SIZE = "batch_size_of_all_processes"
-"""Of a loader's state: batches of this many samples, in which all processes have a share, follow the epoch's order."""
+"""Key of a loader's state: number of samples in the batches of all processes together."""
 
 
 class Loaded(NamedTuple):
-    """What a worker hands over: a batch, and what was wrong with samples in whose place others stand."""
+    """Result of a worker: a batch, and the errors of the samples that were replaced."""
 
     batch: FlowSample
     complaints: list[str]
@@ -37,23 +37,23 @@ class Skipping(Protocol):
     num_replicas: int
 
     def identity(self) -> dict[str, int]:
-        """What the order of the samples of all processes depends on."""
+        """Values that determine the order of the samples of all processes."""
 
 
 class BadSamples:
-    """Complaints about samples that were skipped, up to a limit.
+    """Errors of skipped samples, up to a limit.
 
     Args:
-        limit: more than that many different ones end the training; the same file complains anew in every epoch.
+        limit: maximum number of different errors before the training ends; repeated errors of a file are counted once.
     """
 
     def __init__(self, *, limit: int) -> None:
         if limit < 0:
-            raise ValueError(f"most_bad_samples is {limit}; it must be at least 0.")
+            raise ValueError(f"most_bad_samples is out of range: {limit}; it must be at least 0.")
         self.limit, self.complaints = limit, Counter[str]()
 
     def add(self, complaints: list[str]) -> None:
-        """Keep complaints; ValueError beyond the limit."""
+        """Add errors; raise ValueError if there are more than the limit."""
         self.complaints.update(complaints)
         if len(self.complaints) > self.limit:
             raise ValueError(
@@ -62,24 +62,24 @@ class BadSamples:
             )
 
     def listed(self) -> str:
-        """Each complaint once, with how often it came, up to the length of a screen."""
+        """Text of the first different errors, each with its count."""
         counted = [f"{text} (x{times})" for text, times in islice(self.complaints.items(), MOST_LISTED)]
         more = len(self.complaints) - MOST_LISTED
         return "; ".join(counted) + (f"; and {more} more" if more > 0 else "")
 
 
 class Replacing(Dataset[FlowSample]):
-    """Samples of which an unreadable one is replaced by the next that can be read: by the index alone, as all draws.
+    """Data set in which an unreadable sample is replaced by the next readable one; depends only on the index.
 
     Args:
-        samples: takes any index >= 0, as :class:`~unrollflow.data.datamodule.TrainingSamples`.
+        samples: data set with any index >= 0, such as :class:`~unrollflow.data.datamodule.TrainingSamples`.
     """
 
     def __init__(self, samples: Dataset[FlowSample]) -> None:
         self.samples = samples
 
     def __getitem__(self, index: int) -> tuple[FlowSample, list[str]]:  # type: ignore[override]
-        """A sample and the complaints about those before it; ValueError if no sample nearby can be read."""
+        """Sample, and the errors of the unreadable samples before it; ValueError if there are too many of these."""
         complaints: list[str] = []
         for i in range(index, index + MOST_TRIES):
             try:
@@ -90,26 +90,26 @@ class Replacing(Dataset[FlowSample]):
 
 
 class CollateReplaced:
-    """Joins samples of :class:`Replacing`.
+    """Collates samples of :class:`Replacing`.
 
     Args:
-        collate: of the samples alone.
+        collate: function that collates samples without errors.
     """
 
     def __init__(self, collate: Callable[[list[FlowSample]], FlowSample]) -> None:
         self.collate = collate
 
     def __call__(self, items: list[tuple[FlowSample, list[str]]]) -> Loaded:
-        """A batch, and all complaints."""
+        """Return a batch and all errors."""
         return Loaded(self.collate([sample for sample, _ in items]), [text for _, texts in items for text in texts])
 
 
 class ResumableLoader(DataLoader[FlowSample]):
-    """A DataLoader whose state is its epoch, the number of batches that it has handed out, and what they depend on.
+    """DataLoader whose state is the epoch, the number of yielded batches, and the values that determine them.
 
-    Lightning keeps the state of a loader that has these two methods in every checkpoint, and sets it when a training is
-    resumed. What workers have fetched ahead does not count, so that the next batch is the one after the last that was
-    trained on. What is skipped of an epoch is not read.
+    Lightning saves the state of a loader with these two methods in every checkpoint, and restores it when a training is
+    resumed. Prefetched batches are not counted, so the next batch is the one after the last training step. Skipped
+    samples of a resumed epoch are not read.
     """
 
     handed_out = 0
@@ -117,20 +117,20 @@ class ResumableLoader(DataLoader[FlowSample]):
     bad: BadSamples | None = None
 
     def state_dict(self) -> dict[str, int]:
-        """Where the training stands: plain numbers."""
+        """State of the loader, as plain numbers."""
         return {"epoch": self._epoch(), "batches": self.handed_out} | self._identity()
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """The next iteration begins after the batches of a saved state, if it is of the same epoch.
+        """Start the next iteration after the batches of a saved state, if it is of the same epoch.
 
-        It then raises ValueError if it would repeat or skip samples. Another number of workers changes nothing, nor
-        does another number of processes if the batches of all of them together keep their size.
+        The iteration raises ValueError if it would repeat or skip samples. The number of workers may change, and also
+        the number of processes if the total batch size of all processes stays the same.
         """
         self.resumed = state
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # torch names its own iterator
-        # all of it happens when the first batch is asked for, and not before: Lightning makes the iterator of a resumed
-        # training before it tells the sampler which epoch it is, and workers would begin with another one
+        # a generator, so that this code runs when the first batch is requested: in a resumed training, Lightning
+        # creates the iterator before it sets the epoch of the sampler
         resumed, self.resumed = self.resumed, None
         self.handed_out = 0
         if resumed and resumed["epoch"] == self._epoch():
@@ -156,17 +156,17 @@ class ResumableLoader(DataLoader[FlowSample]):
 
 
 def is_complete(state: dict[str, int]) -> bool:
-    """Whether a saved state is of the end of an epoch, as a checkpoint of the validation there has it."""
+    """Whether a saved state is of the end of an epoch, as in a checkpoint of a validation there."""
     return JOINT_SIZE in state and state["batches"] >= state.get("samples", math.inf) // state[JOINT_SIZE]
 
 
 def check_same_samples(state: dict[str, int], now: dict[str, int]) -> None:
-    """Raise ValueError if the batches of a saved state are not the first ones of a loader with the identity `now`."""
+    """Raise ValueError if the batches of a saved state are not the first batches of a loader with identity `now`."""
     differing = [name for name, value in now.items() if state.get(name) != value]
     if differing and state["batches"]:
         saved, here = (", ".join(f"{k} {v.get(k, 'unknown')}" for k in differing) for v in (state, now))
         raise ValueError(
             f"cannot resume within an epoch, after {state['batches']} batches: the checkpoint has {saved}, this run "
-            f"has {here}, so that samples would be repeated or skipped; restore these settings (batch_size is of each "
-            "process), or resume from a checkpoint of an epoch's end."
+            f"has {here}, so samples would be repeated or skipped; restore these settings (batch_size is per process), "
+            "or resume from a checkpoint at the end of an epoch."
         )

@@ -99,7 +99,7 @@ def test_an_unreadable_and_a_missing_image_are_named(tmp_path: Path) -> None:
 
 def test_a_folder_without_two_images_says_what_counts(tmp_path: Path) -> None:
     frame(tmp_path / "only.png")
-    with pytest.raises(ValueError, match=rf"{tmp_path} holds 1 image.*\.png"):
+    with pytest.raises(ValueError, match=rf"{tmp_path} has 1 image.*\.png"):
         FramePairs(tmp_path)
     with pytest.raises(FileNotFoundError, match="nowhere"):
         FramePairs(tmp_path / "nowhere")

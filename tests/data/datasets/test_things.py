@@ -127,5 +127,5 @@ def test_a_map_that_is_no_flow_is_named(tmp_path: Path) -> None:
     trees.things_full(tmp_path)
     path = tmp_path / "optical_flow/TRAIN/A/0000/into_future/left/OpticalFlowIntoFuture_0006_L.pfm"
     write_pfm(path, torch.zeros(1, *trees.SIZE))
-    with pytest.raises(ValueError, match=r"0006_L\.pfm has 1 channel; a flow of FlyingThings3D has 3"):
+    with pytest.raises(ValueError, match=r"0006_L\.pfm has 1 channel; expected 3"):
         FlyingThings(root=tmp_path)[0]

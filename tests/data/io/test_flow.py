@@ -51,7 +51,7 @@ def header(width: int, height: int, magic: float = 202021.25) -> bytes:
         (b"", "not a .flo file"),
         (header(2, 2)[:11], "not a .flo file"),
         (header(1, 1, magic=1.0) + bytes(8), "202021.25"),
-        (header(2, 2) + bytes(31), "2x2 pixels, which take 44 bytes; the file has 43"),
+        (header(2, 2) + bytes(31), r"2x2 pixels \(44 bytes\), the file has 43 bytes"),
         (header(2, 2) + bytes(33), "the file has 45"),
         (header(0, 2), "0x2"),
         (header(-1, -1) + bytes(8), "-1x-1"),

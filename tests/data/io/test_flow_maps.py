@@ -79,8 +79,8 @@ def test_the_sign_of_a_pfm_scale_is_the_order_of_bytes(tmp_path: Path, content: 
         (b"P6\n1 1\n255\n" + bytes(12), "not a PFM"),
         (b"Pf\n1 1\n" + bytes(4), "not a PFM"),
         (b"Pf\n-1 1\n-1.0\n" + bytes(4), "not a PFM"),
-        (b"Pf\n1 1\n0.0\n" + bytes(4), "'0.0' as its scale"),
-        (b"Pf\n1 1\n-1e999\n" + bytes(4), "'-1e999' as its scale"),
+        (b"Pf\n1 1\n0.0\n" + bytes(4), "scale in .* is '0.0'"),
+        (b"Pf\n1 1\n-1e999\n" + bytes(4), "scale in .* is '-1e999'"),
         (b"Pf\n1 1\n1.2.3\n" + bytes(4), "1.2.3"),
         (b"Pf\n0 1\n-1.0\n", "0x1"),
         (b"Pf\n2 1\n-1.0\n" + bytes(7), "2x1 pixels of 1 channel.* take 20 bytes .*the file has 19"),
@@ -170,7 +170,7 @@ def test_a_flo5_without_its_blocks_is_not_read_as_zeros(tmp_path: Path) -> None:
     with h5py.File(path, "w") as file:  # 2^26 pixels are claimed, one block of 256 values is there
         flow = file.create_dataset("flow", (8192, 8192, 2), np.float32, chunks=(16, 16, 1), compression="gzip")
         flow[:16, :16, 0] = 1
-    with pytest.raises(ValueError, match=r"sparse\.flo5.*is not what a file of \d+ bytes can hold"):
+    with pytest.raises(ValueError, match=r"sparse\.flo5.*does not fit in a file of \d+ bytes"):
         read_flo5(path)
     with h5py.File(path, "w") as file:
         file.create_dataset("flow", (64, 64, 2), np.float32, chunks=(32, 32, 2))[:32, :32] = 1

@@ -11,7 +11,7 @@ def test_a_disk_without_locks_is_named(tmp_path: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr("unrollflow.data.io.locks.fcntl.flock", refuse)
     with (
-        pytest.raises(OSError, match=r"not supported: the cache needs a disk with file locks.*lock'"),
+        pytest.raises(OSError, match=r"not supported: the cache needs a file system with locks.*lock'"),
         locked(tmp_path / "lock"),
     ):
         pass

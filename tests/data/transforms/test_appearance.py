@@ -233,7 +233,7 @@ def test_nothing_is_learnt_or_kept() -> None:
         ({"brightness": -0.1}, r"brightness is -0\.1"),
         ({"contrast": float("nan")}, "contrast is nan"),
         ({"saturation": float("inf")}, "saturation is inf"),
-        ({"hue": 0.6}, r"hue is 0\.6; it must lie in 0 to 0\.5 turns"),
+        ({"hue": 0.6}, r"hue is 0\.6; it must be from 0 to 0\.5 turns"),
         ({"gamma": (0.0, 1.0)}, r"gamma is \(0\.0, 1\.0\)"),
         ({"gamma": (1.5, 0.7)}, r"gamma is \(1\.5, 0\.7\)"),
         ({"blur_probability": 1.1}, r"blur_probability is 1\.1"),

@@ -115,7 +115,7 @@ def test_crops_reach_every_place_and_the_whole_frame_is_one(sample: FlowSample) 
 
 
 def test_a_crop_larger_than_the_sample_names_both_sizes(sample: FlowSample) -> None:
-    with pytest.raises(ValueError, match=r"train-000003 is 64x80, smaller than the crop of 65x10"):
+    with pytest.raises(ValueError, match=r"train-000003 is too small: 64x80; the crop is 65x10"):
         RandomCrop(size=(65, 10))(sample, generator())
 
 
@@ -152,7 +152,7 @@ def test_a_crop_holds_no_more_than_its_window(sample: FlowSample) -> None:
 
 @pytest.mark.parametrize("size", [(0, 8), (8, -1)])
 def test_a_crop_of_no_pixels_is_refused(size: tuple[int, int]) -> None:
-    with pytest.raises(ValueError, match=f"crop is {size[0]}x{size[1]}; a window needs at least 1x1"):
+    with pytest.raises(ValueError, match=f"crop size is {size[0]}x{size[1]}; it must be at least 1x1"):
         RandomCrop(size=size)
 
 
@@ -218,7 +218,7 @@ def test_the_crop_lies_in_its_whole_frames_where_it_says(
 
 
 def test_a_crop_with_its_whole_frames_is_not_resized(sample: FlowSample) -> None:
-    with pytest.raises(ValueError, match="resize before RandomCrop keeps them"):
+    with pytest.raises(ValueError, match="resize before RandomCrop"):
         Resize(size=(20, 28))(WHOLE(sample, generator()), generator())
 
 

@@ -25,7 +25,7 @@ def test_a_stride_uses_every_nth_frame_and_slows_the_rate(tmp_path: Path) -> Non
     assert found[1]["image1"].equal(every[2])
     assert found[1]["image2"].equal(every[4])
     assert second.rate == 5
-    with pytest.raises(ValueError, match=r"a\.mp4 holds 1 frame at a stride of 6; a pair needs two"):
+    with pytest.raises(ValueError, match=r"a\.mp4 has 1 frame at a stride of 6; a pair needs two"):
         list(VideoPairs(path, stride=6))
 
 
@@ -40,7 +40,7 @@ def test_pairs_are_spread_over_a_video(tmp_path: Path, most: int, numbers: Itera
 
 def test_a_video_of_one_frame_has_no_pair(tmp_path: Path) -> None:
     pairs = VideoPairs(write_video(tmp_path / "one.mp4", moving(1)))
-    with pytest.raises(ValueError, match=r"one\.mp4 holds 1 frame; a pair needs two"):
+    with pytest.raises(ValueError, match=r"one\.mp4 has 1 frame; a pair needs two"):
         next(iter(pairs))
 
 
@@ -82,7 +82,7 @@ def test_damage_is_a_shorter_clip_or_a_named_error(tmp_path: Path, cut: float, p
 
 def test_the_end_of_a_damaged_video_is_told(tmp_path: Path) -> None:
     path = write_truncated(tmp_path / "a.avi", moving(30), share=0.9)
-    with pytest.warns(DamagedVideoWarning, match=r"a\.avi: used up to frame \d+ of the 30"):
+    with pytest.warns(DamagedVideoWarning, match=r"a\.avi: only \d+ frames of 30"):
         assert 0 < len(list(read_video(path))) < 30
 
 

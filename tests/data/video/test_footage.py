@@ -171,7 +171,7 @@ def test_frames_are_counted_in_one_pass(root: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_one_clip_is_not_divided(root: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="not divided into training and validation"):
+    with pytest.raises(FileNotFoundError, match="cannot be split into training and validation"):
         footage(root / "frames", split="train")
 
 
@@ -190,7 +190,7 @@ def test_a_broken_video_is_named_and_leaves_nothing(root: Path, cache: Path) -> 
 
 def test_clips_without_a_pair_are_named(root: Path) -> None:
     write_video(root / "one.mp4", moving(1))
-    with pytest.raises(ValueError, match=r"no pair is left.* \(one\.mp4 holds 1 frame\(s\); a pair needs 2\)"):
+    with pytest.raises(ValueError, match=r"no pairs are left.* \(one\.mp4 has 1 frame\(s\); a pair needs 2\)"):
         footage(root / "one.mp4")
     assert (
         ", 3 clips that are too short (deep/b.mp4 holds 4 frame(s); a pair needs 5)" in footage(root, stride=4).summary
@@ -199,7 +199,7 @@ def test_clips_without_a_pair_are_named(root: Path) -> None:
 
 
 def test_the_size_of_the_decoded_videos_is_told(root: Path, cache: Path) -> None:
-    assert re.search(r"/cache holds 0\.00 GB of decoded videos \(limit 20\.0 GB\)\.$", footage(root, Video).summary)
+    assert re.search(r"/cache contains 0\.00 GB of decoded videos \(limit 20\.0 GB\)\.$", footage(root, Video).summary)
     assert "GB" not in footage(root, FrameFolder).summary
 
 
@@ -216,7 +216,7 @@ def test_a_truncated_video_is_used_as_far_as_it_goes(root: Path) -> None:
         ({"shorter_side": 0}, "shorter_side=0"),
         ({"split": "trian"}, "split='trian'"),
         ({"cache_gigabytes": 0.0}, "cache_gigabytes is 0.0"),
-        ({"stride": 50}, "no pair is left"),
+        ({"stride": 50}, "no pairs are left"),
     ],
 )
 def test_bad_arguments_are_named(root: Path, options: dict[str, Any], message: str) -> None:
@@ -231,7 +231,7 @@ def test_a_cache_within_the_footage_is_no_footage(root: Path) -> None:
 
 
 def test_no_footage_says_what_is_expected(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"no footage in .*a video, or a folder with videos"):
+    with pytest.raises(FileNotFoundError, match=r"no footage in .*expected a video, or a folder that contains videos"):
         Footage(root=tmp_path, cache=tmp_path)
 
 

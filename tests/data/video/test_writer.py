@@ -34,7 +34,7 @@ def test_an_error_leaves_no_file(tmp_path: Path) -> None:
 
     with pytest.raises(RuntimeError):
         stops()
-    with pytest.raises(ValueError, match="no frame was written"), VideoWriter(tmp_path / "a.mp4", 10):
+    with pytest.raises(ValueError, match="no frames were written"), VideoWriter(tmp_path / "a.mp4", 10):
         pass
     assert not list(tmp_path.iterdir())
 
@@ -42,9 +42,9 @@ def test_an_error_leaves_no_file(tmp_path: Path) -> None:
 def test_frames_of_other_shapes_are_named(tmp_path: Path) -> None:
     with VideoWriter(tmp_path / "a.mp4", 10) as video:
         video.write(torch.rand(3, 16, 16))
-        with pytest.raises(ValueError, match="16x18, but those before are 16x16"):
+        with pytest.raises(ValueError, match="16x18, but earlier frames are 16x16"):
             video.write(torch.rand(3, 16, 18))
-        with pytest.raises(ValueError, match=r"\(3, H, W\) is needed"):
+        with pytest.raises(ValueError, match=r"expected \(3, H, W\)"):
             video.write(torch.rand(1, 16, 16))
 
 

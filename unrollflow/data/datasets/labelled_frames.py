@@ -1,17 +1,17 @@
-"""Folders of frames with flow that `unrollflow label` has written beside them."""
+"""Folders of frames with labels written by `unrollflow label`."""
 
 from pathlib import Path
 
 from unrollflow.data.datasets.benchmark import BenchmarkPairs, Pair, require_folder
 from unrollflow.data.datasets.frames import consecutive_pairs, find_frame_folders, list_frames
 
-LAYOUT = "frames such as clip/0001.png below the root, and of the same name clip/0001.flo below the labels"
+LAYOUT = "frames such as clip/0001.png below the root, and labels of the same name, clip/0001.flo, below labels"
 
 
 class LabelledFrames(BenchmarkPairs):
-    """Neighbouring frames of every folder at or below a root, with the label of the first one as their flow.
+    """Neighbouring frames of every folder at or below a root, with the label of the first frame as flow.
 
-    Where a label has no flow it is not valid; pairs without a label are skipped and counted.
+    Pixels with unknown flow are not valid; pairs without a label are skipped and counted.
 
     Args:
         root: a folder of frames, or of such folders at any depth.
@@ -33,5 +33,5 @@ class LabelledFrames(BenchmarkPairs):
 
 
 def label_path(frame: Path, root: Path, labels: Path) -> Path:
-    """File of a frame's label."""
+    """Path of a frame's label."""
     return labels / frame.relative_to(root).with_suffix(".flo")

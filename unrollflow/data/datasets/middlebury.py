@@ -7,7 +7,7 @@ from unrollflow.data.datasets.benchmark import BenchmarkPairs, Pair, require_fol
 FRAMES = ("frame10.png", "frame11.png")
 FLOW = "flow10.flo"
 IMAGES_FOLDER, FLOW_FOLDER = "other-data", "other-gt-flow"
-"""What the published archives unpack to, side by side."""
+"""Folders of the published archives, side by side."""
 
 LAYOUT = (
     "other-data/RubberWhale/frame10.png and frame11.png with other-gt-flow/RubberWhale/flow10.flo, as published, or a "
@@ -16,16 +16,16 @@ LAYOUT = (
 
 
 class Middlebury(BenchmarkPairs):
-    """Sequences of a folder, by name, such as "RubberWhale"; unknown flow is not valid, occlusions are not known.
+    """Sequences of Middlebury by name, such as "RubberWhale"; unknown flow is not valid, occlusions are unknown.
 
     Args:
-        root: folder that holds other-data/ and other-gt-flow/, as published, or the sequences' folders, each with its
-            frames and its flow.
-        labels: False: ground truth is neither needed nor read. As published, four of the twelve sequences have none;
-            otherwise they are not samples.
+        root: folder that contains other-data/ and other-gt-flow/, as published, or one folder per sequence with its
+            frames and flow.
+        labels: False: ground truth is neither needed nor read. True: the four of the twelve published sequences without
+            ground truth are omitted.
 
     Raises:
-        FileNotFoundError: if there is no such folder, or no sequence is complete.
+        FileNotFoundError: if the folder does not exist, or no sequence is complete.
 
     Source: Baker et al., A Database and Evaluation Methodology for Optical Flow, IJCV 2011.
     """
@@ -34,7 +34,7 @@ class Middlebury(BenchmarkPairs):
         require_folder(Path(root), layout=LAYOUT)
         published = (Path(root) / IMAGES_FOLDER).is_dir()
         images, flows = (Path(root) / f if published else Path(root) for f in (IMAGES_FOLDER, FLOW_FOLDER))
-        # as published, the folders of flow tell which sequences should be complete
+        # in the published layout, the flow folders define which sequences should be complete
         sequences, files = (flows, [FLOW]) if published and labels else (images, FRAMES)
         names = sorted({file.parent.name for name in files for file in sequences.glob(f"*/{name}")})
         candidates = [

@@ -1,4 +1,4 @@
-"""Several data sets as one to train on."""
+"""Mixture of several data sets for training."""
 
 from collections.abc import Sized
 from typing import cast
@@ -11,17 +11,17 @@ from unrollflow.data.datasets.endless import EndlessDataset
 
 
 class Mixture(EndlessDataset):
-    """Frames of several data sets, mixed by weights; sample `index` depends on (seed, index) alone.
+    """Frames of several data sets, mixed by weights; a sample depends only on (seed, index).
 
-    Every index from 0 on gives a sample; `len` only says where an epoch ends. An index draws a data set, and one of its
-    samples; an endless data set is given the index itself. Ground truth is dropped: a batch needs samples alike.
-    The sets' frames differ in size, so that training needs RandomCrop.
+    Every index from 0 has a sample; `len` only defines the length of an epoch. An index draws a data set and one of its
+    samples; an endless data set receives the index itself. Ground truth is dropped, because all samples of a batch need
+    the same maps. If the frames differ in size, training needs RandomCrop.
 
     Args:
-        datasets: that are mixed; with `labels: false` they leave their ground truth unread.
-        weights: of the data sets, positive; one of twice the weight is drawn twice as often.
+        datasets: data sets to mix; use `labels: false` to avoid reading their ground truth.
+        weights: positive weights of the data sets; a data set with twice the weight is drawn twice as often.
         length: samples per epoch.
-        seed: another seed gives other draws; at least 0.
+        seed: seed of the draws, at least 0.
 
     Raises:
         ValueError: if an argument is out of range, or a data set is empty.
@@ -36,18 +36,21 @@ class Mixture(EndlessDataset):
         seed: int = 0,
     ) -> None:
         if not datasets or len(weights) != len(datasets):
-            raise ValueError(f"{len(weights)} weights for {len(datasets)} data sets; each of at least one needs one.")
+            raise ValueError(
+                f"{len(weights)} weights for {len(datasets)} data sets; expected at least one data set, and one weight "
+                "for each."
+            )
         if not all(0 < weight < float("inf") for weight in weights):
             raise ValueError(f"weights are {weights}; each must be positive and finite.")
         if length < 1 or seed < 0:
-            raise ValueError(f"length is {length} and seed {seed}; they must be at least 1 and 0.")
+            raise ValueError(f"length is {length} and seed is {seed}; expected length >= 1 and seed >= 0.")
         self.datasets, self.weights, self.length, self.seed = datasets, weights, length, seed
         self.sizes = [len(cast(Sized, dataset)) for dataset in datasets]
         if not all(self.sizes):
-            raise ValueError(f"the data sets hold {self.sizes} samples; none may be empty.")
+            raise ValueError(f"a data set is empty: the data sets have {self.sizes} samples.")
 
     def sample(self, index: int) -> FlowSample:
-        """Sample of an index, which depends on (seed, index) alone."""
+        """Sample of an index; it depends only on (seed, index)."""
         generator = np.random.default_rng(np.random.SeedSequence([self.seed, index]))
         chosen = int(generator.choice(len(self.datasets), p=np.asarray(self.weights) / sum(self.weights)))
         dataset = self.datasets[chosen]

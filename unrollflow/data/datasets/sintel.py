@@ -25,7 +25,7 @@ LAYOUT = (
     "training/{clean,final}/<scene>/frame_0001.png with training/flow/<scene>/frame_0001.flo "
     "and training/{occlusions,invalid}/<scene>/frame_0001.png; test/{clean,final}/<scene>/frame_0001.png"
 )
-RAW_LAYOUT = "<scene>/<frame>.png, a folder for each shot of the movie"
+RAW_LAYOUT = "<scene>/<frame>.png, one folder per shot of the movie"
 
 TRAIN_SCENES = frozenset(
     {
@@ -33,7 +33,7 @@ TRAIN_SCENES = frozenset(
         *("cave_2", "market_2", "market_5", "shaman_2", "sleeping_2", "temple_3"),
     }
 )
-"""Scenes that the field trains on where it validates on the other 11 of the 23.
+"""Scenes of the usual training split; the other 11 of the 23 scenes are for validation.
 
 Source: Liu et al., Learning by Analogy, CVPR 2020 (the released code of ARFlow, datasets/flow_datasets.py).
 """
@@ -42,17 +42,18 @@ Source: Liu et al., Learning by Analogy, CVPR 2020 (the released code of ARFlow,
 class Sintel(BenchmarkPairs):
     """Neighbouring frames of MPI Sintel; a sample is named pass/scene/frame, such as "clean/alley_1/frame_0001".
 
-    The field's figures count every pixel whose flow is known, also those that the invalid map marks (the evaluations of
-    RAFT, ARFlow and SMURF read no such map); so does this set, by default. A pair without a map that is read
-    counts as partial: without an invalid map it is valid everywhere, without an occlusion map it has no `occluded`.
+    By default, all pixels with known flow are valid, including those that the invalid map marks, because published
+    figures include them (the evaluations of RAFT, ARFlow and SMURF do not read this map). A pair is partial if a map
+    that is read is missing: without an invalid map, all pixels are valid; without an occlusion map, there is no
+    `occluded`.
 
     Args:
-        root: folder that holds training/ and test/.
-        split: "all" scenes with public ground truth, those of the field's unofficial "train" or "validation" split
+        root: folder that contains training/ and test/.
+        split: "all" scenes with public ground truth, the usual, unofficial "train" or "validation" split
             (see :data:`TRAIN_SCENES`), or the "test" scenes, which have no ground truth.
-        passes: "clean", "final", or both, one after the other.
-        labels: False: ground truth is neither needed nor read, which is all that unsupervised training wants.
-        invalid: "count" pixels that the invalid map marks, or "exclude" them from what is valid.
+        passes: "clean", "final", or both, used in this order.
+        labels: False: ground truth is neither needed nor read, for unsupervised training.
+        invalid: "count" pixels that the invalid map marks as valid, or "exclude" them.
 
     Raises:
         FileNotFoundError: if a folder is missing, or no pair is complete.
@@ -82,15 +83,15 @@ class Sintel(BenchmarkPairs):
 
 
 class SintelRaw(BenchmarkPairs):
-    """Neighbouring frames of the movie, without ground truth: a folder of images, in natural order, for each shot.
+    """Neighbouring frames of the movie, without ground truth: one folder of images, in natural order, per shot.
 
-    The movie holds the scenes of the benchmark, too: the user decides which shots a fair training omits.
+    The movie includes the scenes of the benchmark. For a fair comparison, the user must omit these shots.
 
     Args:
-        root: folder of the shots' folders; a sample is named folder/frame.
+        root: folder that contains the folders of the shots; a sample is named folder/frame.
 
     Raises:
-        FileNotFoundError: if there is no such folder, or no two frames of a shot.
+        FileNotFoundError: if the folder does not exist, or no shot has two frames.
     """
 
     def __init__(self, *, root: Path) -> None:
@@ -110,7 +111,7 @@ def images(folder: Path) -> list[Path]:
 
 
 def scene_pairs(folder: Path, name: Pass, split: SintelSplit, labels: bool) -> Iterator[Pair]:
-    """The pairs that one pass should hold: one for each frame but a scene's last, and one for each flow.
+    """Yield the pairs that one pass should contain: one for each frame except the last of a scene, and for each flow.
 
     Args: folder: training or test.   name: the pass.   labels: whether pairs have ground truth.
     """
@@ -126,7 +127,7 @@ def scene_pairs(folder: Path, name: Pass, split: SintelSplit, labels: bool) -> I
 
 
 def truth_files(folder: Path, scene: str, stem: str) -> dict[str, Path]:
-    """The files of a frame's ground truth."""
+    """Files of a frame's ground truth."""
     return {
         "flow": folder / "flow" / scene / f"{stem}.flo",
         "occluded": folder / "occlusions" / scene / f"{stem}.png",
@@ -135,7 +136,7 @@ def truth_files(folder: Path, scene: str, stem: str) -> dict[str, Path]:
 
 
 def counting_invalid(pair: Pair) -> Pair:
-    """A pair whose map of invalid pixels is not read."""
+    """Pair without its map of invalid pixels."""
     return pair._replace(truth={kind: file for kind, file in pair.truth.items() if kind != "invalid"})
 
 

@@ -1,4 +1,4 @@
-"""Spring: high-resolution scenes of a film, with ground truth of twice the frames' resolution."""
+"""Spring: high-resolution scenes of a film, with ground truth at twice the resolution of the frames."""
 
 from collections.abc import Iterator
 from itertools import product
@@ -37,19 +37,19 @@ LAYOUT = (
 class Spring(BenchmarkPairs):
     """Neighbouring frames of Spring, named after scene and flow, such as "0001/flow_FW_left_0001".
 
-    The ground truth has two rows and columns for each of the frames, in pixels of the frames. Of each 2x2 block the
-    upper left value is the flow, as in the set's own loader: a mean would mix motions at their boundaries. The server
-    compares a pixel with the closest of its four values; `every_value` yields them for an evaluation. Flow that is
-    unknown (not finite, or over 1e9 px) is not valid; pixels without a match, where maps/ is, are occluded.
+    The ground truth has twice the rows and columns of the frames, with values in pixels of the frames. The flow is the
+    upper left value of each 2x2 block, as in the official loader; a mean would mix motions at boundaries. The server
+    compares a pixel with the closest of its four values; `every_value` yields all of them for an evaluation. Unknown
+    flow (not finite, or over 1e9 px) is not valid. If maps/ exists, pixels without a match are occluded.
 
     Args:
-        root: folder that holds train/ and test/.
+        root: folder that contains train/ and test/.
         split: "train", which has ground truth, or "test".
         cameras: "left", "right" or both.
-        directions: "FW", to the next frame, "BW", to the one before, or both.
+        directions: "FW" (to the next frame), "BW" (to the previous frame), or both.
         labels: False: ground truth is neither needed nor read.
-        every_value: yield the four values of each pixel as `flow_candidates`. A pixel is valid if one of them is known,
-            and unknown ones are replaced by the first known one.
+        every_value: yield the four values of each pixel as `flow_candidates`. A pixel is valid if at least one value is
+            known; unknown values are replaced by the first known one.
 
     Raises:
         FileNotFoundError: if a folder is missing, or no pair is complete.
@@ -85,7 +85,7 @@ class Spring(BenchmarkPairs):
         super().__init__(candidates, root=Path(root), layout=LAYOUT)
 
     def read_truth(self, files: dict[str, Path], size: tuple[int, int]) -> GroundTruth:
-        """Ground truth at the frames' size of a .flo5 file "flow" and a coloured picture "occluded"."""
+        """Ground truth at the size of the frames, from a .flo5 file "flow" and a coloured image "occluded"."""
         stored = read_flo5(files["flow"])
         flow = at_frame_size(stored, files["flow"], size)
         if self.every_value and stored.shape != flow.shape:
@@ -100,7 +100,7 @@ class Spring(BenchmarkPairs):
 
 
 def filled(candidates: Tensor) -> tuple[Tensor, Tensor]:
-    """Flows (K, 2, H, W) whose unknown values are the pixel's first known one, and where there is one, (H, W).
+    """Flows (K, 2, H, W) with unknown values replaced by the first known one of the pixel, and the valid mask (H, W).
 
     Pixels without a known value are 0.
 
@@ -109,14 +109,14 @@ def filled(candidates: Tensor) -> tuple[Tensor, Tensor]:
     ([1.0, 2.0, 1.0, 2.0], True)
     """
     known_ones = known_flow(candidates)  # (K, H, W)
-    first = known_ones.to(torch.uint8).argmax(dim=0)  # of equal values, the first one's place
+    first = known_ones.to(torch.uint8).argmax(dim=0)  # index of the first known value
     substitute = candidates.gather(0, first.expand(1, 2, *first.shape))
     valid = known_ones.any(dim=0)
     return torch.where(known_ones.unsqueeze(1), candidates, substitute).where(valid, 0.0), valid
 
 
 def scene_pairs(scene: Path, camera: Camera, direction: Direction, labels: bool) -> Iterator[Pair]:
-    """The pairs that a scene should hold for one camera and direction."""
+    """Yield the pairs that a scene should contain for one camera and direction."""
     for earlier, later in neighbours(scene / f"frame_{camera}"):
         image1, image2 = (earlier, later) if direction == "FW" else (later, earlier)
         flow = image1.stem.replace("frame", f"flow_{direction}")
@@ -127,9 +127,9 @@ def scene_pairs(scene: Path, camera: Camera, direction: Direction, labels: bool)
 
 
 def at_frame_size(field: Tensor, path: Path, size: tuple[int, int]) -> Tensor:
-    """Every second row and column of a field (..., 2 H, 2 W) that a file holds, for frames of size (H, W).
+    """Every second row and column of the field (..., 2 H, 2 W) of a file, for frames of size (H, W).
 
-    A field of the frames' own size stays as it is; another one is a ValueError.
+    A field of the same size as the frames is returned unchanged; other sizes raise ValueError.
     """
     twice = field.shape[-2:] == (2 * size[0], 2 * size[1])
     return field[..., ::2, ::2].contiguous() if twice else fitting(field, path, size)

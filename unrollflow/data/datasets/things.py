@@ -1,4 +1,4 @@
-"""FlyingThings3D, in its own layout or in that of its subset."""
+"""FlyingThings3D, in the full layout or in that of its subset."""
 
 from collections.abc import Iterator, Sequence
 from itertools import product
@@ -28,11 +28,11 @@ Direction = Literal["into_future", "into_past"]
 
 FOLDERS = {"train": "train", "validation": "val"}
 STEPS = {"into_future": 1, "into_past": -1}
-"""From the number of the first frame to that of the second."""
+"""Difference between the numbers of the second and the first frame."""
 
 FULL_FOLDERS = {"train": "TRAIN", "validation": "TEST"}
 FULL_FLOW = {"into_future": "OpticalFlowIntoFuture", "into_past": "OpticalFlowIntoPast"}
-"""Folders and beginnings of the flow's names in the full layout."""
+"""Folders and prefixes of the flow files in the full layout."""
 
 LAYOUT = (
     "{train,val}/{image_clean,image_final}/{left,right}/0000000.png with "
@@ -43,21 +43,20 @@ LAYOUT = (
 
 
 class FlyingThings(BenchmarkPairs):
-    """Pairs of FlyingThings3D, named such as "clean/left/into_future/0000012" or "clean/A/0000/left/into_future/0006".
+    """Pairs of FlyingThings3D, such as "clean/left/into_future/0000012" or "clean/A/0000/left/into_future/0006".
 
-    The subset has a pair for each flow, and `occluded` where flow_occlusions/ is. In the full layout, a folder's frames
-    whose numbers follow each other are pairs; it has no maps of occlusions. Flow that is not a number, which some files
-    hold, is not valid.
+    The subset has one pair per flow, and `occluded` if flow_occlusions/ exists. In the full layout, frames of a folder
+    with consecutive numbers are pairs; it has no occlusion maps. NaN flow, which some files contain, is not valid.
 
     Args:
-        root: folder that holds train/ and val/ (FlyingThings3D_subset), or frames_cleanpass/ or frames_finalpass/, and
-            optical_flow/.
-        split: "train" or "validation", which is TEST in the full layout.
+        root: folder that contains train/ and val/ (FlyingThings3D_subset), or frames_cleanpass/ or frames_finalpass/,
+            and optical_flow/.
+        split: "train" or "validation" (TEST in the full layout).
         passes: "clean", "final" or both.
         cameras: "left", "right" or both.
         directions: "into_future", "into_past" or both.
-        labels: False: ground truth is not read. The subset still needs the flow's files: their names alone tell which
-            frames follow each other in a sequence.
+        labels: False: ground truth is not read. The subset still needs the flow files, because only their names define
+            which frames are consecutive.
 
     Raises:
         FileNotFoundError: if a folder is missing, or no pair is complete.
@@ -86,13 +85,13 @@ class FlyingThings(BenchmarkPairs):
         super().__init__(pairs, root=Path(root), layout=LAYOUT)
 
     def read_truth(self, files: dict[str, Path], size: tuple[int, int]) -> GroundTruth:
-        """Ground truth of the subset's files, or of a .pfm file "flow", whose third channel means nothing."""
+        """Ground truth of the subset's files, or of a .pfm file "flow", whose third channel is unused."""
         path = files["flow"]
         if path.suffix != ".pfm":
             return super().read_truth(files, size)
         field = fitting(read_pfm(path), path, size)
         if len(field) != 3:
-            raise ValueError(f"{path} has {len(field)} channel; a flow of FlyingThings3D has 3.")
+            raise ValueError(f"{path} has {len(field)} channel; expected 3, as in flow files of FlyingThings3D.")
         return known(field[:2], known_flow(field[:2]))
 
 
@@ -100,7 +99,7 @@ Part = tuple[ThingsPass, Camera, Direction]
 
 
 def subset_pairs(root: Path, split: ThingsSplit, parts: Sequence[Part], labels: bool) -> Iterator[Pair]:
-    """The pairs of the subset's layout.
+    """Yield the pairs in the layout of the subset.
 
     Raises:
         FileNotFoundError: if a folder is missing.
@@ -115,7 +114,7 @@ def subset_pairs(root: Path, split: ThingsSplit, parts: Sequence[Part], labels: 
 
 
 def flow_pairs(folder: Path, name: ThingsPass, camera: Camera, direction: Direction, labels: bool) -> Iterator[Pair]:
-    """The pairs of one pass, camera and direction of the subset."""
+    """Yield the pairs of one pass, camera and direction of the subset."""
     has_occlusions = (folder / "flow_occlusions").is_dir()
     for flow in numbered(folder / "flow" / camera / direction, ".flo"):
         image1 = folder / f"image_{name}" / camera / f"{flow.stem}.png"
@@ -126,7 +125,7 @@ def flow_pairs(folder: Path, name: ThingsPass, camera: Camera, direction: Direct
 
 
 def sequence_pairs(root: Path, split: ThingsSplit, parts: Sequence[Part], labels: bool) -> Iterator[Pair]:
-    """The pairs of the full layout.
+    """Yield the pairs of the full layout.
 
     Raises:
         FileNotFoundError: if a pass is missing, or no sequence has frames of a camera.

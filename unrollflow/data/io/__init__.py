@@ -1,1 +1,1 @@
-"""Reading and writing flow, images and masks; files are written whole or not at all."""
+"""Reading and writing of flow, images and masks; files are written atomically."""

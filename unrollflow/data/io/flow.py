@@ -1,4 +1,4 @@
-"""Files to tensors and back: .flo and KITTI's 16-bit PNG; all other codecs can be imported from here too."""
+"""Reading and writing of .flo and KITTI's 16-bit PNG; the other codecs are also exported from here."""
 
 from pathlib import Path
 
@@ -44,11 +44,11 @@ KITTI_OFFSET = 2.0**15
 
 
 def read_flo(path: str | Path) -> Tensor:
-    """Flow (2, H, W), float32, pixels, of a Middlebury .flo file, as it stands there (unknown flow is > 1e9).
+    """Flow (2, H, W), float32, pixels, as stored in a Middlebury .flo file (unknown flow is > 1e9).
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if magic number, sizes or length are wrong; nothing is allocated for a lying header.
+        FileNotFoundError: if the file does not exist.
+        ValueError: if magic number, sizes or length are wrong; checked before memory is allocated.
 
     Source: Baker et al., IJCV 2011; float32 202021.25, int32 W, int32 H, rows of interleaved (u, v), little endian.
     """
@@ -63,14 +63,15 @@ def read_flo(path: str | Path) -> Tensor:
         expected = FLO_HEADER_BYTES + 8 * width * height
         if expected != actual:
             raise ValueError(
-                f"{path} says {width}x{height} pixels, which take {expected} bytes; the file has {actual}."
+                f"wrong length of {path}: the header says {width}x{height} pixels ({expected} bytes), the file has "
+                f"{actual} bytes."
             )
         values = np.fromfile(file, "<f4", 2 * width * height).reshape(height, width, 2)
     return torch.from_numpy(np.ascontiguousarray(rearrange(values, "h w c -> c h w"), np.float32))
 
 
 def write_flo(path: str | Path, flow: Tensor) -> None:
-    """Write a flow (2, H, W), pixels, as .flo, whole or not at all.
+    """Write a flow (2, H, W), pixels, as .flo, atomically.
 
     Raises:
         ValueError: if the flow has another shape.
@@ -86,7 +87,7 @@ def read_kitti_flow(path: str | Path) -> tuple[Tensor, Tensor]:
     """Flow (2, H, W), float32, pixels, 0 where unknown, and validity (H, W) bool, of a KITTI 16-bit PNG.
 
     Raises:
-        FileNotFoundError: if there is no such file.
+        FileNotFoundError: if the file does not exist.
         ValueError: if it is not a PNG of three 16-bit channels.
 
     Source: KITTI 2015 development kit: R, G = 64 (u, v) + 32768, B = valid.
@@ -95,7 +96,7 @@ def read_kitti_flow(path: str | Path) -> tuple[Tensor, Tensor]:
     picture = decode(path, cv2.IMREAD_UNCHANGED)
     if picture.dtype != np.uint16 or picture.ndim != 3 or picture.shape[2] != 3:
         raise ValueError(
-            f"{path} is a {picture.dtype} picture of shape {picture.shape}; KITTI's has three 16-bit channels."
+            f"{path} is a {picture.dtype} image of shape {picture.shape}; expected three 16-bit channels (KITTI)."
         )
     valid = cv2.extractChannel(picture, 0) > 0  # OpenCV's order: valid, v, u
     flow = np.empty((2, *valid.shape), np.float32)
@@ -107,7 +108,7 @@ def read_kitti_flow(path: str | Path) -> tuple[Tensor, Tensor]:
 
 
 def write_npy(path: str | Path, flow: Tensor) -> None:
-    """Write a flow (2, H, W), pixels, as a NumPy array (H, W, 2) of float32, whole or not at all.
+    """Write a flow (2, H, W), pixels, as a NumPy array (H, W, 2) of float32, atomically.
 
     Raises:
         ValueError: if the flow has another shape.
@@ -118,12 +119,12 @@ def write_npy(path: str | Path, flow: Tensor) -> None:
 
 
 def write_kitti_flow(path: str | Path, flow: Tensor, valid: Tensor | None = None) -> None:
-    """Write a flow (2, H, W), pixels, as KITTI's PNG, truncated to 1/64 px and clipped, whole or not at all.
+    """Write a flow (2, H, W), pixels, as KITTI's PNG, truncated to 1/64 px and clipped, atomically.
 
     Args:
         path: file to write.
         flow: (2, H, W).
-        valid: (H, W) bool; None: everywhere. Unknown flow is stored as 0, as in KITTI's own files.
+        valid: (H, W) bool; None: everywhere. Unknown flow is stored as 0, as in KITTI's files.
 
     Raises:
         ValueError: if the flow has another shape, or is unknown where it is valid.
@@ -132,11 +133,11 @@ def write_kitti_flow(path: str | Path, flow: Tensor, valid: Tensor | None = None
     flow = flow.detach().cpu().double()
     known = torch.ones(flow.shape[-2:], dtype=torch.bool) if valid is None else valid.cpu()
     if known.shape != flow.shape[-2:]:
-        raise ValueError(f"validity for {path} has shape {tuple(known.shape)}; {tuple(flow.shape[-2:])} is needed.")
+        raise ValueError(f"validity for {path} has shape {tuple(known.shape)}; expected {tuple(flow.shape[-2:])}.")
     if not known_flow(flow)[known].all():
         raise ValueError(
-            f"flow for {path} is unknown (not finite, or over {UNKNOWN_FLOW:g} px) at pixels that are to be valid; "
-            "give a `valid` that omits them."
+            f"flow for {path} is unknown (not finite, or over {UNKNOWN_FLOW:g} px) at valid pixels; set `valid` to "
+            "False there."
         )
     values = (KITTI_SCALE * flow + KITTI_OFFSET).clamp(0, 2**16 - 1).floor()
     stored = torch.where(known, values, 0.0)

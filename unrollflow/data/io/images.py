@@ -1,4 +1,4 @@
-"""Pictures to tensors and back: images, masks, label maps; errors name the file, what it holds, what it should."""
+"""Reading and writing of images, masks and label maps."""
 
 import re
 from io import BytesIO
@@ -21,33 +21,33 @@ FORMATS = ("PNG", "JPEG", "PPM", "BMP", "TIFF", "WEBP")
 PNM_MAXIMUM = re.compile(rb"P[2356]" + 3 * rb"(?:\s|#[^\n]*\n)+(\d{1,10})" + rb"\s")
 TIFF_MAGIC = (b"II*\0", b"MM\0*")
 TIFF_DEFAULTS = {258: (1,), 339: (1,), 284: 1, 338: (), 262: 0}
-"""Bits per sample, sample formats, planar configuration, extra samples, photometric interpretation where not given."""
+"""Default bits per sample, sample formats, planar configuration, extra samples and photometric interpretation."""
 
 ANY_PIXELS = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
 Pixels = np.ndarray[Any, np.dtype[np.integer[Any] | np.floating[Any]]]
 
 
 def read_image(path: str | Path) -> Tensor:
-    """RGB image (3, H, W), float32 in [0, 1], of a file of 8 or 16 bits; grey is repeated, alpha dropped.
+    """RGB image (3, H, W), float32 in [0, 1], of an 8-bit or 16-bit file; grey is repeated, alpha dropped.
 
-    Values are the stored numbers over 255 or 65535, rounded to float32. A JPEG is turned as its EXIF data say. A
-    truncated file is refused. A JPEG whose bytes were changed is another picture, which nothing can tell.
+    Values are the stored numbers divided by 255 or 65535, rounded to float32. A JPEG is rotated according to its EXIF
+    data. Truncated files raise an error. Modified bytes of a JPEG cannot be detected.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it is not a whole PNG, JPEG, PPM, PGM, BMP, TIFF or WebP, or larger than 2^26 pixels.
+        FileNotFoundError: if the file does not exist.
+        ValueError: if it is not a complete PNG, JPEG, PPM, PGM, BMP, TIFF or WebP, or larger than 2^26 pixels.
     """
     path = existing(path)
     return image_of(path, path.read_bytes())
 
 
 def image_of(path: Path, content: bytes) -> Tensor:
-    """As :func:`read_image`, of bytes that errors call by a path."""
+    """As :func:`read_image`, for bytes; errors contain the path."""
     # (H, W) grey, or (H, W, 3) in OpenCV's order
     tiff = content.startswith(TIFF_MAGIC)
     pixels = decode_tiff(path, content) if tiff else decode_content(path, content, ANY_PIXELS)
     if pixels.dtype.name not in FULL_SCALE:
-        raise ValueError(f"{path} holds {pixels.dtype} pixels; 8 or 16 bits are expected.")
+        raise ValueError(f"{path} has {pixels.dtype} pixels; expected 8 or 16 bits.")
     scale = np.float32(FULL_SCALE[pixels.dtype.name])
     image = np.empty((3, *pixels.shape[:2]), np.float32)
     channels = [pixels] if pixels.ndim == 2 else reversed(cv2.split(pixels))
@@ -59,9 +59,9 @@ def image_of(path: Path, content: bytes) -> Tensor:
 
 
 def write_image(path: str | Path, image: Tensor, *, depth: Depth = "uint8") -> None:
-    """Write an image (3, H, W) or (1, H, W) as a PNG, clipped to [0, 1] and rounded, whole or not at all.
+    """Write an image (3, H, W) or (1, H, W) as a PNG, clipped to [0, 1] and rounded, atomically.
 
-    Args: path: file to write.   image: in [0, 1].   depth: of the stored numbers, 0 to 255 or 0 to 65535.
+    Args: path: file to write.   image: in [0, 1].   depth: type of the stored numbers, 0 to 255 or 0 to 65535.
 
     Raises:
         ValueError: if the image has another shape, or is not finite.
@@ -70,11 +70,11 @@ def write_image(path: str | Path, image: Tensor, *, depth: Depth = "uint8") -> N
 
 
 def image_content(path: str | Path, image: Tensor, *, depth: Depth = "uint8") -> bytes:
-    """What :func:`write_image` writes."""
+    """Contents of the file that :func:`write_image` writes."""
     if image.ndim != 3 or image.shape[0] not in (1, 3) or 0 in image.shape:
-        raise ValueError(f"image for {path} has shape {tuple(image.shape)}; (3, H, W) or (1, H, W) is needed.")
+        raise ValueError(f"image for {path} has shape {tuple(image.shape)}; expected (3, H, W) or (1, H, W).")
     if not image.isfinite().all():
-        raise ValueError(f"image for {path} is not finite everywhere, which a PNG cannot hold.")
+        raise ValueError(f"image for {path} has values that are not finite, which a PNG cannot store.")
     pixels = (FULL_SCALE[depth] * image.detach().cpu().float().clamp(0, 1)).round()
     channels_last = rearrange(pixels, "c h w -> h w c").numpy().astype(depth)
     bgr = channels_last[..., ::-1] if channels_last.shape[-1] == 3 else channels_last
@@ -82,43 +82,43 @@ def image_content(path: str | Path, image: Tensor, *, depth: Depth = "uint8") ->
 
 
 def read_mask(path: str | Path) -> Tensor:
-    """Mask (H, W), bool, of a grey picture, such as Sintel's occlusions and invalid pixels: True above half of white.
+    """Mask (H, W), bool, of a grey image, such as Sintel's occlusions and invalid pixels: True above half of white.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it cannot be decoded, or is not a grey picture of 8 or 16 bits.
+        FileNotFoundError: if the file does not exist.
+        ValueError: if it cannot be decoded, or is not a grey image of 8 or 16 bits.
     """
     grey = decode_grey(existing(path))
     return torch.from_numpy(grey > FULL_SCALE[grey.dtype.name] // 2)
 
 
 def read_label_map(path: str | Path) -> Tensor:
-    """Foreground (H, W), bool, of a grey picture of labels, such as KITTI's object map: True where the label is not 0.
+    """Foreground (H, W), bool, of a grey image of labels, such as KITTI's object map: True where the label is not 0.
 
-    Labels are small numbers, which :func:`read_mask` would take for black.
+    Labels are small numbers, which :func:`read_mask` would treat as black.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it cannot be decoded, or is not a grey picture of 8 or 16 bits.
+        FileNotFoundError: if the file does not exist.
+        ValueError: if it cannot be decoded, or is not a grey image of 8 or 16 bits.
     """
     return torch.from_numpy(decode_grey(existing(path)) != 0)
 
 
 def decode_grey(path: Path) -> Pixels:
-    """Pixels (H, W) of a grey picture of 8 or 16 bits, or a ValueError that names it."""
+    """Return the pixels (H, W) of a grey image of 8 or 16 bits, or raise ValueError."""
     picture = decode(path, cv2.IMREAD_UNCHANGED)
     if picture.ndim != 2 or picture.dtype.name not in FULL_SCALE:
-        raise ValueError(f"{path} is a {picture.dtype} picture of shape {picture.shape}; one grey channel is expected.")
+        raise ValueError(f"{path} is a {picture.dtype} image of shape {picture.shape}; expected one grey channel.")
     return picture
 
 
 def decode(path: Path, flags: int) -> Pixels:
-    """Pixels that OpenCV decodes of a file, or a ValueError that names it; a part of a picture is none."""
+    """Return the pixels of a file, decoded by OpenCV, or raise ValueError if it is damaged or truncated."""
     return decode_content(path, path.read_bytes(), flags)
 
 
 def decode_content(path: Path, content: bytes, flags: int) -> Pixels:
-    """As :func:`decode`, of bytes that errors call by a path."""
+    """As :func:`decode`, for bytes; errors contain the path."""
     check_header(path, content)
     return decode_checked(path, content, flags)
 
@@ -135,10 +135,10 @@ def decode_checked(path: Path, content: bytes, flags: int) -> Pixels:
 
 
 def check_header(path: Path, content: bytes) -> None:
-    """Raise ValueError unless the bytes begin as a picture of a known format, of a size that is read.
+    """Raise ValueError unless the bytes begin like an image of a known format and a supported size.
 
-    OpenCV decodes nothing of a truncated picture, but it allocates what a header, or a chunk of a PNG, claims. It does
-    not scale the values of a PPM to the maximum that its header states.
+    OpenCV does not decode truncated images, but it allocates the memory that a header, or a PNG chunk, specifies. It
+    does not scale the values of a PPM by the maximum in its header.
     """
     try:
         with Image.open(BytesIO(content), formats=FORMATS) as picture:
@@ -147,21 +147,21 @@ def check_header(path: Path, content: bytes) -> None:
     except Exception as error:  # Pillow's plugins raise errors of many kinds
         reason = "damaged, or of an unknown kind" if isinstance(error, UnidentifiedImageError) else error
         raise ValueError(
-            f"{path} is not a picture that can be read: {reason}; {len(content)} bytes, first {content[:8]!r}; "
-            "PNG, JPEG, PPM, PGM, BMP, TIFF and WebP are expected."
+            f"{path} cannot be read as an image: {reason}; {len(content)} bytes, first {content[:8]!r}; "
+            "expected PNG, JPEG, PPM, PGM, BMP, TIFF or WebP."
         ) from error
     check_size(path, *size)
     if kind == "PPM":
         header = PNM_MAXIMUM.match(content)
         if header is None or int(header[3]) not in FULL_SCALE.values():
-            raise ValueError(f"{path} begins {content[:20]!r}; a PPM or PGM with a maximum of 255 or 65535 is needed.")
+            raise ValueError(f"{path} begins with {content[:20]!r}; expected a PPM or PGM with maximum 255 or 65535.")
 
 
 def decode_tiff(path: Path, content: bytes) -> Pixels:
     """Pixels (H, W) or (H, W, 3), in OpenCV's order, of a TIFF: Pillow decodes up to 8 bits, OpenCV 16 bits.
 
-    OpenCV multiplies 8-bit colours by alpha. Of 16 bits, it misreads separate planes, grey in which 0 is white, and
-    colours that are stored multiplied by alpha.
+    OpenCV multiplies 8-bit colours by alpha. With 16 bits, it misreads separate planes, grey images in which 0 is
+    white, and colours premultiplied by alpha.
     """
     check_header(path, content)
     try:
@@ -175,7 +175,7 @@ def decode_tiff(path: Path, content: bytes) -> Pixels:
                 return np.asarray(picture.convert("RGB"))[..., ::-1]
     except Exception as error:  # Pillow's plugins raise errors of many kinds
         raise ValueError(
-            f"{path} cannot be read as a TIFF: {error}; unsigned samples of up to 8 bits, or grey or RGB of 16 bits "
-            "in one plane with straight alpha or none, are expected."
+            f"{path} cannot be read as a TIFF: {error}; expected unsigned samples of up to 8 bits, or 16-bit grey or "
+            "RGB in one plane, without premultiplied alpha."
         ) from error
     return decode_checked(path, content, ANY_PIXELS)

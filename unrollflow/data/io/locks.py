@@ -1,6 +1,6 @@
-"""Locks by which processes take turns at one cache.
+"""Locks for processes that share a cache.
 
-They are locks of the operating system on open files (flock): whoever ends, or is killed, gives his back.
+They are file locks of the operating system (flock), which are released when a process ends or is killed.
 """
 
 import fcntl
@@ -12,23 +12,23 @@ from typing import IO
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Wait for a file's lock, which one at a time has, in all processes; the file is made, and stays."""
+    """Hold the exclusive lock of a file, across all processes; the file is created and not deleted."""
     with path.open("a") as file:
         acquire(file, path)
         try:
             yield
         finally:
-            fcntl.flock(file, fcntl.LOCK_UN)  # closing is not enough where a process was forked meanwhile
+            fcntl.flock(file, fcntl.LOCK_UN)  # closing is not sufficient if a process was forked meanwhile
 
 
 def acquire(file: IO[str], path: Path) -> None:
     """Wait for the lock of an open file.
 
     Raises:
-        OSError: naming the file, if its disk has no locks.
+        OSError: naming the file, if its file system does not support locks.
     """
     try:
         fcntl.flock(file, fcntl.LOCK_EX)
     except OSError as error:
-        what = f"{error.strerror}: the cache needs a disk with file locks; give a folder on another one"
+        what = f"{error.strerror}: the cache needs a file system with locks; choose a folder on another disk"
         raise OSError(error.errno, what, str(path)) from error

@@ -1,4 +1,4 @@
-"""PFM, the portable float map that FlyingThings3D, Sintel's depth and Middlebury's disparities come in."""
+"""PFM (portable float map), the format of FlyingThings3D, Sintel's depth and Middlebury's disparities."""
 
 import re
 from pathlib import Path
@@ -16,14 +16,14 @@ HEADER = re.compile(rb"(PF|Pf)\s+(\d{1,10})\s+(\d{1,10})\s+([-+]?[\d.]+(?:[eE][-
 
 
 def read_pfm(path: str | Path) -> Tensor:
-    """Field (C, H, W), float32, C = 1 or 3, of a PFM file, top row first; values as they stand, not finite ones too.
+    """Field (C, H, W), float32, C = 1 or 3, of a PFM file, top row first; values as stored, including non-finite ones.
 
-    A flow of FlyingThings3D has three channels: u, v and one that means nothing. The magnitude of the header's scale
-    is not a factor of the values, as in the readers of that set; only its sign counts.
+    A flow of FlyingThings3D has three channels: u, v and an unused one. Only the sign of the header's scale is used;
+    values are not multiplied by its magnitude, as in the readers of that set.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if header or length are wrong; nothing is allocated for a lying header.
+        FileNotFoundError: if the file does not exist.
+        ValueError: if header or length are wrong; checked before memory is allocated.
 
     Source: Debevec's format: PF (3 channels) or Pf (1), W H, scale (negative: little endian), rows from the bottom up.
     """
@@ -38,8 +38,8 @@ def read_pfm(path: str | Path) -> Tensor:
         check_size(path, width, height)
         if expected != actual:
             raise ValueError(
-                f"{path} says {width}x{height} pixels of {channels} channel(s), which take {expected} bytes with the "
-                f"header; the file has {actual}."
+                f"wrong length of {path}: the header says {width}x{height} pixels of {channels} channel(s) ({expected} "
+                f"bytes with the header), the file has {actual} bytes."
             )
         file.seek(header.end())
         values = np.fromfile(file, "<f4" if scale < 0 else ">f4", channels * width * height)
@@ -48,14 +48,14 @@ def read_pfm(path: str | Path) -> Tensor:
 
 
 def write_pfm(path: str | Path, field: Tensor) -> None:
-    """Write a field (1, H, W) or (3, H, W) as little-endian PFM, whole or not at all; a flow (2, H, W) gains a zero.
+    """Write a field (1, H, W) or (3, H, W) as little-endian PFM, atomically; to a flow (2, H, W), zeros are appended.
 
     Raises:
         ValueError: if the field has another shape.
     """
     if field.ndim != 3 or field.shape[0] not in (1, 2, 3) or 0 in field.shape:
         raise ValueError(
-            f"field for {path} has shape {tuple(field.shape)}; (1, H, W), (2, H, W) or (3, H, W) is needed."
+            f"field for {path} has shape {tuple(field.shape)}; expected (1, H, W), (2, H, W) or (3, H, W)."
         )
     field = field.detach().cpu().float()
     if field.shape[0] == 2:
@@ -67,11 +67,11 @@ def write_pfm(path: str | Path, field: Tensor) -> None:
 
 
 def parse_scale(path: Path, text: str) -> float:
-    """The scale in a PFM header, whose sign tells the order of bytes; neither 0 nor infinite."""
+    """Scale in a PFM header, whose sign defines the byte order; ValueError if it is 0 or not finite."""
     try:
         scale = float(text)
     except ValueError:
         scale = 0.0
     if scale == 0 or not np.isfinite(scale):
-        raise ValueError(f"{path} has {text!r} as its scale; a finite number other than 0 is expected.")
+        raise ValueError(f"the scale in {path} is {text!r}; expected a finite number other than 0.")
     return scale

@@ -1,1 +1,1 @@
-"""The embedded synthetic data set: textured layers that move over each other."""
+"""Embedded synthetic data set of moving textured layers."""

@@ -1,4 +1,4 @@
-"""Embedded data without end: textured shapes that move independently over a moving background, with exact flow."""
+"""Endless embedded data set: textured shapes that move independently over a moving background, with exact flow."""
 
 from pathlib import Path
 
@@ -22,35 +22,35 @@ from unrollflow.data.moving_layers.textures import SPLITS, Split, load_textures,
 from unrollflow.data.transforms.motion_boundaries import beside, distance_to
 
 _SMALLEST_STEP = 1e-3
-"""Layers whose flow differs by less than this many pixels across their edge have no motion boundary there."""
+"""Smallest difference of the flow across an edge of a layer for a motion boundary, pixels."""
 
 
 class MovingLayers(EndlessDataset):
-    """Pairs of frames of moving textured layers; sample `index` depends on (seed, split, index) alone.
+    """Pairs of frames of moving textured layers; a sample depends only on (seed, split, index).
 
-    Every index from 0 on gives a sample, so that each epoch can be fresh; `len` only says where an epoch ends.
-    A layer's texture and outline live in its own coordinates, which an affine map takes to each frame: the flow,
-    T2 T1^-1 p - p of the nearest layer at p, is exact at every pixel, and so is the occlusion.
+    Every index from 0 has a sample, so each epoch can have new samples; `len` only defines the length of an epoch.
+    Texture and outline of a layer are defined in its own coordinates, which an affine map transforms to each frame. The
+    flow, T2 T1^-1 p - p of the nearest layer at p, is therefore exact at every pixel, and so is the occlusion.
 
     Args:
-        split: "train", "validation" or "test"; they share neither random numbers nor bundled photographs.
-        seed: another seed gives other samples; 0 <= seed < 2**32.
+        split: "train", "validation" or "test", which share neither random numbers nor bundled photographs.
+        seed: seed of the samples; 0 <= seed < 2**32.
         length: samples per epoch.
         size: (H, W), pixels.
-        layers: fewest and most foreground shapes.
-        coverage: smallest and largest sum of the shapes' areas, as a part of the frame; overlaps and what lies
-            outside the frame lower what is seen.
+        layers: smallest and largest number of foreground shapes.
+        coverage: smallest and largest sum of the shapes' areas, as a share of the frame; the visible area is smaller
+            because of overlaps and parts outside the frame.
         background_translation: largest translation of the background, pixels.
-        background_rotation: largest rotation of the background about the frame's centre, degrees.
+        background_rotation: largest rotation of the background about the centre of the frame, degrees.
         background_zoom: largest relative change of the background's scale.
         foreground_translation: largest translation of a shape, pixels.
         foreground_rotation: largest rotation of a shape about its centre, degrees.
         foreground_zoom: largest relative change of a shape's scale.
-        textures: folder of photographs (see `texture_files`), or None for scikit-image's bundled ones and noise.
+        textures: folder of photographs (see `texture_files`), or None for those bundled with scikit-image and noise.
 
     Raises:
-        ValueError: if an argument is out of range, or the folder holds no image.
-        FileNotFoundError: if there is no such folder.
+        ValueError: if an argument is out of range, or the folder contains no images.
+        FileNotFoundError: if the folder does not exist.
 
     Source: layered motion as in Wang and Adelson, Representing Moving Images with Layers, IEEE TIP 1994.
 
@@ -84,10 +84,10 @@ class MovingLayers(EndlessDataset):
         self.foreground = Motion(foreground_translation, foreground_rotation, foreground_zoom)
         self.background.check("background")
         self.foreground.check("foreground")
-        texture_files(self.textures, split)  # fails here rather than in a worker; the photographs are read on first use
+        texture_files(self.textures, split)  # raises errors here, not in a worker; photographs are read on first use
 
     def sample(self, index: int) -> FlowSample:
-        """Sample of an index, by split, seed and index alone."""
+        """Sample of an index; it depends only on (split, seed, index)."""
         generator = np.random.default_rng(np.random.SeedSequence([SPLITS.index(self.split), self.seed, index]))
         count = int(generator.integers(self.layers[0], self.layers[1] + 1))
         area = generator.uniform(*self.coverage) * self.size[0] * self.size[1]
@@ -110,14 +110,14 @@ class MovingLayers(EndlessDataset):
 
 
 def boundary_distance(labels: Tensor, flow: Tensor) -> Tensor:
-    """Distance to the nearest pixel that touches another layer of another motion; infinite if none does.
+    """Distance to the nearest pixel that touches a layer with another motion; infinite if there is none.
 
     Args:
-        labels: (H, W), which layer is seen.
+        labels: (H, W), index of the visible layer.
         flow: (2, H, W), pixels.
 
     Returns:
-        (H, W) float32, pixels; 0 on both pixels at either side of a boundary.
+        (H, W) float32, pixels; 0 at both pixels beside a boundary.
     """
     jumps = [
         (labels.diff(dim=dim) != 0) & (flow.diff(dim=dim + 1).abs().amax(dim=0) > _SMALLEST_STEP) for dim in (1, 0)
@@ -131,12 +131,12 @@ def _check(
     if split not in SPLITS:
         raise ValueError(f"split is {split!r}; it must be one of {', '.join(SPLITS)}.")
     if not 0 <= seed < 2**32:
-        raise ValueError(f"seed is {seed}; it must lie in 0 to 2**32 - 1.")
+        raise ValueError(f"seed is {seed}; it must be from 0 to 2**32 - 1.")
     if length < 1:
-        raise ValueError(f"length is {length}; an epoch needs at least 1 sample.")
+        raise ValueError(f"length is {length}; it must be at least 1 sample.")
     if min(size) < 16:
         raise ValueError(f"size is {size}; height and width must be at least 16 pixels.")
     if not 0 <= layers[0] <= layers[1]:
-        raise ValueError(f"layers is {layers}; it must be (fewest, most) with 0 <= fewest <= most.")
+        raise ValueError(f"layers is {layers}; it must be (smallest, largest) with 0 <= smallest <= largest.")
     if not 0 < coverage[0] <= coverage[1]:
         raise ValueError(f"coverage is {coverage}; it must be (smallest, largest) with 0 < smallest <= largest.")

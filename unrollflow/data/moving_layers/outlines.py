@@ -1,4 +1,4 @@
-"""Outlines of the moving shapes: the distance from the centre to the edge, tabulated over the direction."""
+"""Outlines of the moving shapes: distance from the centre to the edge, tabulated by direction."""
 
 import numpy as np
 import torch
@@ -7,11 +7,11 @@ from torch import Tensor
 
 Values = NDArray[np.float64]
 DIRECTIONS = 1024
-"""Entries of an outline; entry i is the edge's distance for pseudo-angles from 4 i / DIRECTIONS on."""
+"""Entries of an outline; entry i is the distance of the edge for pseudo-angles from 4 i / DIRECTIONS."""
 
 
 def _angles() -> Values:
-    """Angle of every entry's middle, inverting `edge_distance`'s pseudo-angle."""
+    """Angle of the middle of every entry: the inverse of the pseudo-angle in `edge_distance`."""
     turn = 4 * (np.arange(DIRECTIONS) + 0.5) / DIRECTIONS
     x = np.abs(turn - 2) - 1
     y = np.where(turn < 2, 1 - np.abs(x), np.abs(x) - 1)
@@ -23,7 +23,7 @@ _ANGLES = _angles()
 
 
 def random_outline(area: float, generator: np.random.Generator) -> Values:
-    """An ellipse, a polygon or a blob of the given area in square pixels, turned at random: (DIRECTIONS,), pixels."""
+    """Randomly rotated ellipse, polygon or blob of the given area in square pixels: (DIRECTIONS,), pixels."""
     draw = (_ellipse, _polygon, _blob)[generator.integers(3)]
     radii = draw(_ANGLES + generator.uniform(0, 2 * np.pi), generator)
     # area = 1/2 integral radius^2 d(angle), where d(angle) / d(pseudo-angle) is not constant
@@ -43,8 +43,8 @@ def edge_distance(x: Tensor, y: Tensor, outlines: Tensor) -> Tensor:
     Returns:
         (K, N), pixels.
     """
-    # A pseudo-angle needs no arctan2, whose last bit differs between torch's vectorised and plain loops,
-    # that is between numbers of threads.
+    # A pseudo-angle avoids arctan2, whose last bit differs between torch's vectorised and scalar loops, and
+    # therefore between numbers of threads.
     ratio = x / (x.abs() + y.abs()).clamp_min(1e-6)
     turn = torch.where(y >= 0, 1 - ratio, 3 + ratio)  # 0 to 4, counter-clockwise from the x axis
     entry = (turn * (DIRECTIONS / 4)).long().clamp_max(DIRECTIONS - 1)
@@ -58,7 +58,7 @@ def _ellipse(angles: Values, generator: np.random.Generator) -> Values:
 
 def _polygon(angles: Values, generator: np.random.Generator) -> Values:
     count = int(generator.integers(3, 9))
-    # jitter below 1/4 keeps neighbouring corners of a triangle less than half a turn apart
+    # with jitter below 1/4, neighbouring corners of a triangle are less than half a turn apart
     corners = 2 * np.pi / count * (np.arange(count) + generator.uniform(-0.2, 0.2, count))
     reach = generator.uniform(0.6, 1, count)
     x, y = reach * np.cos(corners), reach * np.sin(corners)

@@ -1,4 +1,4 @@
-"""From layers in their own coordinates to images: opacities, an atlas of textures, one bilinear sampling."""
+"""Rendering of layers to images: opacities, a texture atlas, and one bilinear sampling."""
 
 from collections.abc import Sequence
 
@@ -13,18 +13,18 @@ from unrollflow.data.moving_layers.textures import Photograph, crop
 def render(
     coordinates: Tensor, distances: Tensor, textures: Sequence[Photograph], generator: np.random.Generator
 ) -> Tensor:
-    """Colours (3, N) in [0, 1] of N pixels that look through K layers.
+    """Colours (3, N) in [0, 1] of N pixels of a scene with K layers.
 
     Args:
-        coordinates: (2, K, N), the pixels' x and y in every layer's own coordinates, pixels.
-        distances: (K - 1, N), to the edge of every shape, positive inside, pixels.
+        coordinates: (2, K, N), x and y of the pixels in the coordinates of every layer, pixels.
+        distances: (K - 1, N), distances to the edge of every shape, positive inside, pixels.
         textures: photographs; every layer draws one.
-        generator: draws the photographs, the parts that are shown, and their contrast and tint.
+        generator: draws the photographs, the visible parts, and their contrast and tint.
 
     Convention: corner-aligned bilinear sampling by torch. (OpenCV's remap rounds positions to 1/32 pixel.)
     """
     weights = opacities(distances)
-    seen = weights.flatten().nonzero().squeeze(1)  # few pixels look through more than one layer
+    seen = weights.flatten().nonzero().squeeze(1)  # most pixels have one visible layer
     layer, pixel = seen // weights.shape[1], seen % weights.shape[1]
     positions = coordinates.flatten(1)[:, seen]  # (2, M)
     atlas, shifts = texture_atlas(positions, layer, len(weights), textures, generator)
@@ -33,7 +33,7 @@ def render(
 
 
 def opacities(distances: Tensor) -> Tensor:
-    """Part (K, N) that each layer has in each pixel; shapes fade over one pixel, what is nearer hides the rest."""
+    """Weight (K, N) of each layer in each pixel; shapes fade over one pixel, nearer layers hide the others."""
     weights = torch.ones(len(distances) + 1, distances.shape[1])
     rest = weights[0]
     for layer in range(len(distances), 0, -1):
@@ -46,17 +46,17 @@ def opacities(distances: Tensor) -> Tensor:
 def texture_atlas(
     positions: Tensor, layer: Tensor, count: int, textures: Sequence[Photograph], generator: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
-    """A texture for every layer, as large as what is seen of it, one below the other.
+    """Textures of all layers, each as large as its visible part, stacked vertically.
 
     Args:
-        positions: (2, M), in the layers' own coordinates, pixels.
-        layer: (M,), ascending.
+        positions: (2, M), in the coordinates of the layers, pixels.
+        layer: (M,), indices of the layers, ascending.
         count: number of layers K.
         textures: photographs to draw from.
         generator: see `render`.
 
     Returns:
-        The atlas (3, h, w) in [0, 1], and shifts (2, K) from own coordinates to positions in it.
+        The atlas (3, h, w) in [0, 1], and shifts (2, K) from the coordinates of the layers to positions in the atlas.
     """
     groups = torch.split(positions, torch.bincount(layer, minlength=count).tolist(), dim=1)
     parts, shifts, top = [], torch.zeros(2, count), 0

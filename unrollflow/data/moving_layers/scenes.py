@@ -1,4 +1,4 @@
-"""Layered scenes: layers with outlines and affine motions, which of them each pixel sees, and the exact flow."""
+"""Layered scenes: outlines and affine motions of layers, the visible layer of each pixel, and the exact flow."""
 
 from typing import NamedTuple
 
@@ -15,8 +15,8 @@ class Motion(NamedTuple):
 
     Attributes:
         translation: pixels, in any direction.
-        rotation: degrees about the layer's centre, either way.
-        zoom: relative change of scale, either way.
+        rotation: degrees about the centre of the layer, in both directions.
+        zoom: relative change of scale, in both directions.
     """
 
     translation: float
@@ -24,7 +24,7 @@ class Motion(NamedTuple):
     zoom: float
 
     def check(self, name: str) -> None:
-        """Raise ValueError unless every range is finite and not negative; the error names `name`'s argument."""
+        """Raise ValueError, naming the argument of layer `name`, unless all ranges are finite and not negative."""
         for part, value in self._asdict().items():
             if not 0 <= value < np.inf:
                 raise ValueError(f"{name}_{part} is {value}; it must be a finite number of at least 0.")
@@ -42,13 +42,13 @@ class Motion(NamedTuple):
 
 
 class Scene(NamedTuple):
-    """K layers, the background first and the nearest last; a layer's own coordinates have its centre as origin.
+    """K layers from the background to the nearest; the coordinates of a layer have its centre as origin.
 
     Attributes:
         size: (H, W) of both frames, pixels.
         motions: (K, 3, 3) float64, from frame 1 to frame 2.
-        inverses: (K, 2, 3, 3) float64, from frame 1 and from frame 2 to the layer's own coordinates.
-        outlines: (K - 1, DIRECTIONS) float32, of the shapes, pixels.
+        inverses: (K, 2, 3, 3) float64, from frame 1 and from frame 2 to the coordinates of the layer.
+        outlines: (K - 1, DIRECTIONS) float32, outlines of the shapes, pixels.
     """
 
     size: tuple[int, int]
@@ -65,7 +65,7 @@ def random_scene(
     foreground: Motion,
     generator: np.random.Generator,
 ) -> Scene:
-    """Background and `count` shapes of `area` square pixels together, each with a motion of its own."""
+    """Random scene with a background and `count` shapes of `area` square pixels in total, with independent motions."""
     height, width = size
     corner = np.array([width - 1, height - 1], dtype=np.float64)
     centres = np.vstack([corner / 2, generator.uniform(0, 1, (count, 2)) * corner])
@@ -86,7 +86,7 @@ def random_scene(
 
 
 def own_coordinates(scene: Scene) -> Tensor:
-    """Every pixel of both frames in the coordinates of every layer: (2, K, 2 H W), x and y by layer, pixels."""
+    """Positions of all pixels of both frames in the coordinates of every layer: (2, K, 2 H W), x and y, pixels."""
     height, width = scene.size
     row, column = torch.arange(height).view(-1, 1), torch.arange(width)
     maps = scene.inverses[:, :, :2].permute(2, 0, 1, 3)[..., None, None]  # (2, K, 2, 3, 1, 1)
@@ -96,7 +96,7 @@ def own_coordinates(scene: Scene) -> Tensor:
 
 
 def nearest_layer(distances: Tensor) -> Tensor:
-    """Nearest layer that covers each pixel, (N,), from the distances (K - 1, N) inside the shapes; 0 = background."""
+    """Index (N,) of the nearest layer that covers each pixel, from distances (K - 1, N) to edges; 0 = background."""
     nearest = torch.zeros(distances.shape[1], dtype=torch.long)
     for layer, distance in enumerate(distances, start=1):
         nearest[distance > 0] = layer
@@ -104,7 +104,7 @@ def nearest_layer(distances: Tensor) -> Tensor:
 
 
 def exact_flow(scene: Scene, layers: Tensor) -> Tensor:
-    """Flow (2, H, W) float64 of the layers (H W,) seen in frame 1, pixels."""
+    """Flow (2, H, W) float64 of the visible layers (H W,) of frame 1, pixels."""
     height, width = scene.size
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     motion = (scene.motions - torch.eye(3, dtype=torch.float64))[:, :2]  # (K, 2, 3)
@@ -114,11 +114,11 @@ def exact_flow(scene: Scene, layers: Tensor) -> Tensor:
 
 
 def occluded(scene: Scene, layers: Tensor, flow: Tensor) -> Tensor:
-    """Pixels of frame 1, (H, W) bool, that leave the frame or go behind a nearer layer: exact at p + F(p).
+    """Mask (H, W) bool of the pixels of frame 1 that leave the frame or move behind a nearer layer, exact at p + F(p).
 
     Args:
         scene: K layers.
-        layers: (H W,), seen in frame 1.
+        layers: (H W,), visible layers in frame 1.
         flow: (2, H, W) float64, pixels.
     """
     height, width = scene.size

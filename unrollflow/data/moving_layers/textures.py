@@ -1,4 +1,4 @@
-"""Photographs that moving layers are covered with: scikit-image's bundled ones and noise, or the user's own."""
+"""Textures of the moving layers: photographs bundled with scikit-image and noise, or the user's photographs."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -14,7 +14,7 @@ from unrollflow.data.io.flow import IMAGE_SUFFIXES
 
 Split = Literal["train", "validation", "test"]
 Photograph = tuple[NDArray[np.uint8], ...]
-"""One photograph at ever halved sizes, each (3, h, w) RGB, 0 to 255, largest first."""
+"""One photograph at repeatedly halved sizes, each (3, h, w) RGB, 0 to 255, largest first."""
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 BUNDLED: dict[Split, tuple[str, ...]] = {
@@ -30,26 +30,26 @@ BUNDLED: dict[Split, tuple[str, ...]] = {
     "validation": ("chelsea.png", "coins.png", "grass.png"),
     "test": ("clock_motion.png", "gravel.png", "moon.png"),
 }
-"""Files inside scikit-image's wheel (0.24 or newer), by split; the motorcycle pair is kept for evaluation."""
+"""Files in scikit-image's wheel (0.24 or newer), by split; the motorcycle pair is reserved for evaluation."""
 
 _PHOTOGRAPHS_PER_NOISE = 3
 _LARGEST_SIDE = 1024
 _SMALLEST_SIDE = 96
-# Bilinear sampling blurs by an amount that depends on the sub-pixel phase, which differs between the two frames;
-# on textures without the highest frequencies that difference, a breach of brightness constancy, is small.
+# Bilinear sampling blurs depending on the sub-pixel phase, which differs between the two frames and violates
+# brightness constancy. Without the highest frequencies in the textures, this effect is small.
 _SIGMA = 0.7
 
 
 def texture_files(folder: Path | None, split: Split) -> list[Path]:
-    """Photographs of one split: of the user's sorted files every fourth of five validates and every fifth tests.
+    """Photographs of one split; of each five sorted user files, the fourth is for validation, the fifth for test.
 
     Args:
         folder: the user's photographs (read recursively), or None for the bundled ones.
-        split: fewer than five photographs are shared by all splits.
+        split: the split; fewer than five photographs are shared by all splits.
 
     Raises:
-        FileNotFoundError: if there is no such folder.
-        ValueError: if the folder holds no image.
+        FileNotFoundError: if the folder does not exist.
+        ValueError: if the folder contains no images.
     """
     if folder is None:
         return [Path(skimage.__file__).parent / "data" / name for name in BUNDLED[split]]
@@ -58,7 +58,7 @@ def texture_files(folder: Path | None, split: Split) -> list[Path]:
     files = sorted(path for path in visible(folder) if path.suffix.lower() in IMAGE_SUFFIXES)
     if not files:
         endings = ", ".join(sorted(IMAGE_SUFFIXES))
-        raise ValueError(f"texture folder {folder} holds no image; files that end in {endings} count.")
+        raise ValueError(f"texture folder {folder} contains no images; supported suffixes: {endings}.")
     if len(files) < 5:
         return files
     turn = {3: "validation", 4: "test"}
@@ -67,7 +67,7 @@ def texture_files(folder: Path | None, split: Split) -> list[Path]:
 
 @lru_cache(maxsize=8)
 def load_textures(folder: Path | None, split: Split) -> tuple[Photograph, ...]:
-    """Photographs of a split, read once per process; the bundled ones are joined by procedural noise."""
+    """Photographs of a split, read once per process; procedural noise is added to the bundled ones."""
     textures = [photograph(_read(path)) for path in texture_files(folder, split)]
     if folder is None:
         generator = np.random.default_rng(SPLITS.index(split))
@@ -76,7 +76,7 @@ def load_textures(folder: Path | None, split: Split) -> tuple[Photograph, ...]:
 
 
 def photograph(image: NDArray[np.uint8]) -> Photograph:
-    """The halved sizes of an RGB image (h, w, 3), 0 to 255, without those that are too large or too small to use."""
+    """Halved sizes of an RGB image (h, w, 3), 0 to 255, without those that are too large or too small."""
     sizes = [image]
     while min(sizes[-1].shape[:2]) >= 2 * _SMALLEST_SIDE:
         sizes.append(_halve(sizes[-1]))
@@ -86,11 +86,11 @@ def photograph(image: NDArray[np.uint8]) -> Photograph:
 
 
 def noise(generator: np.random.Generator, size: int = 512) -> NDArray[np.uint8]:
-    """Coloured fractal noise (size, size, 3), 0 to 255: octaves whose amplitude falls as their frequency rises."""
+    """Coloured fractal noise (size, size, 3), 0 to 255: octaves whose amplitude decreases with frequency."""
     image = np.zeros((size, size, 3), np.float32)
     for cells in (4, 8, 16, 32, 64, 128, 256):
         octave: NDArray[np.float32] = generator.normal(size=(cells, cells, 3)).astype(np.float32)
-        octave = octave + 2 * octave.mean(axis=-1, keepdims=True)  # channels resemble each other, as in photographs
+        octave = octave + 2 * octave.mean(axis=-1, keepdims=True)  # correlate the channels, as in photographs
         octave = cv2.resize(octave, (size, size), interpolation=cv2.INTER_CUBIC).astype(np.float32, copy=False)
         image += octave / cells**0.5
     image = (image - image.mean()) / image.std()
@@ -99,7 +99,7 @@ def noise(generator: np.random.Generator, size: int = 512) -> NDArray[np.uint8]:
 
 
 def crop(texture: Photograph, height: int, width: int, generator: np.random.Generator) -> NDArray[np.uint8]:
-    """Random part (3, height, width) of a random size of a photograph, at random mirrored; too small ones are tiled."""
+    """Random part (3, height, width) of a random size of a photograph, randomly mirrored; small ones are tiled."""
     fitting = [size for size in texture if size.shape[1] >= height and size.shape[2] >= width] or [
         _tile(texture[0], height, width)
     ]

@@ -1,4 +1,4 @@
-"""Corpora that outgrow a disk: pairs of frames in tar files, near or far."""
+"""Pairs of frames in tar files on a disk or at a remote address, for data sets larger than one disk."""
 
 import json
 import math
@@ -27,9 +27,9 @@ class ShardFile(NamedTuple):
     """An entry of the index.
 
     Attributes:
-        name: of the tar file, beside the index.
-        samples: in it.
-        bytes: its size.
+        name: name of the tar file, beside the index.
+        samples: number of samples in it.
+        bytes: size of the file.
     """
 
     name: str
@@ -38,26 +38,27 @@ class ShardFile(NamedTuple):
 
 
 class ShardedPairs(Dataset[FlowSample]):
-    """Pairs of frames in tar files, as :func:`write_shards` writes them (WebDataset's layout), without ground truth.
+    """Pairs of frames in tar files written by :func:`write_shards` (WebDataset's layout), without ground truth.
 
-    It has a length, and a sample for each index, as any other set: the loader draws, shares out and resumes as always,
-    results do not depend on the number of workers, and several processes see the batches of one. What differs is the
-    order in training: tar files come in a random order, samples in theirs, but for a shift of up to `shuffle` places,
-    so that few files are needed at a time. Each machine reads every file once an epoch, its processes share them.
+    It has a length and a sample for each index, like the other data sets: results do not depend on the number of
+    workers or processes, and a training can resume within an epoch. Only the order in training differs: tar files are
+    in random order, and their samples are shifted by up to `shuffle` places, so that few files are needed at a time.
+    Each machine reads every file once per epoch; its processes share the files.
 
-    Drawn from by a :class:`Mixture` it is read in any order, which is for files on a disk of one's own.
+    A :class:`Mixture` reads it in arbitrary order; use this only with files on a local disk.
 
     Args:
-        root: folder, or address (http, https, s3, gs, hf), that holds the index shards.json and the tar files.
-        shuffle: samples, see above; as many as some shards hold mixes those. 0: the order in the files.
-        cache: folder into which shards are fetched if the root is an address; one for each machine.
-        cache_gigabytes: its bound.
+        root: folder or address (http, https, s3, gs, hf) of the index shards.json and the tar files.
+        shuffle: maximum shift in samples, see above; use the number of samples in several shards to mix these. 0: keep
+            the order in the files.
+        cache: folder for downloaded shards if the root is an address; one per machine.
+        cache_gigabytes: maximum size of the cache, GB.
 
     Raises:
-        ImportError: if the root is an address whose scheme needs a package that is missing.
-        FileNotFoundError: if there is no index, or a shard is not there.
-        ValueError: if an argument is out of range, or the index is none; later, naming shard and member, if one is
-            damaged, or is not a picture (see :class:`~unrollflow.data.shards.tar_shard.TarShard`).
+        ImportError: if the scheme of the address needs a package that is not installed.
+        FileNotFoundError: if the index or a shard does not exist.
+        ValueError: if an argument is out of range, or the index is invalid; later, naming shard and member, if one is
+            damaged or not an image (see :class:`~unrollflow.data.shards.tar_shard.TarShard`).
     """
 
     def __init__(
@@ -69,19 +70,22 @@ class ShardedPairs(Dataset[FlowSample]):
         cache_gigabytes: float = 20.0,
     ) -> None:
         if shuffle < 0 or cache_gigabytes <= 0:
-            raise ValueError(f"shuffle is {shuffle} and cache_gigabytes {cache_gigabytes}; at least 0 and more than 0.")
+            raise ValueError(
+                f"shuffle is {shuffle} and cache_gigabytes is {cache_gigabytes}; expected shuffle >= 0 and "
+                "cache_gigabytes > 0."
+            )
         self.root, self.shuffle = str(root).rstrip("/"), shuffle
         self.cache = Path(cache).expanduser() if "://" in self.root else None
         self.most_bytes = int(cache_gigabytes * GIGABYTE)
         self.shards = read_index(self.root)
         self.sizes = np.array([shard.samples for shard in self.shards])
         self.ends = self.sizes.cumsum()
-        in_use = math.ceil(shuffle / self.sizes.mean()) + 2  # shards that a stretch of the order is drawn from
+        in_use = math.ceil(shuffle / self.sizes.mean()) + 2  # shards that are needed at the same time
         largest = max(shard.bytes for shard in self.shards)
         if self.cache and self.most_bytes < min(in_use, len(self.shards)) * largest:
             raise ValueError(
-                f"cache_gigabytes is {cache_gigabytes}, but shuffle={shuffle} draws from {in_use} shards at a time, of "
-                f"up to {largest / GIGABYTE:.3g} GB each; give a larger cache or a smaller shuffle."
+                f"cache_gigabytes is too small: {cache_gigabytes}; shuffle={shuffle} uses {in_use} shards at a time, "
+                f"of up to {largest / GIGABYTE:.3g} GB each. Use a larger cache or a smaller shuffle."
             )
         self.most_open = min(in_use, MOST_OPEN)
         self.open: OrderedDict[int, TarShard] = OrderedDict()
@@ -96,10 +100,10 @@ class ShardedPairs(Dataset[FlowSample]):
         return self._shard(number)[index - int(self.ends[number])]
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"open": OrderedDict()}  # a worker opens its own
+        return self.__dict__ | {"open": OrderedDict()}  # each worker opens its own files
 
     def epoch_order(self, seed: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """All indices, shards in a random order and samples near their places in them."""
+        """Order of all indices, with shards in random order and samples shifted within about `shuffle` places."""
         generator = np.random.default_rng(seed)
         order = generator.permutation(len(self.shards))
         sequence = np.concatenate([np.arange(self.ends[k] - self.sizes[k], self.ends[k]) for k in order])
@@ -107,15 +111,15 @@ class ShardedPairs(Dataset[FlowSample]):
         return np.asarray(sequence[np.argsort(moved, kind="stable")])
 
     def _shard(self, number: int) -> TarShard:
-        """An open shard; the least recently used of too many is closed."""
+        """Return an open shard; close the least recently used one if too many are open."""
         if number not in self.open:
             shard = self.shards[number]
             address = f"{self.root}/{shard.name}"
             found = TarShard(self._file(address, shard.bytes), name=address)
             if len(found) != shard.samples:
                 raise ValueError(
-                    f"{address} holds {len(found)} samples; {INDEX} says {shard.samples}: one of them is damaged or "
-                    "out of date."
+                    f"{address} has {len(found)} samples, but {INDEX} says {shard.samples}: one of these files is "
+                    "damaged or out of date."
                 )
             self.open[number] = found
             if len(self.open) > self.most_open:
@@ -130,11 +134,11 @@ class ShardedPairs(Dataset[FlowSample]):
 
 
 def read_index(root: str) -> list[ShardFile]:
-    """The tar files that the index of a folder or an address lists (the index of webdataset's `widsindex`).
+    """Read the index of a folder or an address, in the format of webdataset's `widsindex`.
 
     Raises:
-        FileNotFoundError: if it is not there.
-        ValueError: if it is none, or names a file that is not beside it.
+        FileNotFoundError: if the index does not exist.
+        ValueError: if it is invalid, or lists a file that is not beside it.
     """
     where = f"{root}/{INDEX}"
     with TemporaryDirectory() as folder:
@@ -146,13 +150,13 @@ def read_index(root: str) -> list[ShardFile]:
         listed = json.loads(content)["shardlist"]
         shards = [ShardFile(str(entry["url"]), int(entry["nsamples"]), int(entry["filesize"])) for entry in listed]
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{where} is not an index of shards, as write_shards writes it: {error!r}.") from error
+        raise ValueError(f"{where} is not an index of shards: {error!r}; create it with write_shards.") from error
     for shard in shards:
         if not NAME.fullmatch(shard.name) or shard.samples < 1 or shard.bytes < 1:
             raise ValueError(
-                f"{where} lists {shard}; a tar file beside it is expected, of letters, digits, '_', '.' and '-', that "
-                "holds samples."
+                f"{where} lists {shard}; expected a tar file beside it, with a name of letters, digits, '_', '.' and "
+                "'-', and at least one sample."
             )
     if not shards or len({shard.name for shard in shards}) < len(shards):
-        raise ValueError(f"{where} lists {len(shards)} shards; at least one, and none twice, is expected.")
+        raise ValueError(f"{where} lists {len(shards)} shards; expected at least one, and none twice.")
     return shards

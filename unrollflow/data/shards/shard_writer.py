@@ -1,4 +1,4 @@
-"""Pairs of frames to tar files, as ShardedPairs reads them."""
+"""Writing of pairs of frames to tar files for ShardedPairs."""
 
 import json
 import tarfile
@@ -15,35 +15,38 @@ from unrollflow.data.io.images import image_content
 from unrollflow.data.shards.dataset import INDEX
 
 FORMAT = {"__kind__": "wids-shard-index-v1", "wids_version": 1}
-"""What webdataset's own tools write into an index of shards."""
+"""Header of an index of shards, as written by webdataset's tools."""
 
 
 def write_shards(
     dataset: Dataset[FlowSample], folder: str | Path, *, samples_per_shard: int = 1000, seed: int = 0
 ) -> Path:
-    """Write the frames of a data set to tar files, in a random order, so that each holds samples of many clips.
+    """Write the frames of a data set to tar files in random order, so that each file has samples of many clips.
 
-    Frames become 8-bit PNG, ground truth is omitted. A tar file is there whole or not at all, and the index, without
-    which none is read, comes last. The same data set and arguments give the same bytes.
+    Frames are stored as 8-bit PNG, without ground truth. Tar files are written atomically, and the index, which is
+    needed for reading, is written last. The same data set and arguments give the same bytes.
 
     Args:
-        dataset: such as :class:`Footage`, with a length.
-        folder: for the tar files and their index; it is made.
-        samples_per_shard: of each but the last; some hundred MB a file are good to fetch.
-        seed: of the order.
+        dataset: data set with a length, such as :class:`Footage`.
+        folder: folder for the tar files and the index; it is created.
+        samples_per_shard: number of samples in each file except the last; files of some hundred MB are recommended.
+        seed: seed of the order.
 
     Returns:
         the path of the index.
 
     Raises:
-        FileExistsError: if the folder holds shards already.
-        ValueError: if an argument is out of range, or the set is empty.
+        FileExistsError: if the folder already contains shards.
+        ValueError: if an argument is out of range, or the data set is empty.
     """
-    folder, total = Path(folder), len(dataset)  # type: ignore[arg-type]  # torch's type promises no length
+    folder, total = Path(folder), len(dataset)  # type: ignore[arg-type]  # torch's type does not declare a length
     if samples_per_shard < 1 or not total or seed < 0:
-        raise ValueError(f"samples_per_shard={samples_per_shard}, seed={seed}, {total} samples: one or more, 0 or more")
+        raise ValueError(
+            f"samples_per_shard is {samples_per_shard}, seed is {seed}, the data set has {total} samples; expected "
+            "samples_per_shard >= 1, seed >= 0 and at least one sample."
+        )
     if found := next(folder.glob("*.tar"), None):
-        raise FileExistsError(f"{found} is there already; give another folder, or delete the shards.")
+        raise FileExistsError(f"{found} already exists; choose another folder, or delete the shards.")
     order = np.random.default_rng(seed).permutation(total)
     progress = tqdm(total=total, desc=f"writing {folder}", unit=" pairs", leave=False)
     listed = []
@@ -65,8 +68,8 @@ def write_shards(
 
 
 def packed(sample: FlowSample, number: int) -> dict[str, bytes]:
-    """Names and contents of a sample's members, its frames as PNG; the number keeps equal names apart."""
+    """Names and contents of a sample's members, its frames as PNG; the number makes the names unique."""
     where, _, last = sample["name"].rpartition("/")
-    # the first dot of the last part ends a sample's name
+    # the name of a sample ends at the first dot of its last part
     key = "/".join(part for part in (f"{number:08d}", where, last.replace(".", "_")) if part)
     return {f"{key}.{frame}.png": image_content(key, sample[frame]) for frame in ("image1", "image2")}

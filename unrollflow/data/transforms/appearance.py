@@ -1,4 +1,4 @@
-"""Changes of a student's frames in colour, focus and noise, and rectangles erased, which move no pixel."""
+"""Changes of colour, focus and noise of frames, and erased rectangles, which do not change the flow."""
 
 import math
 from typing import NamedTuple
@@ -24,25 +24,25 @@ class JitteredFrames(NamedTuple):
 
 
 class AppearanceJitter(nn.Module):
-    """Another look of each pair of frames under the same flow, on the device that they are on.
+    """Random change of the appearance of pairs of frames, on their device; the flow stays the same.
 
-    In this order: brightness, contrast, saturation, hue, gamma, blur, noise, eraser. Both frames of a pair share the
-    draws of all but the noise, so that equal colours stay equal; with `asymmetric_probability` each frame has colours
-    of its own. Each pair has its own draws, which the seed alone decides; the global random state is neither read nor
-    changed. Colours (but for gamma, a power) and blur are kornia's operations, without its augmentations, which draw
-    from the global state.
+    The order is brightness, contrast, saturation, hue, gamma, blur, noise, eraser. Both frames of a pair share all
+    draws except the noise, so that equal colours stay equal; with `asymmetric_probability`, the frames have different
+    colour changes. Each pair has its own draws, which depend only on the seed; the global random state is neither read
+    nor changed. Colour changes (except gamma, a power) and blur use kornia's functions, but not its augmentations,
+    which draw from the global state.
 
     Args:
         brightness, contrast, saturation: factors are drawn from 1 - value to 1 + value, but not below 0.
         hue: turns of the colour wheel, drawn from -value to value; at most 0.5.
         gamma: smallest and largest exponent.
-        blur_probability: of a Gaussian blur.
+        blur_probability: probability of a Gaussian blur.
         blur_sigma: smallest and largest standard deviation of the blur, pixels.
-        noise: largest standard deviation of the noise, which differs in each frame.
-        eraser_probability: that rectangles of the second frame get its mean colour.
-        eraser_size: shortest and longest side of such a rectangle, pixels.
-        eraser_count: most rectangles; after the first, each further one follows with probability 1/2.
-        asymmetric_probability: that the frames of a pair have colours of their own.
+        noise: largest standard deviation of the noise, which differs between the frames.
+        eraser_probability: probability that rectangles of the second frame are replaced by its mean colour.
+        eraser_size: smallest and largest side of such a rectangle, pixels.
+        eraser_count: largest number of rectangles; after the first, each further one has probability 1/2.
+        asymmetric_probability: probability that the frames of a pair have different colour changes.
 
     Raises:
         ValueError: if an argument is out of range.
@@ -97,14 +97,14 @@ class AppearanceJitter(nn.Module):
         """Jitter a batch of pairs.
 
         Args:
-            image1, image2: (B, 3, H, W), RGB in [0, 1]; values outside are clamped, NaN counts as 0.
-            seed: one seed gives one result on a device; the draws, except the noise, are the same on all.
+            image1, image2: (B, 3, H, W), RGB in [0, 1]; values outside are clamped, NaN is replaced by 0.
+            seed: determines the result on a device; the draws, except the noise, are equal on all devices.
 
         Returns:
-            float32 frames, or float64 where these came; finite.
+            finite frames, float32, or float64 for float64 frames.
 
         Raises:
-            ValueError: if these are not frames of one size, or the seed is negative.
+            ValueError: if the frames have invalid or different shapes, or the seed is negative.
         """
         check_frames(image1, image2, seed)
         generator = torch.Generator().manual_seed(seed)
@@ -117,7 +117,7 @@ class AppearanceJitter(nn.Module):
         return JitteredFrames(image1, self._erase(image2, generator))
 
     def _draw_colours(self, count: int, generator: torch.Generator) -> "Colours":
-        """Draws for B first and B second frames, each (2B,)."""
+        """Draw the colour changes of B first and B second frames, each (2B,)."""
         own = uniform(0, 1, (count,), generator) < self.asymmetric_probability
         drawn = []
         for smallest, largest in self.ranges:
@@ -145,7 +145,7 @@ class AppearanceJitter(nn.Module):
         return (images + per_frame(deviation, images) * grain).clamp(0, 1)
 
     def _erase(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Paint the mean colour over the rectangles of the chosen ones of B second frames."""
+        """Fill random rectangles in a random subset of B second frames with the mean colour."""
         shape = (len(images), self.eraser_count)
         follows = uniform(0, 1, shape, generator) < 0.5
         follows[:, 0] = uniform(0, 1, shape[:1], generator) < self.eraser_probability
@@ -162,7 +162,7 @@ class AppearanceJitter(nn.Module):
 
 
 class ColourRanges(NamedTuple):
-    """Smallest and largest draw of each change of the colours; the hue in turns."""
+    """Smallest and largest draw of each colour change; the hue in turns."""
 
     brightness: Range
     contrast: Range
@@ -172,7 +172,7 @@ class ColourRanges(NamedTuple):
 
 
 class Colours(NamedTuple):
-    """A draw for each frame of each change of the colours, (2B,); the hue in turns."""
+    """Draws (2B,) of each colour change for all frames; the hue in turns."""
 
     brightness: Tensor
     contrast: Tensor
@@ -182,10 +182,10 @@ class Colours(NamedTuple):
 
 
 def change_colours(images: Tensor, colours: Colours) -> Tensor:
-    """Frames (2B, 3, H, W) in [0, 1], the first ones before the second ones, in other colours.
+    """Change the colours of frames (2B, 3, H, W) in [0, 1], ordered as all first frames, then all second frames.
 
-    The contrast turns about the mean grey of both frames of a pair; kornia's turns about each frame's own, by which
-    equal colours would come to differ between them.
+    The contrast changes about the mean grey of both frames of a pair. In kornia, it changes about the mean of each
+    frame, so that equal colours would become different.
     """
     images = (images * per_frame(colours.brightness, images)).clamp(0, 1)
     grey = rgb_to_grayscale(images).mean(dim=(-3, -2, -1)).view(2, -1).mean(dim=0).repeat(2)
@@ -195,11 +195,11 @@ def change_colours(images: Tensor, colours: Colours) -> Tensor:
     if colours.hue.any():
         hue = to_device(colours.hue, device=images.device, dtype=images.dtype)
         images = adjust_hue(images, 2 * math.pi * hue).clamp(0, 1)
-    return images.pow(per_frame(colours.gamma, images))  # kornia's copies its gain of 1 from the host
+    return images.pow(per_frame(colours.gamma, images))  # kornia's function copies its gain of 1 from the host
 
 
 def stripes(side: int, shape: torch.Size, lengths: tuple[float, float], generator: torch.Generator) -> Tensor:
-    """Random stretches of pixels along a side of a frame, (*shape, side) bool; whole where the side is shorter."""
+    """Random intervals of pixels along a side of a frame, (*shape, side) bool, not longer than the side."""
     length = uniform(lengths[0], lengths[1] + 1, shape, generator).floor().clamp(max=side)
     start = (uniform(0, 1, shape, generator) * (side - length + 1)).floor()
     pixel = torch.arange(side)
@@ -207,43 +207,43 @@ def stripes(side: int, shape: torch.Size, lengths: tuple[float, float], generato
 
 
 def uniform(smallest: float, largest: float, shape: tuple[int, ...] | torch.Size, generator: torch.Generator) -> Tensor:
-    """Even draws, float64, on the CPU: the same for every device."""
+    """Uniform draws, float64, on the CPU, and therefore equal for all devices."""
     return smallest + (largest - smallest) * torch.rand(shape, generator=generator, dtype=torch.float64)
 
 
 def per_frame(values: Tensor, images: Tensor) -> Tensor:
-    """Values (N,) as (N, 1, 1, 1), of the images' type and on their device."""
+    """Values (N,) as (N, 1, 1, 1), with type and device of the images."""
     return to_device(values, device=images.device, dtype=images.dtype).view(-1, 1, 1, 1)
 
 
 def around_one(name: str, reach: float) -> Range:
-    """The factors from 1 - reach to 1 + reach, or a ValueError where the reach is negative or without end."""
+    """Return the range of factors from 1 - reach to 1 + reach; raise ValueError if reach is negative or infinite."""
     if not 0 <= reach < math.inf:
-        raise ValueError(f"{name} is {reach}; it must be at least 0.")
+        raise ValueError(f"{name} is {reach}; it must be at least 0 and finite.")
     return max(0.0, 1 - reach), 1 + reach
 
 
 def checked_hue(hue: float) -> float:
-    """The turns, or a ValueError where they are more than half a one."""
+    """Return the hue, in turns, or raise ValueError if it is not from 0 to 0.5."""
     if not 0 <= hue <= 0.5:
-        raise ValueError(f"hue is {hue}; it must lie in 0 to 0.5 turns.")
+        raise ValueError(f"hue is {hue}; it must be from 0 to 0.5 turns.")
     return hue
 
 
 def checked_range(name: str, values: Range) -> Range:
-    """The range, or a ValueError where it does not run from above 0 upwards."""
+    """Return the range, or raise ValueError unless 0 < smallest <= largest."""
     if not 0 < values[0] <= values[1] < math.inf:
         raise ValueError(f"{name} is {values}; it must be (smallest, largest) with 0 < smallest <= largest.")
     return values
 
 
 def check_frames(image1: Tensor, image2: Tensor, seed: int) -> None:
-    """Raise ValueError unless these are two batches of colour frames of one size, and the seed is not negative."""
+    """Raise ValueError unless both are batches of colour frames of equal size, and the seed is not negative."""
     pair = image1.ndim == 4 and image1.shape == image2.shape and image1.shape[1] == 3 and image1.numel() > 0
     if not (pair and image1.is_floating_point() and image2.is_floating_point()):
         raise ValueError(
             f"frames are {image1.dtype} {tuple(image1.shape)} and {image2.dtype} {tuple(image2.shape)}; "
-            "two batches (B, 3, H, W) of one size, floating point in [0, 1], are needed."
+            "expected two batches (B, 3, H, W) of equal size, floating-point in [0, 1]."
         )
     if seed < 0:
         raise ValueError(f"seed is {seed}; it must be at least 0.")

@@ -1,7 +1,6 @@
-"""Random changes of a sample, in which flow and maps follow exactly.
+"""Random geometric transforms of samples, applied exactly to flow and maps.
 
-kornia's augmentations know images, boxes and keypoints, but no flow; a flip of a flow is one `torch.flip` and a sign,
-so these few are written out.
+kornia's augmentations support images, boxes and keypoints, but not flow.
 """
 
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ WHOLE = ("full_image1", "full_image2")
 
 
 class Transform(Protocol):
-    """A sample and a source of randomness to another sample; the one that came stays as it was."""
+    """Interface of transforms: return a new sample, drawn with a random generator; the given sample is not modified."""
 
     def __call__(self, sample: FlowSample, generator: torch.Generator) -> FlowSample:
         """Apply the transform with the generator's next draws."""
@@ -28,23 +27,23 @@ class Transform(Protocol):
 
 
 class Compose:
-    """Transforms one after another."""
+    """Applies transforms one after another."""
 
     def __init__(self, *, transforms: list[Transform]) -> None:
         self.transforms = transforms
 
     def __call__(self, sample: FlowSample, generator: torch.Generator) -> FlowSample:
-        """Apply all, in their order."""
+        """Apply all transforms in order."""
         for transform in self.transforms:
             sample = transform(sample, generator)
         return sample
 
 
 class RandomHorizontalFlip:
-    """Mirror left and right; u changes its sign.
+    """Mirrors left and right; u changes its sign.
 
     Args:
-        probability: of a flip.
+        probability: probability of a flip.
 
     Raises:
         ValueError: if it is not a probability.
@@ -59,10 +58,10 @@ class RandomHorizontalFlip:
 
 
 class RandomVerticalFlip:
-    """Mirror up and down; v changes its sign.
+    """Mirrors top and bottom; v changes its sign.
 
     Args:
-        probability: of a flip.
+        probability: probability of a flip.
 
     Raises:
         ValueError: if it is not a probability.
@@ -77,11 +76,11 @@ class RandomVerticalFlip:
 
 
 class RandomTemporalSwap:
-    """Exchange the two frames; what is known of the first (flow, maps) is dropped.
+    """Exchanges the two frames and drops the ground truth (flow, maps).
 
     Args:
-        probability: of an exchange. At 1/2 a batch mixes samples with and without ground truth, so the transform
-            drops it always: training needs none.
+        probability: probability of an exchange. Ground truth, which unsupervised training does not need, is always
+            dropped, because all samples of a batch need the same maps.
 
     Raises:
         ValueError: if it is not a probability.
@@ -105,26 +104,26 @@ class RandomTemporalSwap:
 
 
 class RandomCrop:
-    """A window at a random place, the same in both frames; first in a `Compose`, it spares the others work.
+    """Crops a random window, the same in both frames; put it first in a `Compose` to reduce the cost of the others.
 
-    What leaves the window counts as occluded; the distance to a motion boundary is still to one of the whole frame.
+    Pixels that leave the window are occluded; the distance to a motion boundary still refers to the whole frame.
 
     Args:
         size: (H, W) of the window, pixels.
-        keep_whole: hand the whole frames on beside the window, so that the objective can sample what lies around it
-            (full-image warping, SMURF); the frames of a batch must then be of one size, and none may be resized later.
+        keep_whole: keep the whole frames beside the window, so that the objective can sample outside of the window
+            (full-image warping, SMURF); all frames of a batch must then have equal sizes, without a later resize.
 
     Raises:
-        ValueError: if a side of the window is not positive.
+        ValueError: if a side of the window is less than 1 pixel.
     """
 
     def __init__(self, *, size: tuple[int, int], keep_whole: bool = False) -> None:
         if min(size) < 1:
-            raise ValueError(f"crop is {size[0]}x{size[1]}; a window needs at least 1x1 pixels.")
+            raise ValueError(f"crop size is {size[0]}x{size[1]}; it must be at least 1x1 pixels.")
         self.size, self.keep_whole = size, keep_whole
 
     def __call__(self, sample: FlowSample, generator: torch.Generator) -> FlowSample:
-        """Crop.
+        """Crop a sample.
 
         Raises:
             ValueError: if the sample is smaller than the window.
@@ -132,7 +131,7 @@ class RandomCrop:
         height, width = sample["image1"].shape[-2:]
         if height < self.size[0] or width < self.size[1]:
             raise ValueError(
-                f"sample {sample['name']} is {height}x{width}, smaller than the crop of {self.size[0]}x{self.size[1]}."
+                f"sample {sample['name']} is too small: {height}x{width}; the crop is {self.size[0]}x{self.size[1]}."
             )
         if self.keep_whole and "full_image1" not in sample:
             whole = {"full_image1": sample["image1"], "full_image2": sample["image2"], "crop_origin": torch.zeros(2)}
@@ -141,14 +140,14 @@ class RandomCrop:
 
 
 def random_window(sample: FlowSample, size: tuple[int, int], generator: torch.Generator) -> FlowSample:
-    """A window (H, W) at a random place of a sample that is at least as large."""
+    """Random window (H, W) of a sample that is at least as large."""
     height, width = sample["image1"].shape[-2:]
     top, left = (draw(slack + 1, generator) for slack in (height - size[0], width - size[1]))
     return crop(sample, top=top, left=left, size=size)
 
 
 def crop(sample: FlowSample, *, top: int, left: int, size: tuple[int, int]) -> FlowSample:
-    """A window (H, W) of a sample, which holds it, as copies of that part alone; what leaves it counts as occluded."""
+    """Copy of a window (H, W) of a sample; pixels that leave the window are occluded."""
     window = (..., slice(top, top + size[0]), slice(left, left + size[1]))
     cut = changed(sample, lambda m: m[window].contiguous())
     if "crop_origin" in cut:
@@ -157,21 +156,21 @@ def crop(sample: FlowSample, *, top: int, left: int, size: tuple[int, int]) -> F
 
 
 def crop_to_multiple(sample: FlowSample, stride: int) -> FlowSample:
-    """The central part of a sample or batch whose height and width are multiples of `stride`."""
+    """Central part of a sample or batch, with height and width that are multiples of `stride`."""
     height, width = sample["image1"].shape[-2:]
     over = (height % stride, width % stride)
     return crop(sample, top=over[0] // 2, left=over[1] // 2, size=(height - over[0], width - over[1]))
 
 
 def without_leaving(sample: FlowSample) -> FlowSample:
-    """A sample in which what leaves the frame counts as occluded, where flow and occlusion are known."""
+    """Sample in which pixels that leave the frame are occluded, if it has flow and occlusions."""
     if "occluded" not in sample or "flow" not in sample:
         return sample
     return sample | {"occluded": sample["occluded"] | leaves(sample["flow"])}
 
 
 def leaves(flow: Tensor) -> Tensor:
-    """Where p + F(p) lies outside the frame, (..., H, W) bool, of a flow (..., 2, H, W)."""
+    """Mask (..., H, W) bool of the pixels p for which p + F(p) is outside of the frame, for a flow (..., 2, H, W)."""
     height, width = flow.shape[-2:]
     x = torch.arange(width, device=flow.device) + flow[..., 0, :, :]
     y = torch.arange(height, device=flow.device).view(-1, 1) + flow[..., 1, :, :]
@@ -181,7 +180,7 @@ def leaves(flow: Tensor) -> Tensor:
 def flip(sample: FlowSample, *, dim: int, component: int) -> FlowSample:
     """Mirror every map along a dimension and change the sign of one component of the flow."""
     flipped = changed(sample, lambda m: m.flip(dim), names=(*MAPS, *WHOLE))
-    if "crop_origin" in flipped:  # the far border's distance becomes the near one's
+    if "crop_origin" in flipped:  # the distances to opposite borders are exchanged
         origin = flipped["crop_origin"].clone()
         origin[component] = sample["full_image1"].shape[dim] - sample["image1"].shape[dim] - origin[component]
         flipped["crop_origin"] = origin
@@ -193,7 +192,7 @@ def flip(sample: FlowSample, *, dim: int, component: int) -> FlowSample:
 
 
 def changed(sample: FlowSample, function: "MapFunction", *, names: Sequence[str] = MAPS) -> FlowSample:
-    """A copy of a sample with a function applied to those of its maps that are named."""
+    """Copy of a sample with a function applied to the maps with given names."""
     copy = sample.copy()
     for name in names:
         if name in sample:
@@ -202,7 +201,7 @@ def changed(sample: FlowSample, function: "MapFunction", *, names: Sequence[str]
 
 
 class MapFunction(Protocol):
-    """A map (..., H, W) to another."""
+    """Function from a map (..., H, W) to another map."""
 
     def __call__(self, field: Tensor) -> Tensor:
         """Apply the function."""
@@ -210,17 +209,17 @@ class MapFunction(Protocol):
 
 
 def checked(probability: float, name: str = "probability") -> float:
-    """The probability, or a ValueError that names the argument if it is not between 0 and 1."""
+    """Return the probability, or raise ValueError, naming the argument, if it is not from 0 to 1."""
     if not 0 <= probability <= 1:
-        raise ValueError(f"{name} is {probability}; it must lie in 0 to 1.")
+        raise ValueError(f"{name} is {probability}; it must be from 0 to 1.")
     return probability
 
 
 def happens(probability: float, generator: torch.Generator) -> bool:
-    """One draw of an event."""
+    """Draw whether an event happens."""
     return torch.rand((), generator=generator).item() < probability
 
 
 def draw(count: int, generator: torch.Generator) -> int:
-    """One draw of 0 .. count - 1."""
+    """Draw an integer from 0 to count - 1."""
     return int(torch.randint(count, (), generator=generator).item())

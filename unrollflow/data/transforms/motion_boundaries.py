@@ -1,4 +1,4 @@
-"""How far each pixel is from where the motion changes at once."""
+"""Motion boundaries and the distance of each pixel to the nearest one."""
 
 import cv2
 import numpy as np
@@ -9,24 +9,24 @@ from torch.utils.data import Dataset
 from unrollflow.contracts import FlowSample
 
 SMALLEST_JUMP = 1.0
-"""Pixels by which the flow of neighbours differs across a motion boundary; smooth motion changes less."""
+"""Smallest difference between the flows of neighbouring pixels at a motion boundary, pixels."""
 
 DENSE = 0.9
-"""Share of the pixels whose flow must be known: in sparser ground truth most boundaries would go unseen."""
+"""Smallest share of pixels with known flow; in sparser ground truth, most boundaries are not detected."""
 
 
 class WithBoundaryDistance(Dataset[FlowSample]):
-    """A data set for evaluation, whose samples gain `boundary_distance` where their flow is known and dense.
+    """Adds `boundary_distance` to samples with dense ground truth, for evaluation.
 
     Args:
-        dataset: whose samples have a flow or none.
+        dataset: data set of samples with or without flow.
     """
 
     def __init__(self, dataset: Dataset[FlowSample]) -> None:
         self.dataset = dataset
 
     def __len__(self) -> int:
-        return len(self.dataset)  # type: ignore[arg-type]  # torch's type does not promise a length
+        return len(self.dataset)  # type: ignore[arg-type]  # torch's type does not declare a length
 
     def __getitem__(self, index: int) -> FlowSample:
         sample = self.dataset[index]
@@ -39,11 +39,11 @@ class WithBoundaryDistance(Dataset[FlowSample]):
 
 
 def motion_boundary(flow: Tensor, valid: Tensor) -> Tensor:
-    """Pixels (H, W) bool at either side of a jump of the flow of over :data:`SMALLEST_JUMP`.
+    """Mask (H, W) bool of the pixels at both sides of a jump of the flow by more than :data:`SMALLEST_JUMP`.
 
-    Sintel's own boundaries are not published; this stands in their place.
+    It replaces Sintel's boundaries, which are not published.
 
-    Args: flow: (2, H, W), pixels.   valid: (H, W) bool; no jump is seen where a neighbour is unknown.
+    Args: flow: (2, H, W), pixels.   valid: (H, W) bool; jumps beside invalid pixels are not detected.
 
     >>> flow = torch.zeros(2, 1, 4)
     >>> flow[0, 0, 2:] = 3
@@ -56,7 +56,7 @@ def motion_boundary(flow: Tensor, valid: Tensor) -> Tensor:
 
 
 def beside(jump_x: Tensor, jump_y: Tensor) -> Tensor:
-    """Pixels (H, W) bool at either side of a jump between neighbours, (H, W - 1) along x and (H - 1, W) along y."""
+    """Mask (H, W) bool of the pixels at both sides of jumps, given as (H, W - 1) along x and (H - 1, W) along y."""
     boundary = torch.zeros(jump_x.shape[0], jump_y.shape[1], dtype=torch.bool)
     boundary[:, 1:] |= jump_x
     boundary[:, :-1] |= jump_x
@@ -66,7 +66,7 @@ def beside(jump_x: Tensor, jump_y: Tensor) -> Tensor:
 
 
 def distance_to(boundary: Tensor) -> Tensor:
-    """Distance (H, W) float32, pixels, to the nearest pixel of a boundary (H, W) bool; infinite if it has none.
+    """Distance (H, W) float32, pixels, to the nearest pixel of a boundary (H, W) bool; infinite if there is none.
 
     >>> distance_to(torch.tensor([[True, False, False]])).tolist()
     [[0.0, 1.0, 2.0]]
@@ -74,5 +74,5 @@ def distance_to(boundary: Tensor) -> Tensor:
     if not boundary.any():
         return torch.full(boundary.shape, torch.inf)
     distance = cv2.distanceTransform((~boundary).numpy().astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    # the last bit that OpenCV gives varies from call to call; squares of these distances are whole numbers
+    # the last bit of OpenCV's result varies between calls; round, because squared distances are integers
     return torch.from_numpy(distance).double().square().round().sqrt().float()

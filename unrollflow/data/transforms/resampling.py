@@ -1,4 +1,4 @@
-"""Values of images, flows and labels between their pixels, for a grid of another size."""
+"""Interpolation of images, flows and labels for a grid of another size."""
 
 import math
 from collections.abc import Callable
@@ -14,15 +14,15 @@ from unrollflow.data.transforms.motion_boundaries import SMALLEST_JUMP
 Size = tuple[int, int]
 
 Convention = Literal["centres", "corners"]
-"""What stays in its place: "centres", the frame's outer edge, x' + 1/2 = (x + 1/2) W'/W (half-pixel centres, as
-OpenCV resizes); "corners", the centres of the four corner pixels, x' = x (W' - 1)/(W - 1)."""
+"""Alignment of the grids: "centres" keeps the outer edge of the frame, x' + 1/2 = (x + 1/2) W'/W (half-pixel centres,
+as in OpenCV); "corners" keeps the centres of the four corner pixels, x' = x (W' - 1)/(W - 1)."""
 
 
 def sample_image(image: Tensor, size: Size, convention: Convention) -> Tensor:
-    """An image (3, h, w) at another size, bilinearly, after a Gaussian along the sides that shrink.
+    """Resize an image (3, h, w) bilinearly, after a Gaussian blur along the sides that shrink.
 
-    Without it, frames of different sub-pixel phase would alias differently, against brightness constancy. Torch's own
-    antialiasing leaves the pixels of "corners" in the wrong places; kornia's smooths less.
+    Without the blur, frames with different sub-pixel phases would alias differently and violate brightness constancy.
+    Torch's antialiasing misplaces the pixels for "corners"; kornia's antialiasing smooths less.
 
     Source: Lowe, IJCV 2004: from a blur of 1/2 pixel to one of 1/2 pixel of the new grid.
     """
@@ -36,10 +36,10 @@ def sample_image(image: Tensor, size: Size, convention: Convention) -> Tensor:
 
 
 def sample_flow(flow: Tensor, valid: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """A flow at positions between its pixels, bilinearly where it is smooth, else as at the nearest pixel.
+    """Sample a flow between its pixels, bilinearly where it is smooth, otherwise from the nearest pixel.
 
-    Beside unknown flow and across a jump of over `SMALLEST_JUMP`, a mean would be the motion of nothing.
-    Written out, because torch's `interpolate` knows no unknown pixels.
+    Beside unknown flow, and across a jump of more than `SMALLEST_JUMP`, a mean would not be a real motion.
+    torch's `interpolate` does not support unknown pixels.
 
     Args: flow: (2, h, w), pixels.   valid: (h, w) bool.   rows, columns: (H,) and (W,) float64, inside the frame.
     Returns: (2, H, W), in pixels of the old grid.
@@ -60,13 +60,13 @@ def sample_flow(flow: Tensor, valid: Tensor, rows: Tensor, columns: Tensor) -> T
 
 
 def of_four(field: Tensor, combine: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """Each 2x2 neighbours of a map (..., h, w) combined, (..., h - 1, w - 1); torch's pooling is far slower."""
+    """Combine each 2x2 neighbours of a map (..., h, w) to (..., h - 1, w - 1); torch's pooling is much slower."""
     pairs = combine(field[..., :-1, :], field[..., 1:, :])
     return combine(pairs[..., :-1], pairs[..., 1:])
 
 
 def positions(old: int, new: int, convention: Convention) -> Tensor:
-    """Where along a side of `old` pixels the `new` ones lie, (new,) float64, pixels; none outside the frame.
+    """Positions (new,) float64 of `new` pixels along a side of `old` pixels, all inside the frame.
 
     >>> positions(4, 2, "centres").tolist(), positions(4, 2, "corners").tolist()
     ([0.5, 2.5], [0.0, 3.0])
@@ -78,15 +78,15 @@ def positions(old: int, new: int, convention: Convention) -> Tensor:
 
 
 def factor(old: int, new: int, convention: Convention) -> float:
-    """By which lengths along a side grow, from `old` to `new` pixels."""
+    """Factor of lengths along a side that is resized from `old` to `new` pixels."""
     return (new - 1) / (old - 1) if convention == "corners" else new / old
 
 
 def nearest(places: Tensor) -> Tensor:
-    """The pixels nearest to positions, of two the higher."""
+    """Indices of the pixels nearest to positions; of two equally near pixels, the higher index."""
     return (places + 0.5).long()
 
 
 def at(field: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Whole rows and columns (..., H, W) of a map (..., h, w)."""
+    """Values (..., H, W) of a map (..., h, w) at given rows and columns."""
     return field[..., rows, :][..., columns]

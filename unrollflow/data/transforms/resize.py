@@ -1,4 +1,4 @@
-"""Samples at other sizes: images are smoothed before they shrink, flow is rescaled, maps take the nearest pixel."""
+"""Resizing of samples: images are smoothed before they shrink, flow is rescaled, maps use the nearest pixel."""
 
 import math
 
@@ -28,14 +28,14 @@ from unrollflow.ops.choice import check_choice
 
 
 class Resize:
-    """The whole frame at a fixed size.
+    """Resizes the whole frame to a fixed size.
 
     Args:
         size: (H, W), pixels.
-        convention: what stays in its place (see :data:`Convention`).
+        convention: alignment of the grids (see :data:`Convention`).
 
     Raises:
-        ValueError: if a side is shorter than 2 pixels, or there is no such convention.
+        ValueError: if a side is shorter than 2 pixels, or the convention is unknown.
     """
 
     def __init__(self, *, size: Size, convention: Convention = "centres") -> None:
@@ -44,19 +44,19 @@ class Resize:
         self.size, self.convention = size, convention
 
     def __call__(self, sample: FlowSample, generator: torch.Generator) -> FlowSample:
-        """Resize; nothing is drawn."""
+        """Resize a sample; the generator is not used."""
         return resize_sample(sample, self.size, convention=self.convention)
 
 
 class RandomResize:
-    """The whole frame, larger or smaller by a random factor.
+    """Resizes the whole frame by a random factor.
 
     Args:
-        scale: smallest and largest factor, drawn evenly on a logarithmic scale.
-        stretch: largest ratio of the sides' factors to each other, in either sense; 1 keeps the aspect.
-        probability: of a draw; else the factor is 1, or what `at_least` needs.
-        at_least: (H, W) below which no sample shrinks and up to which smaller ones grow: the crop that follows.
-        convention: what stays in its place (see :data:`Convention`).
+        scale: smallest and largest factor, drawn uniformly on a logarithmic scale.
+        stretch: largest ratio between the factors of the two sides; 1 keeps the aspect ratio.
+        probability: probability of a draw; otherwise the factor is 1, or the one needed for `at_least`.
+        at_least: smallest (H, W) of the result, pixels: the size of the crop that follows. Small samples are enlarged.
+        convention: alignment of the grids (see :data:`Convention`).
 
     Raises:
         ValueError: if an argument is out of range.
@@ -80,7 +80,7 @@ class RandomResize:
         self.at_least, self.convention = at_least, convention
 
     def __call__(self, sample: FlowSample, generator: torch.Generator) -> FlowSample:
-        """Resize by the next draws."""
+        """Resize a sample by a random factor."""
         frame = size_of(sample)
         drawn = happens(self.probability, generator)
         factors = draw_factors(self.scale, self.stretch, generator) if drawn else (1.0, 1.0)
@@ -90,16 +90,16 @@ class RandomResize:
 
 
 class RandomResizedCrop:
-    """A random window of a random size, resized to a fixed one: `RandomResize`, then `RandomCrop`, at less cost.
+    """Crops a random window of random size and resizes it: like `RandomResize` and `RandomCrop`, at lower cost.
 
-    Only the window is resized, so the time depends on `size` alone. A frame smaller than `size` is enlarged.
+    Only the window is resized, so the time depends only on `size`. A frame smaller than `size` is enlarged.
 
     Args:
         size: (H, W) of the result, pixels.
-        scale: smallest and largest factor, drawn evenly on a logarithmic scale.
-        stretch: largest ratio of the sides' factors to each other, in either sense; 1 keeps the aspect.
-        probability: of a draw; else the factor is 1, or what a small frame needs.
-        convention: what stays in its place (see :data:`Convention`).
+        scale: smallest and largest factor, drawn uniformly on a logarithmic scale.
+        stretch: largest ratio between the factors of the two sides; 1 keeps the aspect ratio.
+        probability: probability of a draw; otherwise the factor is 1, or the one needed for a small frame.
+        convention: alignment of the grids (see :data:`Convention`).
 
     Raises:
         ValueError: if an argument is out of range.
@@ -121,7 +121,7 @@ class RandomResizedCrop:
         self.probability, self.convention = checked(probability), convention
 
     def __call__(self, sample: FlowSample, generator: torch.Generator) -> FlowSample:
-        """Crop and resize by the next draws."""
+        """Crop and resize a sample."""
         frame = size_of(sample)
         drawn = happens(self.probability, generator)
         factors = draw_factors(self.scale, self.stretch, generator) if drawn else (1.0, 1.0)
@@ -132,19 +132,19 @@ class RandomResizedCrop:
 
 
 def resize_sample(sample: FlowSample, size: Size, *, convention: Convention) -> FlowSample:
-    """A sample at another size; one that has it already comes back as it is.
+    """Resize a sample; return it unchanged if it already has the size.
 
-    Distances are scaled by the geometric mean of the two factors, and what leaves the new frame counts as occluded.
+    Distances are scaled by the geometric mean of the two factors, and pixels that leave the new frame are occluded.
 
     Raises:
-        ValueError: if a side of the sample is shorter than 2 pixels, or whole frames lie beside its crops.
+        ValueError: if a side of the sample is shorter than 2 pixels, or it has whole frames beside its crops.
     """
     frame = size_of(sample)
     if frame == size:
         return sample
     if "crop_origin" in sample:
         raise ValueError(
-            f"sample {sample['name']} is a crop with its whole frames beside it; resize before RandomCrop keeps them."
+            f"cannot resize sample {sample['name']}: it is a crop with its whole frames; resize before RandomCrop."
         )
     rows, columns = (positions(old, new, convention) for old, new in zip(frame, size, strict=True))
     resized = changed(sample, lambda m: sample_image(m, size, convention), names=IMAGES)
@@ -160,15 +160,15 @@ def resize_sample(sample: FlowSample, size: Size, *, convention: Convention) -> 
 
 
 def size_of(sample: FlowSample) -> Size:
-    """(H, W) of a sample, or a ValueError that names it if a side is shorter than 2 pixels."""
+    """Return (H, W) of a sample, or raise ValueError if a side is shorter than 2 pixels."""
     height, width = sample["image1"].shape[-2:]
     if min(height, width) < 2:
-        raise ValueError(f"sample {sample['name']} is {height}x{width}; at least 2x2 pixels can be resized.")
+        raise ValueError(f"cannot resize sample {sample['name']}: it is {height}x{width}; expected at least 2x2 px.")
     return height, width
 
 
 def draw_factors(scale: tuple[float, float], stretch: float, generator: torch.Generator) -> tuple[float, float]:
-    """Factors of height and width: a common one, and the root of a ratio to either side."""
+    """Draw the factors of height and width: a common factor, multiplied and divided by the root of a ratio."""
     common, ratio = (2 * torch.rand(2, generator=generator, dtype=torch.float64) - 1).tolist()  # both in [-1, 1)
     middle, reach = math.log(scale[0] * scale[1]) / 2, math.log(scale[1] / scale[0]) / 2
     common, ratio = math.exp(middle + common * reach), stretch ** (ratio / 2)
@@ -176,7 +176,7 @@ def draw_factors(scale: tuple[float, float], stretch: float, generator: torch.Ge
 
 
 def enough(factors: tuple[float, float], frame: Size, least: Size) -> tuple[float, float]:
-    """The factors, none below what takes both sides of a frame to at least those given."""
+    """Factors, increased if necessary so that a frame has at least a given size."""
     needed = max(least[0] / frame[0], least[1] / frame[1])
     return max(factors[0], needed), max(factors[1], needed)
 
@@ -184,11 +184,11 @@ def enough(factors: tuple[float, float], frame: Size, least: Size) -> tuple[floa
 def check_size(name: str, size: Size) -> None:
     """Raise ValueError unless a size is at least 2x2."""
     if min(size) < 2:
-        raise ValueError(f"{name} is {size[0]}x{size[1]}; at least 2x2 pixels are needed.")
+        raise ValueError(f"{name} is {size[0]}x{size[1]}; it must be at least 2x2 pixels.")
 
 
 def check_factors(scale: tuple[float, float], stretch: float) -> None:
-    """Raise ValueError unless a range of factors and a ratio make sense."""
+    """Raise ValueError unless a range of factors and a ratio are valid."""
     if not 0 < scale[0] <= scale[1] < math.inf:
         raise ValueError(f"scale is {scale}; it must be (smallest, largest) with 0 < smallest <= largest.")
     if not 1 <= stretch < math.inf:

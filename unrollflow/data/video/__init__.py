@@ -1,1 +1,1 @@
-"""Video files and own footage: reading, writing, scene cuts."""
+"""Video files and your own footage: reading, writing, scene cuts."""

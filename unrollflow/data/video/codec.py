@@ -1,4 +1,4 @@
-"""Video files read through PyAV: frames one after another in constant memory."""
+"""Sequential reading of video files with PyAV, in constant memory."""
 
 import math
 import warnings
@@ -20,34 +20,34 @@ from unrollflow.data.io.files import existing
 from unrollflow.data.video.orientation import Picture, Upright
 
 LARGEST_PICTURE = 2**26
-"""Pixels; twice 8K. A header that claims more is refused before anything is allocated for it."""
+"""Maximum size of a frame, pixels (twice 8K), checked in the header before memory is allocated."""
 
 USUAL_RATE = Fraction(25)
-"""Frames a second, where a file does not tell."""
+"""Default rate for files without one, frames per second."""
 
 
 class DamagedVideoWarning(UserWarning):
-    """A video could be decoded only in part."""
+    """A video could only be decoded in part."""
 
 
 def read_video(path: str | Path) -> Iterator[Tensor]:
-    """Frames (3, H, W), RGB float32 in [0, 1], of a video file, one at a time and in constant memory.
+    """Iterate over the frames (3, H, W), RGB float32 in [0, 1], of a video file, in constant memory.
 
-    They come turned and mirrored as the file says, otherwise as stored: one for each stored frame, whatever time
-    passed between two (variable rates), with interlaced lines and pixels that are not square left as they are.
+    Frames are rotated and mirrored according to the file. Variable frame rates, interlacing and non-square pixels are
+    not corrected: each stored frame is yielded once.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if not one frame can be decoded. Damage behind the first ends the video with a DamagedVideoWarning.
+        FileNotFoundError: if the file does not exist.
+        ValueError: if no frame can be decoded. Damage after the first ends the video with a DamagedVideoWarning.
     """
     return (rearrange(torch.from_numpy(p), "h w c -> c h w").float() / 255 for p in pictures(existing(path)))
 
 
 def frame_rate(path: str | Path) -> Fraction:
-    """Frames a second of a video file, the mean where they vary; 25 where the file does not tell.
+    """Frames per second of a video file (the mean if variable); 25 if the file does not specify it.
 
     Raises:
-        FileNotFoundError: if there is no such file.
+        FileNotFoundError: if the file does not exist.
         ValueError: if it is not a video.
     """
     with opened(existing(path)) as container:
@@ -56,10 +56,10 @@ def frame_rate(path: str | Path) -> Fraction:
 
 
 def frame_count(path: str | Path) -> int:
-    """Frames of a video file by its packets, of which none is decoded; damage may leave fewer to be decoded.
+    """Number of frames of a video file, counted by packets without decoding; fewer may be decodable if it is damaged.
 
     Raises:
-        FileNotFoundError: if there is no such file.
+        FileNotFoundError: if the file does not exist.
         ValueError: if it is not a video.
     """
     with opened(existing(path)) as container:
@@ -70,20 +70,20 @@ def frame_count(path: str | Path) -> int:
 
 
 class VideoPairs(IterableDataset[FlowSample]):
-    """Consecutive frames of a video, in order and in constant memory; for prediction.
+    """Pairs of consecutive frames of a video, in order and in constant memory, for prediction.
 
     A sample is named after the file and the number of its first frame, from 0.
 
     Args:
         path: video file.
-        stride: every stride-th frame is used: frame 0 is paired with frame stride, and that one with frame 2 stride.
+        stride: use every stride-th frame: frame 0 is paired with frame stride, which is paired with frame 2 stride.
 
     Attributes:
-        rate: first frames of the pairs a second.
+        rate: pairs per second.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it is not a video, or (while iterating) not two frames can be decoded.
+        FileNotFoundError: if the file does not exist.
+        ValueError: if it is not a video, or (while iterating) fewer than two frames can be decoded.
     """
 
     def __init__(self, path: str | Path, *, stride: int = 1) -> None:
@@ -93,17 +93,18 @@ class VideoPairs(IterableDataset[FlowSample]):
         worker = get_worker_info()
         if worker is not None and worker.num_workers > 1:
             raise ValueError(
-                f"{self.path} is read from front to back, by {worker.num_workers} workers; give one at most."
+                f"cannot read {self.path} with {worker.num_workers} workers, because it is read sequentially; "
+                "use at most one."
             )
         number = -1
         for number, (image1, image2) in enumerate(pairwise(islice(read_video(self.path), 0, None, self.stride))):
             yield FlowSample(image1=image1, image2=image2, name=f"{self.path.name}/{number * self.stride:06d}")
         if number < 0:
             of = f" at a stride of {self.stride}" if self.stride > 1 else ""
-            raise ValueError(f"{self.path} holds 1 frame{of}; a pair needs two.")
+            raise ValueError(f"{self.path} has 1 frame{of}; a pair needs two.")
 
     def spread(self, most: int) -> Iterator[FlowSample]:
-        """Not more than `most` pairs at equal distances over the video; the video is decoded up to the last of them."""
+        """Yield at most `most` pairs at equal distances in the video; it is decoded up to the last of them."""
         pairs = max(1, (frame_count(self.path) - 1) // self.stride)
         distance = math.ceil(pairs / most)
         start = (pairs - 1) % distance // 2
@@ -111,12 +112,12 @@ class VideoPairs(IterableDataset[FlowSample]):
 
 
 def pictures(path: Path) -> Iterator[Picture]:
-    """Frames (H, W, 3) of 8 bits, RGB, upright, up to the first that is damaged or of another size.
+    """Iterate over upright 8-bit RGB frames (H, W, 3), up to the first one that is damaged or differs in size.
 
     Raises:
-        ValueError: naming the file, if there is not one.
+        ValueError: naming the file, if there are no frames.
     """
-    count, damage, first, upright = 0, "it holds no frame", (0, 0), Upright()
+    count, damage, first, upright = 0, "it has no frames", (0, 0), Upright()
     with opened(path) as container:
         stream = container.streams.video[0]
         claimed = stream.frames
@@ -135,17 +136,17 @@ def pictures(path: Path) -> Iterator[Picture]:
     if not count:
         raise ValueError(f"{path} cannot be read as a video: {damage}.")
     if damage:
-        of = f" of the {claimed} that its header tells" if claimed else ""
-        warnings.warn(f"{path}: used up to frame {count}{of}, where {damage}.", DamagedVideoWarning, stacklevel=2)
+        of = f" of {claimed} according to its header" if claimed else ""
+        warnings.warn(f"{path}: only {count} frames{of} are used, because {damage}.", DamagedVideoWarning, stacklevel=2)
 
 
 UNDECODABLE = (av.FFmpegError, ValueError, MemoryError, OverflowError)
 
 
 def fault(frame: av.VideoFrame, first: tuple[int, int]) -> str:
-    """What makes a frame unusable behind frames of a (H, W), or nothing."""
+    """Text that says why a frame cannot follow frames of size (H, W); empty if it can."""
     if frame.is_corrupt:
-        return "the picture is damaged"
+        return "the next frame is damaged"
     if first not in ((0, 0), (frame.height, frame.width)):
         return f"the size changes from {first[0]}x{first[1]} to {frame.height}x{frame.width}"
     return ""
@@ -153,18 +154,21 @@ def fault(frame: av.VideoFrame, first: tuple[int, int]) -> str:
 
 @contextmanager
 def opened(path: Path) -> Iterator[InputContainer]:
-    """A container with at least one video stream of a size that can be."""
+    """Open a container with at least one video stream of a supported size."""
     try:
         container = av.open(str(path), options={"max_pixels": str(LARGEST_PICTURE)})
     except UNDECODABLE as error:
         raise ValueError(f"{path} cannot be read as a video: {error}") from error
     with container:
         if not container.streams.video:
-            raise ValueError(f"{path} holds no video, but {len(container.streams)} other stream(s).")
+            raise ValueError(f"{path} has no video stream, but {len(container.streams)} other stream(s).")
         stream = container.streams.video[0]
         if stream.codec_context is None:
-            raise ValueError(f"{path} cannot be read as a video: its header names no codec that there is.")
+            raise ValueError(f"{path} cannot be read as a video: the codec in its header is unknown.")
         if stream.width * stream.height > LARGEST_PICTURE:
-            raise ValueError(f"{path} says {stream.width}x{stream.height} pixels; {LARGEST_PICTURE} are the most.")
+            raise ValueError(
+                f"frames of {path} are too large: {stream.width}x{stream.height}; at most {LARGEST_PICTURE} pixels "
+                "are supported."
+            )
         stream.thread_type = "AUTO"
         yield container

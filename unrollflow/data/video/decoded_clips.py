@@ -1,4 +1,4 @@
-"""Videos decoded once, each into a folder of pictures."""
+"""Cache of decoded videos, each as a folder of images."""
 
 import hashlib
 import shutil
@@ -23,17 +23,17 @@ THUMBNAILS, BYTES = "thumbnails.npy", "bytes.txt"
 
 
 class DecodedClips:
-    """A folder that holds a folder of frames for each video, decoded when it is first asked for.
+    """Folder with a subfolder of frames for each video, decoded on first use.
 
-    A clip's folder appears when it is complete. What a killed process has left is deleted when the next video is
-    decoded. Processes may share the folder: they decode one at a time.
+    The subfolder of a clip appears when it is complete. Incomplete subfolders of killed processes are deleted when the
+    next video is decoded. Processes may share the folder; one of them decodes at a time.
 
     Args:
-        folder: where the clips are; it is created.
-        gigabytes: limit of its size.
+        folder: folder of the clips; it is created.
+        gigabytes: maximum size of the folder, GB.
 
     Raises:
-        ValueError: if the limit is not positive.
+        ValueError: if the maximum size is not positive.
     """
 
     def __init__(self, folder: Path, *, gigabytes: float) -> None:
@@ -42,33 +42,33 @@ class DecodedClips:
         self.folder, self.gigabytes = Path(folder).expanduser(), gigabytes
 
     def __str__(self) -> str:
-        return f"{self.folder} holds {self.size() / GIGABYTE:.2f} GB of decoded videos (limit {self.gigabytes} GB)"
+        return f"{self.folder} contains {self.size() / GIGABYTE:.2f} GB of decoded videos (limit {self.gigabytes} GB)"
 
     def size(self) -> int:
-        """Bytes of all complete clips."""
+        """Size of all complete clips, bytes."""
         return sum(int(note.read_text()) for note in self.folder.glob(f"[!.]*/{BYTES}"))
 
     def frames(self, path: Path, *, shorter_side: int | None) -> tuple[list[Path], Thumbnails]:
-        """Frames of a video in their order, and their thumbnails (N, 36, 64).
+        """Files of the frames of a video in order, and their thumbnails (N, 36, 64).
 
         Args:
             path: the video.
-            shorter_side: pixels to which larger frames are shrunk, None: not at all.
+            shorter_side: length to which the shorter side of larger frames is shrunk, pixels; None: do not shrink.
 
         Raises:
-            FileNotFoundError, ValueError: naming the video, if it is not there or cannot be decoded, or if the limit
-                is exceeded.
+            FileNotFoundError, ValueError: naming the video, if it does not exist, cannot be decoded, or exceeds the
+                maximum size.
         """
         clip = self.folder / f"{path.stem}-{key(existing(path), shorter_side)}"
         if not clip.is_dir():
             self.folder.mkdir(parents=True, exist_ok=True)
             with locked(self.folder / LOCK):
-                if not clip.is_dir():  # else another process has decoded it meanwhile
+                if not clip.is_dir():  # otherwise, another process has decoded it meanwhile
                     self._decode(path, clip, shorter_side)
         return sorted(clip.glob("*.png"), key=natural_key), np.load(clip / THUMBNAILS)
 
     def _decode(self, path: Path, clip: Path, shorter_side: int | None) -> None:
-        for left in self.folder.glob(f"{UNFINISHED}*"):  # by killed processes: nobody else decodes now
+        for left in self.folder.glob(f"{UNFINISHED}*"):  # of killed processes, because no other process decodes now
             shutil.rmtree(left, ignore_errors=True)
         unfinished = Path(mkdtemp(prefix=UNFINISHED, dir=self.folder))
         try:
@@ -82,26 +82,27 @@ class DecodedClips:
                 taken += file.stat().st_size + thumbnails[-1].nbytes
                 if taken > room:
                     raise ValueError(
-                        f"{self}, and {path} does not fit: give a larger cache_gigabytes, a smaller shorter_side or "
-                        f"another cache, or delete folders of {self.folder}: videos are decoded again when needed."
+                        f"no space in the cache for {path}: {self}. Use a larger cache_gigabytes, a smaller "
+                        f"shorter_side or another cache, or delete subfolders of {self.folder}, which are decoded "
+                        "again when needed."
                     )
             np.save(unfinished / THUMBNAILS, np.stack(thumbnails))
             (unfinished / BYTES).write_text(str(taken))
-            unfinished.chmod(0o777 & ~UMASK)  # a temporary folder is readable by its owner alone
+            unfinished.chmod(0o777 & ~UMASK)  # by default only the owner can read a temporary folder
             unfinished.replace(clip)
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def key(path: Path, shorter_side: int | None) -> str:
-    """Letters that change when a file, or the size to which it is shrunk, does."""
+    """Hash of a file's identity and of the size to which its frames are shrunk."""
     status = path.stat()
     identity = f"{shorter_side} {status.st_size} {status.st_mtime_ns} {path.resolve()}"
     return hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 
 def shrunk(image: Tensor, shorter_side: int | None) -> Tensor:
-    """An image (3, H, W) whose shorter side is at most a number of pixels, its aspect kept; None: as it is.
+    """Image (3, H, W) whose shorter side is shrunk to at most `shorter_side` pixels, with the same aspect ratio.
 
     >>> import torch
     >>> [tuple(shrunk(torch.rand(3, 20, 30), side).shape) for side in (10, 50, None)]

@@ -1,4 +1,4 @@
-"""One's own footage: videos, folders of frames, or both, as pairs worth learning from."""
+"""Training pairs from your own footage: videos, folders of frames, or both."""
 
 import hashlib
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ from unrollflow.ops.choice import check_choice
 VIDEO_SUFFIXES = frozenset(
     {".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv"}
 )
-"""Files of a folder that count as videos; a file that is named itself may have any ending."""
+"""Suffixes of videos in a folder; a file that is given directly may have any suffix."""
 
 DEFAULT_CACHE = Path("~/.cache/unrollflow")
 
@@ -27,11 +27,11 @@ Split = Literal["all", "train", "validation"]
 
 
 class Clip(NamedTuple):
-    """Frames in their order.
+    """Frames of a clip in order.
 
     Attributes:
-        name: of the video or folder, relative to where it was looked for.
-        frames: files.
+        name: name of the video or folder, relative to the root.
+        frames: image files.
     """
 
     name: str
@@ -39,35 +39,35 @@ class Clip(NamedTuple):
 
 
 class Footage(Dataset[FlowSample]):
-    """Pairs of frames of all videos and folders of frames below a folder, without those that teach nothing.
+    """Pairs of frames of all videos and folders of frames below a folder, without pairs that are useless for training.
 
-    Pairs across scene cuts, motionless or duplicate pairs, and pairs of frames of a folder between which another
-    sequence begins or numbers are missing are skipped; how many is printed when the data set is built. Larger frames
-    are shrunk, which shrinks their motion too. A video is decoded once (see :class:`DecodedClips`); a folder's frames
-    are read as they are. A sample is named after its clip and its first frame.
+    Skipped are pairs across scene cuts, motionless or duplicate pairs, and pairs of frames in a folder that belong to
+    different sequences or have missing numbers between them; the counts are printed when the data set is created.
+    Larger frames are shrunk, and so is their motion. A video is decoded once (see :class:`DecodedClips`); frames in a
+    folder are read directly. A sample is named after its clip and its first frame.
 
     Args:
-        root: folder that holds clips, at any depth, or one video.
-        split: "all" clips, or those for "train" or "validation". Clips are drawn by a hash of their path below the
-            root, never divided: neighbouring frames are nearly alike, so a validation on them would measure memory.
-            The two share no clip if both have the same root and validation_share, even if one is of Video or
-            FrameFolder: those draw among all clips, and use theirs.
-        validation_share: chance of a clip to be for "validation", whatever others there are; only where that leaves
-            "train" or "validation" without any, the clip nearest to it changes sides.
-        stride: frames from the first to the second of a pair; more makes larger motion.
-        both_directions: yield each pair backwards, too.
-        shorter_side: pixels to which larger frames are shrunk, None: not at all.
+        root: folder that contains clips, at any depth, or one video.
+        split: "all" clips, or those for "train" or "validation". Whole clips are assigned by a hash of their path below
+            the root; a validation on frames of a training clip would be biased, because neighbouring frames are nearly
+            equal. The splits are disjoint if both have the same root and validation_share, even if one uses Video or
+            FrameFolder, because all clips are assigned before they are filtered by kind.
+        validation_share: probability of a clip to be in "validation", independent of the other clips; if a split would
+            be empty, the clip nearest to the limit is moved to it.
+        stride: distance between the frames of a pair, frames; larger values give larger motion.
+        both_directions: also yield each pair in reverse order.
+        shorter_side: length to which the shorter side of larger frames is shrunk, pixels; None: do not shrink.
         cache: folder of the decoded videos.
-        cache_gigabytes: limit of its size.
+        cache_gigabytes: maximum size of this folder, GB.
 
     Attributes:
-        clips: what is used.
-        summary: one sentence of what was found and skipped.
+        clips: the clips that are used.
+        summary: one sentence with the numbers of used and skipped pairs.
 
     Raises:
-        FileNotFoundError: if there is no clip, or none is left for the split.
-        ValueError: if an argument is out of range, a video cannot be decoded, the decoded videos exceed the limit, or
-            no pair is left.
+        FileNotFoundError: if there are no clips, or none for the split.
+        ValueError: if an argument is out of range, a video cannot be decoded, the decoded videos exceed the maximum
+            size, or no pairs are left.
     """
 
     def __init__(
@@ -85,8 +85,9 @@ class Footage(Dataset[FlowSample]):
         check_choice("split", split, Split)
         if stride < 1 or not 0 < validation_share < 1 or (shorter_side is not None and shorter_side < 1):
             raise ValueError(
-                f"stride={stride}, validation_share={validation_share}, shorter_side={shorter_side}: "
-                "at least 1, between 0 and 1, at least 1 or None are expected."
+                f"an argument is out of range: stride={stride}, validation_share={validation_share}, "
+                f"shorter_side={shorter_side}; expected stride >= 1, 0 < validation_share < 1 and shorter_side >= 1 "
+                "or None."
             )
         self.shorter_side = shorter_side
         root, store = Path(root), DecodedClips(cache, gigabytes=cache_gigabytes)
@@ -112,35 +113,33 @@ class Footage(Dataset[FlowSample]):
         if any(map(Path.is_file, chosen)):
             self.summary += f" {store}."
         if not self.pairs:
-            raise ValueError(f"no pair is left. {self.summary}")
-        print(self.summary, flush=True)  # noqa: T201, what a data set skips is printed once
+            raise ValueError(f"no pairs are left. {self.summary}")
+        print(self.summary, flush=True)  # noqa: T201, printed once per data set
 
     def _chosen(self, root: Path, cache: Path, split: Split, share: float) -> list[Path]:
-        """The clips to use; those within the cache are not footage."""
+        """Clips to use, without those in the cache."""
         found = [*find_videos(root), *find_frame_folders(root)]
         found = [path for path in found if cache.resolve() not in path.resolve().parents]
         chosen = [path for path in drawn(found, root, split, share) if self.takes(path)]
         if not chosen:
             raise FileNotFoundError(
-                f"none of the clips in {root.absolute()} for split {split!r} is one that {type(self).__name__} uses; "
-                "videos and folders of frames are drawn together: take Footage, which uses both, or another "
-                "validation_share in both splits."
+                f"{root.absolute()} has no clips for {type(self).__name__} in split {split!r}: videos and folders of "
+                "frames are assigned to splits together; use Footage, which reads both, or another validation_share "
+                "in both splits."
             )
         return chosen
 
     def _too_short(self, stride: int) -> str:
-        """How many clips have no pair, and which is the first, or nothing."""
+        """Text with the number of clips that are too short, and the first of them; empty if there are none."""
         short = [clip for clip in self.clips if len(clip.frames) <= stride]
         if not short:
             return ""
         name, frames = short[0]
-        return (
-            f", {len(short)} clips that are too short ({name} holds {len(frames)} frame(s); a pair needs {stride + 1})"
-        )
+        return f", {len(short)} clips that are too short ({name} has {len(frames)} frame(s); a pair needs {stride + 1})"
 
     @staticmethod
     def takes(clip: Path) -> bool:
-        """Whether a video or a folder of frames is used."""
+        """Whether the data set uses a video or a folder of frames."""
         return True
 
     def __len__(self) -> int:
@@ -154,7 +153,7 @@ class Footage(Dataset[FlowSample]):
 
 
 class Video(Footage):
-    """As :class:`Footage`, of videos alone."""
+    """As :class:`Footage`, but only videos."""
 
     @staticmethod
     def takes(clip: Path) -> bool:
@@ -163,7 +162,7 @@ class Video(Footage):
 
 
 class FrameFolder(Footage):
-    """As :class:`Footage`, of folders of frames alone, in natural order (frame_2 before frame_10)."""
+    """As :class:`Footage`, but only folders of frames, in natural order (frame_2 before frame_10)."""
 
     @staticmethod
     def takes(clip: Path) -> bool:
@@ -172,7 +171,7 @@ class FrameFolder(Footage):
 
 
 def find_videos(root: Path) -> list[Path]:
-    """The video that a path names, or those below a folder, by name; one that links lead to as well counts once."""
+    """Videos below a folder, sorted by name, or the given video; a video with several links is listed once."""
     if root.is_file():
         return [root]
     videos = sorted((p for p in visible(root) if p.suffix.lower() in VIDEO_SUFFIXES), key=Path.is_symlink)
@@ -181,32 +180,32 @@ def find_videos(root: Path) -> list[Path]:
 
 
 def drawn(sources: Iterable[Path], root: Path, split: Split, share: float) -> list[Path]:
-    """The clips of a split.
+    """Clips of a split.
 
     Raises:
-        FileNotFoundError: if there is none.
+        FileNotFoundError: if there are too few clips.
     """
     sources = list(sources)
     if not sources:
         raise FileNotFoundError(
-            f"no footage in {root.absolute()}: a video, or a folder with videos or with folders of at least two frames "
-            "is expected, at any depth."
+            f"no footage in {root.absolute()}; expected a video, or a folder that contains videos, or folders of at "
+            "least two frames, at any depth."
         )
     if split == "all":
         return sources
     if len(sources) < 2:
         raise FileNotFoundError(
-            f"{root.absolute()} holds one clip, which is not divided into training and validation; add another one, "
-            "or take split: all and no validation."
+            f"{root.absolute()} has only one clip, which cannot be split into training and validation; add another "
+            "clip, or use split: all without validation."
         )
     fractions = sorted(split_fraction(path, root) for path in sources)
-    # the lowest is for validation, the highest for training in any case
+    # the clip with the lowest fraction is always for validation, that with the highest always for training
     limit = min(max(share, fractions[1]), fractions[-1])
     return [path for path in sources if (split_fraction(path, root) < limit) == (split == "validation")]
 
 
 def split_fraction(path: Path, root: Path) -> float:
-    """A number from 0 to 1 that a clip draws by its path below the root.
+    """Number from 0 to 1 that is computed from a clip's path below the root.
 
     >>> round(split_fraction(Path("videos/deep/a.mp4"), Path("videos")), 3)
     0.188
@@ -216,11 +215,11 @@ def split_fraction(path: Path, root: Path) -> float:
 
 
 def clip_of(path: Path, root: Path, store: DecodedClips, shorter_side: int | None) -> tuple[Clip, Thumbnails]:
-    """The clip of a video or a folder of frames, and the thumbnails (N, 36, 64) of its frames."""
+    """Clip of a video or a folder of frames, and the thumbnails (N, 36, 64) of its frames."""
     name = path.relative_to(root).as_posix() if path != root else path.name
     if path.is_file():
         frames, thumbnails = store.frames(path, shorter_side=shorter_side)
         return Clip(name, frames), thumbnails
     frames = list_frames(path)
-    bar = tqdm(frames, desc=f"looking through {name}", unit=" frames", leave=False)
+    bar = tqdm(frames, desc=f"reading {name}", unit=" frames", leave=False)
     return Clip(name, frames), np.stack([thumbnail(read_image(frame)) for frame in bar])

@@ -1,4 +1,4 @@
-"""Frames as their video's display matrix shows them."""
+"""Rotation and mirroring of frames by the display matrix of their video."""
 
 from collections.abc import Mapping
 from typing import cast
@@ -14,11 +14,11 @@ IDENTITY: Matrix = np.eye(3, dtype=np.int32)
 
 
 class Upright:
-    """Converts the frames of one video to pixels, turned and mirrored as the display matrix of the first frame says.
+    """Converts the frames of one video to pixels, rotated and mirrored by the display matrix of the first frame.
 
-    PyAV's frames and their side data refer to each other, so that only the garbage collector frees a frame whose side
-    data were read: that is done for the first frame alone. A frame's own converter holds threads, and a forked process
-    that freed it would wait for them without end: all frames share this one.
+    Only the side data of the first frame are read: PyAV's frames and their side data refer to each other, so only the
+    garbage collector frees such a frame. All frames share one converter: it has threads, and a forked process that
+    frees the converter of a frame would wait for them forever.
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class Upright:
 
 
 def displayed(pixels: Picture, matrix: Matrix) -> Picture:
-    """Pixels (H, W, ...) as ffmpeg shows them under a display matrix (3, 3), at the nearest quarter turn.
+    """Pixels (H, W, ...) as ffmpeg displays them with a display matrix (3, 3), rounded to the nearest quarter turn.
 
     The stored point (p, q), right and down, is displayed at (p, q) @ matrix[:2, :2], up to a scale and a shift.
 

@@ -1,4 +1,4 @@
-"""Which neighbouring frames of a clip teach nothing: scene cuts, and pairs in which nothing moves."""
+"""Detection of pairs that are useless for training: across scene cuts, and without motion."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -8,36 +8,36 @@ import numpy as np
 from torch import Tensor
 
 THUMBNAIL = (36, 64)
-"""Height and width of the grey pictures that frames are judged by; noise and compression average out."""
+"""Height and width of the grey thumbnails that are compared; noise and compression artefacts average out."""
 
 COARSE = (9, 16)
-"""Height and width at which motion changes a picture only slightly, and another scene does."""
+"""Height and width of coarse thumbnails, which motion changes only slightly, and a scene cut strongly."""
 
 MOTION_QUANTILE = 0.99
 SMALLEST_CHANGE = 1.0 / 255
-"""A pair counts as motionless where 99 % of its thumbnail change by less: one step of 8 bits."""
+"""A pair is motionless if 99 % of its thumbnail change by less than this (one step of 8 bits)."""
 
 CUT_FACTOR = 3.0
-"""Across a cut a clip changes by more than this many times what it changes between the frames around."""
+"""Smallest ratio of the change across a cut to the median change between the surrounding frames."""
 
 CUT_CORRELATION = 0.7
 CUT_CHANGE = 0.06
-"""... and is either no longer alike, or changes by this share of black to white on average."""
+"""A cut also needs a correlation below CUT_CORRELATION or a mean change above CUT_CHANGE (1: black to white)."""
 
 NEIGHBOURHOOD = 4
-"""Frames before and after a possible cut whose changes it is compared with, without those of held pictures."""
+"""Number of changes before and after a possible cut that it is compared with, without motionless pairs."""
 
 Thumbnails = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 
 
 class KeptPairs(NamedTuple):
-    """First frames of the pairs of a clip that are worth learning from, and how many are not.
+    """First frames of the useful pairs of a clip, and the numbers of skipped pairs.
 
     Attributes:
         firsts: indices of first frames.
-        breaks: pairs skipped because another sequence begins, or frames are missing, between their frames.
-        cuts: pairs skipped because a scene cut lies between their frames.
-        motionless: pairs skipped because nothing moves between their frames, as in duplicates.
+        breaks: pairs skipped because a new sequence begins, or frames are missing, between their frames.
+        cuts: pairs skipped because of a scene cut between their frames.
+        motionless: pairs skipped because there is no motion between their frames, such as duplicates.
     """
 
     firsts: list[int]
@@ -47,18 +47,18 @@ class KeptPairs(NamedTuple):
 
 
 def thumbnail(image: Tensor) -> Thumbnails:
-    """A small grey picture (36, 64), float32 in [0, 1], of an image (3, H, W)."""
+    """Grey thumbnail (36, 64), float32 in [0, 1], of an image (3, H, W)."""
     grey = image.mean(dim=0).numpy()
     return cv2.resize(grey, THUMBNAIL[::-1], interpolation=cv2.INTER_AREA).astype(np.float32)
 
 
 def kept_pairs(thumbnails: Thumbnails, *, stride: int, breaks: Sequence[bool] = ()) -> KeptPairs:
-    """Sort out the pairs (i, i + stride) of a clip.
+    """Select the useful pairs (i, i + stride) of a clip.
 
     Args:
-        thumbnails: (N, 36, 64), of its frames in their order.
-        stride: frames from the first to the second of a pair.
-        breaks: whether frames i and i + 1 do not follow each other, N - 1; none by default.
+        thumbnails: (N, 36, 64), thumbnails of its frames in order.
+        stride: distance between the frames of a pair, frames.
+        breaks: N - 1 values, whether frames i and i + 1 are not consecutive; default: all are.
 
     >>> clip = np.stack([np.roll(np.eye(36, 64, dtype=np.float32), 4 * i, axis=1) for i in (0, 1, 1, 2)])
     >>> kept_pairs(clip, stride=1)
@@ -79,15 +79,15 @@ def kept_pairs(thumbnails: Thumbnails, *, stride: int, breaks: Sequence[bool] = 
 
 
 def is_motionless(first: Thumbnails, second: Thumbnails) -> bool:
-    """Whether two thumbnails differ by less than a step of 8 bits nearly everywhere."""
+    """Whether two thumbnails differ by less than one step of 8 bits nearly everywhere."""
     return bool(np.quantile(np.abs(second - first), MOTION_QUANTILE) < SMALLEST_CHANGE)
 
 
 def scene_cuts(thumbnails: Thumbnails) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
-    """Where a cut lies between frames i and i + 1, (N - 1,) bool, of thumbnails (N, 36, 64).
+    """Mask (N - 1,) bool of the cuts between frames i and i + 1, from thumbnails (N, 36, 64).
 
-    A cut is a change that stands out from those around it: fast motion changes many frames in a row. Where a picture is
-    held for some frames, their change of zero does not count.
+    A cut is a change that is much larger than those around it; fast motion changes many successive frames. Motionless
+    pairs, as in repeated frames, are not compared.
     """
     coarse = np.stack([cv2.resize(t, COARSE[::-1], interpolation=cv2.INTER_AREA) for t in thumbnails])
     change = np.abs(np.diff(coarse, axis=0)).mean(axis=(1, 2))
@@ -102,7 +102,7 @@ def scene_cuts(thumbnails: Thumbnails) -> np.ndarray[tuple[int, ...], np.dtype[n
 
 
 def correlation(first: Thumbnails, second: Thumbnails) -> float:
-    """Correlation coefficient of two pictures; 1 where one of them is plain, which has none."""
+    """Correlation coefficient of two images; 1 if one of them is constant, for which it is undefined."""
     a, b = first - first.mean(), second - second.mean()
     norm = float(np.sqrt(np.square(a).sum() * np.square(b).sum()))
     return float((a * b).sum()) / norm if norm > 0 else 1.0

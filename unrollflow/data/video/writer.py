@@ -1,4 +1,4 @@
-"""Video files written through PyAV."""
+"""Writing of video files with PyAV."""
 
 import math
 from collections.abc import Iterator
@@ -22,21 +22,22 @@ QUALITY = {"libx264": {"crf": "18", "preset": "medium"}, "mpeg4": {"q": "3"}}
 
 
 BT709 = 1
-"""Colour space, primaries and transfer that written videos have and say they have: players disagree without."""
+"""Colour space, primaries and transfer of written videos, also stored in the file, because players differ otherwise."""
 
 
 class VideoWriter:
-    """An .mp4 of H.264 (MPEG-4 where libx264 is missing), yuv420p and BT.709, that is there whole or not at all.
+    """Writes an .mp4 with H.264 (MPEG-4 if libx264 is not available), yuv420p and BT.709, atomically.
 
-    Use it as a context; what leaves it through an error leaves no file. Odd sizes grow by one repeated row or column.
+    Use it as a context manager; after an error, there is no file. Odd sizes are padded by one repeated row or column.
 
     Args:
-        path: file to write; missing folders are made.
-        rate: frames a second.
+        path: file to write; missing folders are created.
+        rate: frames per second.
 
     Raises:
-        ValueError: if the rate is not positive, an image has another shape or size than the first, or none came.
-        OSError: naming the file, if it cannot be written, as on a full disk.
+        ValueError: if the rate is not positive, an image has another shape or size than the first, or there are no
+            images.
+        OSError: naming the file, if it cannot be written, for example on a full disk.
 
     >>> import torch
     >>> from tempfile import mkdtemp
@@ -50,7 +51,7 @@ class VideoWriter:
 
     def __init__(self, path: str | Path, rate: float | Fraction) -> None:
         if not (math.isfinite(rate) and rate > 0):
-            raise ValueError(f"frame rate of {path} is {rate}; it must be positive.")
+            raise ValueError(f"frame rate of {path} is {rate}; it must be positive and finite.")
         self.path, self.rate = Path(path), Fraction(rate).limit_denominator(2**16)
         self.size: tuple[int, int] | None = None
 
@@ -66,7 +67,7 @@ class VideoWriter:
     def write(self, image: Tensor) -> None:
         """Append an image (3, H, W) in [0, 1]."""
         if image.ndim != 3 or image.shape[0] != 3:
-            raise ValueError(f"frame for {self.path} has shape {tuple(image.shape)}; (3, H, W) is needed.")
+            raise ValueError(f"frame for {self.path} has shape {tuple(image.shape)}; expected (3, H, W).")
         height, width = image.shape[-2:]
         if self.size is None:
             self.size = (height, width)
@@ -76,7 +77,7 @@ class VideoWriter:
             self.stream.color_range = ColorRange.MPEG
         if self.size != (height, width):
             raise ValueError(
-                f"frame for {self.path} is {height}x{width}, but those before are {self.size[0]}x{self.size[1]}."
+                f"frame for {self.path} is {height}x{width}, but earlier frames are {self.size[0]}x{self.size[1]}."
             )
         pixels = (255 * image.detach().cpu().float().clamp(0, 1)).round().byte()
         picture = rearrange(pixels, "c h w -> h w c").numpy()
@@ -95,7 +96,7 @@ class VideoWriter:
             if error is None:
                 self._finish(temporary)
         finally:
-            # of a file that is given up, or is in its place already, nothing more has to be heard
+            # the file is complete or discarded, so errors of closing do not matter
             for half_open in (self.container, self.file):
                 with suppress(OSError, av.FFmpegError):
                     half_open.close()
@@ -103,18 +104,18 @@ class VideoWriter:
 
     def _finish(self, temporary: Path) -> None:
         if self.size is None:
-            raise ValueError(f"no frame was written to {self.path}; a video needs one.")
+            raise ValueError(f"no frames were written to {self.path}; a video needs at least one.")
         with naming(self.path):
             self.container.mux(self.stream.encode(None))
             self.container.close()
             self.file.close()
-            temporary.chmod(0o666 & ~UMASK)  # a temporary file is readable by its owner alone
+            temporary.chmod(0o666 & ~UMASK)  # by default only the owner can read a temporary file
             temporary.replace(self.path)
 
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Errors of writing, with the file's name."""
+    """Add the name of the file to errors of writing."""
     try:
         yield
     except (OSError, av.FFmpegError) as error:
