@@ -194,7 +194,7 @@ def test_too_many_bad_samples_end_the_training_with_their_names() -> None:
     broken = Replacing(TrainingSamples(Damaged(8, bad=tuple(range(8))), None, seed=0))
     with pytest.raises(ValueError, match=rf"{MOST_TRIES} training samples in a row"):
         broken[0]
-    with pytest.raises(ValueError, match="most_bad_samples is -1"):
+    with pytest.raises(ValueError, match="most_bad_samples is out of range: -1"):
         BadSamples(limit=-1)
 
 

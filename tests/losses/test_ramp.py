@@ -16,5 +16,5 @@ def test_without_steps_the_whole_weight_counts_from_the_start() -> None:
 
 @pytest.mark.parametrize("arguments", [{"start": -1}, {"steps": -1}])
 def test_negative_numbers_are_refused(arguments: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match="neither may be negative"):
+    with pytest.raises(ValueError, match="both must be at least 0"):
         Ramp(**arguments)

@@ -120,7 +120,7 @@ def test_bad_arguments_are_named() -> None:
         TotalVariation(order=3)
     with pytest.raises(ValueError, match="epsilon=0"):
         TotalVariation(epsilon=0.0)
-    with pytest.raises(ValueError, match="edge_alpha=-1"):
+    with pytest.raises(ValueError, match="edge_alpha is negative: -1"):
         TotalVariation(edge_alpha=-1)
     with pytest.raises(ValueError, match="rho=0"):
         UnrolledTotalVariation(rho=0.0)

@@ -133,5 +133,5 @@ def test_labels_are_weighed_against_the_unsupervised_cost() -> None:
     assert terms.log["loss/total"] == terms.total
     images = pair["image1"], pair["image2"].flip(-1)
     assert mixed.held_out(*images, constant(1, 0)) == alone.held_out(*images, constant(1, 0))
-    with pytest.raises(ValueError, match="label_weight=-1: a weight is at least 0"):
+    with pytest.raises(ValueError, match="label_weight is negative: -1; it must be at least 0"):
         LabelledObjective(L1(), NoSmoothness(), unsupervised=unsupervised, labels=labels, label_weight=-1)

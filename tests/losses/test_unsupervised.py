@@ -139,7 +139,7 @@ def test_level_of_weight_zero_costs_nothing() -> None:
 
 def test_gamma_weights_iterates() -> None:
     assert level_weights(0.8, 3) == pytest.approx([0.64, 0.8, 1.0])
-    with pytest.raises(ValueError, match=r"3 level weights .* gives 2 estimates"):
+    with pytest.raises(ValueError, match=r"3 level weights .* has 2 estimates"):
         cost(estimates(), estimates(), level_weights=[1.0, 1.0, 1.0])
 
 
@@ -164,7 +164,7 @@ def test_staged_visibility_starts_masking_at_its_step() -> None:
 
 @pytest.mark.parametrize("starts", [[1, 2], [0], [0, 0], [0, 5, 3]])
 def test_stages_that_do_not_fit_are_named(starts: list[int]) -> None:
-    with pytest.raises(ValueError, match="one start for each stage"):
+    with pytest.raises(ValueError, match="one start per stage"):
         Staged(tests=[AllVisible(), RangeMap()], starts=starts)
 
 
@@ -197,7 +197,7 @@ def test_a_flow_that_hides_everything_scores_worse_than_none() -> None:
 
 
 def test_negative_weight_is_refused() -> None:
-    with pytest.raises(ValueError, match="smoothness_weight=-1"):
+    with pytest.raises(ValueError, match="smoothness_weight is negative: -1"):
         objective(smoothness_weight=-1)
 
 

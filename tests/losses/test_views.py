@@ -89,16 +89,16 @@ def test_nothing_from_outside_is_shown() -> None:
 
 def test_ranges_without_a_valid_map_are_named() -> None:
     shrinking: dict[str, Any] = {"zoom": (0.5, 0.6), "squeeze": (1.0, 1.0)}
-    with pytest.raises(ValueError, match="none shows a frame of 40x56 without its outside; zoom in more"):
+    with pytest.raises(ValueError, match="stays inside a frame of 40x56; use a larger zoom"):
         RandomAffine(**shrinking)(labelled_pair(), seeds=SEEDS)
     with pytest.raises(ValueError, match="relative_zoom is"):
         RandomAffine(relative_zoom=(1.1, 0.9))
 
 
 def test_windows_and_margins_that_do_not_fit_are_named() -> None:
-    with pytest.raises(ValueError, match="frames are 40x56, smaller than the student's window of 41x8"):
+    with pytest.raises(ValueError, match="frames are 40x56, smaller than the student's crop of 41x8"):
         RandomWindow(size=(41, 8))(labelled_pair(), seeds=SEEDS)
-    with pytest.raises(ValueError, match="frames are 40x56; a margin of 20 leaves nothing"):
+    with pytest.raises(ValueError, match="frames are 40x56; a margin of 20 leaves no pixels"):
         Margin(width=20)(labelled_pair(), seeds=SEEDS)
 
 
@@ -131,7 +131,7 @@ def test_numbers_beyond_the_count_are_never_hidden() -> None:
 
 
 def test_missing_superpixels_are_named() -> None:
-    with pytest.raises(ValueError, match=r"end the data's transform with unrollflow\.data\.Superpixels"):
+    with pytest.raises(ValueError, match=r"end the transform of the data with unrollflow\.data\.Superpixels"):
         HallucinatedOcclusion()(labelled_pair()._replace(segments=None), seeds=SEEDS)
     with pytest.raises(ValueError, match="count is"):
         HallucinatedOcclusion(count=(0, 3))

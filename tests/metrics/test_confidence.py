@@ -52,9 +52,9 @@ def test_ten_groups_unless_told_otherwise() -> None:
 @pytest.mark.parametrize(
     ("error", "confidence", "message"),
     [
-        (torch.zeros(3), torch.zeros(4), r"\(3,\) and \(4,\); \(N,\) of one length"),
-        (torch.zeros(2, 2), torch.zeros(2, 2), r"\(N,\) of one length"),
-        (torch.zeros(0), torch.zeros(0), r"\(N,\) of one length"),
+        (torch.zeros(3), torch.zeros(4), r"\(3,\) and \(4,\); expected \(N,\)"),
+        (torch.zeros(2, 2), torch.zeros(2, 2), r"expected \(N,\) with equal N"),
+        (torch.zeros(0), torch.zeros(0), r"expected \(N,\) with equal N"),
         (torch.tensor([torch.nan]), torch.zeros(1), "not finite at some pixels"),
         (torch.zeros(1), torch.tensor([torch.inf]), "not finite at some pixels"),
     ],

@@ -398,7 +398,7 @@ def test_a_lesson_that_does_not_count_yet_costs_nothing(tmp_path: Path) -> None:
 
 
 def test_a_lesson_that_will_not_fit_is_told_at_the_first_step(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="smaller than the student's window"):
+    with pytest.raises(ValueError, match="smaller than the student's crop"):
         logged(tmp_path, distillation=[lessons(views=[RandomWindow(size=(512, 512))], start=10**4)])
 
 

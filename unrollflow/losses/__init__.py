@@ -1,4 +1,4 @@
-"""Loss terms as functions and modules, and the objective that combines them."""
+"""Loss terms as functions and modules, and the objectives that combine them."""
 
 from unrollflow.losses.distillation import Distillation, consistency_loss
 from unrollflow.losses.held_out import unlabelled_measures

@@ -1,4 +1,4 @@
-"""Self-supervision: a student that sees a harder view of a pair follows what the network says of the pair itself."""
+"""Self-supervision: a student with a harder view of a pair learns the flow that the network predicts for the pair."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ from unrollflow.ops.seeds import derived_seed
 
 Pixels = Literal["visible", "newly_occluded"]
 SMALLEST_SHARE = 1e-7
-"""Added to the trusted share of a batch before the released mean divides by it."""
+"""Added to the trusted share of a batch, by which the released mean is divided."""
 
 
 @full_precision
@@ -42,18 +42,18 @@ def consistency_loss(
     gamma: float,
     masking: Masking = "image",
 ) -> Tensor:
-    """How far a student's estimates are from a teacher's flow, a scalar.
+    """Mean penalty of the difference between a student's estimates and a teacher's flow, a scalar.
 
     Args:
-        estimates: the student's, first to last; those that count are as large as the target.
+        estimates: estimates of the student, first to last; those with a weight have the size of the target.
         target: (B, 2, H, W), pixels.
         weight: (B, 1, H, W) in [0, 1].
         epsilon, exponent: see :func:`consistency_map`.
-        gamma: of the weights gamma^(n - 1 - i); 0: the last estimate alone.
-        masking: `image`: the weighted mean of each image, then of the batch; `released`: one of the whole batch.
+        gamma: base of the weights gamma^(n - 1 - i); 0: use only the last estimate.
+        masking: `image`: weighted mean of each image, then mean of the batch; `released`: mean of the whole batch.
 
     Raises:
-        ValueError: if an estimate that counts has another size than the target.
+        ValueError: if an estimate with a weight has another size than the target.
 
     Source: ARFlow, Liu et al., CVPR 2020, equation 9; SMURF, Stone et al., CVPR 2021; the released code of Cost
     Unrolling (losses/flow_loss.py, SelfSequenceLoss).
@@ -64,8 +64,8 @@ def consistency_loss(
             continue
         if flow.shape != target.shape:
             raise ValueError(
-                f"an estimate is {tuple(flow.shape)}, but the teacher's flow is {tuple(target.shape)}: the estimates "
-                "of a pyramid grow, so that only the last can be compared; set gamma to 0."
+                f"an estimate and the teacher's flow differ in size: {tuple(flow.shape)} and {tuple(target.shape)}; "
+                "for a backbone with a pyramid, only the last estimate can be compared: set gamma to 0."
             )
         difference = consistency_map(flow, target, epsilon=epsilon, exponent=exponent)
         if masking == "image":
@@ -78,9 +78,9 @@ def consistency_loss(
 
 @contextmanager
 def unmoved_statistics(network: FlowNetwork) -> Iterator[None]:
-    """Batch norms normalise as in training, but what they keep for evaluation stays as it is.
+    """Disable the update of the running statistics of batch norms, which still normalise as in training.
 
-    Evaluation does not see a student's altered frames, so that its statistics should not either.
+    The statistics are for evaluation, so they should not include a student's altered frames.
     """
     norms = [
         module for module in cast(nn.Module, network).modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)
@@ -96,20 +96,21 @@ def unmoved_statistics(network: FlowNetwork) -> Iterator[None]:
 
 
 class Distillation(nn.Module):
-    """One term of the self-supervision: its views, the pixels that are learnt from, and its weight.
+    """One term of the self-supervision: its views, the selected pixels, and its weight.
 
-    A student's pass leaves the running statistics of batch norms alone (the released code's moves them).
+    A student's pass does not update the running statistics of batch norms (in the released code, it does).
 
     Args:
-        views: applied one after another to the frames and the teacher's flow.
-        visibility: where the teacher is trusted; its flow is not right where it could not be seen.
-        weight: of the loss beside the objective's.
-        start: first step at which it counts; with a ramp, that at which the weight is still 0.
-        ramp: steps from weight 0 to the whole weight.
-        epsilon, exponent: of the penalty (|d| + epsilon)^exponent; epsilon must be above 0 if the exponent is below 1.
-        gamma: of the student's iterates, see :func:`consistency_loss`; 0 for pyramids.
-        pixels: `visible`: all where the teacher is trusted; `newly_occluded`: of these, where the student's own flow
-            both ways fails the forward-backward test (UFlow, SMURF); the student then estimates both.
+        views: views that are applied one after another to the frames and the teacher's flow.
+        visibility: selects the pixels where the teacher is trusted; its flow is wrong at occluded pixels.
+        weight: weight of the loss, added to that of the objective.
+        start: first step with this loss; with a ramp, the last step with weight 0.
+        ramp: number of steps from weight 0 to the full weight.
+        epsilon, exponent: parameters of the penalty (|d| + epsilon)^exponent; epsilon must be above 0 if the exponent
+            is below 1.
+        gamma: weight of the student's iterates, see :func:`consistency_loss`; 0 for pyramids.
+        pixels: `visible`: all pixels where the teacher is trusted; `newly_occluded`: those of them where the student's
+            flow fails the forward-backward test (UFlow, SMURF); the student then estimates both directions.
         masking: see :func:`consistency_loss`.
 
     Raises:
@@ -135,12 +136,13 @@ class Distillation(nn.Module):
         check_choice("masking", masking, Masking)
         if min(weight, start, ramp, epsilon, gamma) < 0:
             raise ValueError(
-                f"weight={weight}, start={start}, ramp={ramp}, epsilon={epsilon}, gamma={gamma}: none may be negative."
+                f"a value is negative: weight={weight}, start={start}, ramp={ramp}, epsilon={epsilon}, gamma={gamma}; "
+                "all must be at least 0."
             )
         if exponent <= 0 or (exponent < 1 and epsilon == 0):
             raise ValueError(
-                f"exponent={exponent} with epsilon={epsilon}: the gradient is not finite where the flows agree; an "
-                "exponent below 1 needs an epsilon above 0, and none may be 0."
+                f"exponent={exponent} with epsilon={epsilon}: the gradient is not finite where the flows are equal; "
+                "the exponent must be above 0, and epsilon above 0 if the exponent is below 1."
             )
         self.views = nn.ModuleList(views)
         self.visibility = visibility
@@ -154,12 +156,12 @@ class Distillation(nn.Module):
         return self.weight * self.ramp.at(step)
 
     def student_pair(self, pair: LabelledPair, *, seeds: list[int], step: int) -> LabelledPair:
-        """The pair after all views.
+        """Pair after all views.
 
         Args:
             pair: frames and the teacher's flow.
-            seeds: one for each sample.
-            step: training step; with the seeds it decides every draw.
+            seeds: one per sample.
+            step: training step; seeds and step determine all draws.
         """
         for i, view in enumerate(self.views):
             pair = view(pair, seeds=[derived_seed(seed, step, i) for seed in seeds])
@@ -175,13 +177,13 @@ class Distillation(nn.Module):
         seeds: list[int],
         step: int,
     ) -> Tensor:
-        """Loss of a student that sees a batch through all views, unweighted; the teacher gets no gradient.
+        """Unweighted loss of a student for a batch after all views; the teacher does not receive gradients.
 
         Args:
             network: the student.
-            sample: the batch as the teacher saw it, with frames (B, 3, H, W) and, if a view needs them, segments.
-            flow, flow_backward: the teacher's flow of it both ways, (B, 2, H, W), pixels.
-            seeds: one for each sample.
+            sample: the batch of the teacher, with frames (B, 3, H, W) and, if a view needs them, segments.
+            flow, flow_backward: the teacher's flow in both directions, (B, 2, H, W), pixels.
+            seeds: one per sample.
             step: training step.
         """
         with torch.no_grad():

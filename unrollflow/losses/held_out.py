@@ -11,26 +11,26 @@ from unrollflow.ops.resize import crop_centre
 from unrollflow.ops.warp import warp
 
 PATCH_SIZE = 3
-"""Of the census; the same for every run, whatever it was trained with. (7 costs a CPU four times the network.)"""
+"""Patch size of the census, equal for all runs. (On a CPU, size 7 costs four times as much as the network.)"""
 
 UNEXPLAINED = 1.0
-"""Census of an image of which nothing is visible: the worst, because 0 would reward a flow that hides everything."""
+"""Census of an image without visible pixels: the worst value, because 0 would reward a flow that hides all pixels."""
 
 LEAST_DIFFERENCE = 1e-3
-"""Added to both sides of the ratio to zero flow, so that frames that are alike give 1."""
+"""Added to both sides of the ratio to zero flow, so that equal frames give 1."""
 
 
 @torch.no_grad()
 @full_precision
 def unlabelled_measures(image1: Tensor, image2: Tensor, prediction: Prediction) -> dict[str, Tensor]:
-    """Every measure of :data:`~unrollflow.metrics.names.UNLABELLED` but the training's own loss, of every image.
+    """Every measure of :data:`~unrollflow.metrics.names.UNLABELLED` except the training loss, for every image.
 
     Args:
-        image1, image2: (B, 3, H, W), RGB in [0, 1], of at least 3 pixels a side.
-        prediction: of these.
+        image1, image2: (B, 3, H, W), RGB in [0, 1], of at least 3 pixels per side.
+        prediction: prediction for these images.
 
     Returns:
-        name to (B,); infinite where the flow is not finite.
+        measures (B,) by name; infinite if the flow is not finite.
 
     Source: Meister et al., UnFlow, AAAI 2018 (census); Sundaram et al., ECCV 2010 (forward-backward).
 
@@ -45,7 +45,7 @@ def unlabelled_measures(image1: Tensor, image2: Tensor, prediction: Prediction) 
     unmoved = census(image1, image2, patch_size=PATCH_SIZE)
     inner = crop_centre(visible, (difference.shape[-2], difference.shape[-1]))
     seen = image_mean(inner)
-    # of a pixel that leaves the frame, the flow back is that of the nearest border pixel
+    # for a pixel that leaves the frame, the backward flow is that of the nearest border pixel
     mismatch = torch.linalg.vector_norm(flow + warp(flow_backward, flow), dim=1)
     outside = out_of_frame(flow).to(flow)
     ratio = (image_mean(difference) + LEAST_DIFFERENCE) / (image_mean(unmoved) + LEAST_DIFFERENCE)
@@ -53,7 +53,7 @@ def unlabelled_measures(image1: Tensor, image2: Tensor, prediction: Prediction) 
     explained = torch.where(
         seen > 0, image_mean(difference * inner) / seen.clamp_min(1 / inner[0].numel()), UNEXPLAINED
     )
-    whole = motion.isfinite()  # warp is safe against a flow that is not, and so would hide it
+    whole = motion.isfinite()  # warp accepts a flow that is not finite, and would hide it
     return {
         "census": explained.where(whole, torch.inf),
         "zero_flow_ratio": ratio.where(whole, torch.inf),
@@ -66,5 +66,5 @@ def unlabelled_measures(image1: Tensor, image2: Tensor, prediction: Prediction) 
 
 
 def image_mean(values: Tensor) -> Tensor:
-    """Mean of each image: (B, ...) to (B,)."""
+    """Mean of each image, from (B, ...) to (B,)."""
     return values.flatten(1).mean(dim=1)

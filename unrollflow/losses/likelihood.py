@@ -1,4 +1,4 @@
-"""LikeNet's objective: what a displacement costs, times how likely the network calls it."""
+"""Objective of LikeNet: the cost of each displacement, multiplied by its predicted likelihood."""
 
 import math
 from typing import NamedTuple
@@ -20,12 +20,12 @@ from unrollflow.ops.warp import warp
 
 
 class LikelihoodTerms(NamedTuple):
-    """What a step costs; all scalars.
+    """Cost of a training step; all scalars.
 
     Attributes:
-        total: what is minimised.
+        total: the minimised cost.
         matching: expected divergence, weighted by level.
-        smoothness: weighted by level, but not by the smoothness weight.
+        smoothness: smoothness term, weighted by level, but not by the smoothness weight.
     """
 
     total: Tensor
@@ -34,7 +34,7 @@ class LikelihoodTerms(NamedTuple):
 
     @property
     def log(self) -> dict[str, Tensor]:
-        """Detached, named for a logger."""
+        """Detached terms, with names for a logger."""
         return {f"loss/{name}": value.detach() for name, value in self._asdict().items()}
 
 
@@ -42,19 +42,20 @@ class LikelihoodObjective(Objective):
     """C = sum over pixels i and displacements m_k of P(L_i = m_k) D(i, m_k), both ways, over the levels of LikeNet.
 
     D is the Jensen-Shannon divergence between feature vectors at x_i of image1 and at x_i + m_k of image2, warped by
-    the flow of the level before. Here the sum over pixels is a mean. Which features are compared is a choice of ours:
-    the colours of a 3x3 patch, of the level's size, as a distribution (softmax, so that a patch's brightness counts
-    for nothing); learned ones, unless something else kept them apart, would become alike and cost nothing. The
-    gradient is the whole one: the flow that a level starts from moves the likelihoods P and the divergences D alike, so
-    that a coarse level learns from the finer ones too. Outside the frame its border is seen. No pixel is masked, and a
-    smoothness term may be added to the expected flow.
+    the flow of the coarser level. Here the sum over pixels is a mean. The compared features are our choice: the colours
+    of a 3x3 patch at the size of the level, as a distribution (a softmax, which ignores the brightness of a patch).
+    Learned features would collapse to equal values with zero cost. The gradient is complete: the initial flow of a
+    level changes both the likelihoods P and the divergences D, so that a coarse level also learns from finer ones.
+    Outside the frame, the border is repeated. No pixels are masked, and a smoothness term may be added to the expected
+    flow.
 
     Args:
-        photometric: scores flow in validation, nothing else.
-        smoothness: how rough a flow is; sees the raw flow of each level.
+        photometric: photometric term, used only for the score in validation.
+        smoothness: smoothness term of the raw flow of each level.
         smoothness_weight: weight of the smoothness term.
-        level_weights: see :func:`~unrollflow.losses.level_weights`; of both terms.
-        temperature: a colour difference of this much multiplies a feature's share by e; small: contrasts count more.
+        level_weights: weights of both terms, see :func:`~unrollflow.losses.level_weights`.
+        temperature: a colour difference of this size multiplies the share of a feature by e; smaller values emphasise
+            contrast.
 
     Raises:
         ValueError: if the temperature is not positive or the weight negative.
@@ -74,15 +75,15 @@ class LikelihoodObjective(Objective):
         super().__init__(photometric, smoothness)
         if temperature <= 0 or smoothness_weight < 0:
             raise ValueError(
-                f"temperature={temperature}, smoothness_weight={smoothness_weight}: take one above 0 and one of at "
-                "least 0."
+                f"a value is out of range: temperature={temperature}, smoothness_weight={smoothness_weight}; expected "
+                "temperature > 0 and smoothness_weight >= 0."
             )
         self.smoothness_weight, self.level_weights, self.temperature = smoothness_weight, level_weights, temperature
 
     def forward(
         self, sample: FlowSample, forward: list[FlowEstimate], backward: list[FlowEstimate], *, step: int
     ) -> LikelihoodTerms:
-        """Cost of the two lists, each direction counting half; see :meth:`Objective.forward`.
+        """Cost of the two lists, with weight 1/2 for each direction; see :meth:`Objective.forward`.
 
         Raises:
             ValueError: if the estimates are not :class:`~unrollflow.contracts.LikelihoodEstimate`.
@@ -104,22 +105,22 @@ class LikelihoodObjective(Objective):
 
 
 def with_likelihoods(estimates: list[FlowEstimate]) -> list[LikelihoodEstimate]:
-    """The estimates, all of which have likelihoods."""
+    """Return the estimates, or raise ValueError unless all have likelihoods."""
     known = [estimate for estimate in estimates if isinstance(estimate, LikelihoodEstimate)]
     if len(known) < len(estimates):
         raise ValueError(
-            "LikelihoodObjective scores the likelihoods of displacements, which this backbone does not give: take "
-            "LikeNet (configs/backbone/likenet.yaml), or another objective."
+            "LikelihoodObjective needs likelihoods of displacements, which this backbone does not predict; use LikeNet "
+            "(configs/backbone/likenet.yaml), or another objective."
         )
     return known
 
 
 def window_divergence(image: Tensor, other: Tensor, estimate: LikelihoodEstimate, *, temperature: float) -> Tensor:
-    """D(i, m_k) (B, K, h, w) of the displacements of an estimate, differentiable in where it starts.
+    """D(i, m_k) (B, K, h, w) of the displacements of an estimate, differentiable in its initial flow.
 
     Args:
-        image, other: (B, 3, H, W) in [0, 1], brought to the estimate's size by means.
-        estimate: of `image`, with K = (2r + 1)^2 likelihoods.
+        image, other: (B, 3, H, W) in [0, 1], resized to the size of the estimate.
+        estimate: estimate of `image`, with K = (2r + 1)^2 likelihoods.
         temperature: see :class:`LikelihoodObjective`.
     """
     check_images(image, other, user="LikelihoodObjective")
@@ -132,7 +133,7 @@ def window_divergence(image: Tensor, other: Tensor, estimate: LikelihoodEstimate
 
 @full_precision
 def patch_distribution(image: Tensor, *, temperature: float) -> Tensor:
-    """The 3x3 patch around each pixel of (B, C, H, W) as a distribution (B, 9 C, H, W); the border is repeated."""
+    """Distribution (B, 9 C, H, W) of the 3x3 patch around each pixel of (B, C, H, W); the border is repeated."""
     padded = F.pad(image, [1] * 4, mode="replicate")
     patches = rearrange(F.unfold(padded, 3), "b k (h w) -> b k h w", h=image.shape[-2])
     return F.softmax(patches / temperature, dim=1)
@@ -144,8 +145,8 @@ def jensen_shannon(p: Tensor, q: Tensor, *, search_range: int = 0) -> Tensor:
 
     Args:
         p, q: distributions over the channels, (B, C, H, W).
-        search_range: r; the window is of (2r + 1)^2 displacements, in the order of
-            :func:`~unrollflow.ops.shifts.window_offsets`; beyond the frame its border is repeated.
+        search_range: r; the window has (2r + 1)^2 displacements, in the order of
+            :func:`~unrollflow.ops.shifts.window_offsets`; outside the frame, the border is repeated.
 
     Returns:
         (B, (2r + 1)^2, H, W), from 0 to ln 2.
@@ -159,11 +160,11 @@ def jensen_shannon(p: Tensor, q: Tensor, *, search_range: int = 0) -> Tensor:
     h_p, h_q = entropy(p), entropy(q)
     shifts, entropies = (window_shifts(field, search_range, padding="border") for field in (q, h_q))
     divergences = [entropy((p + q_d) / 2) - (h_p + h_d) / 2 for q_d, h_d in zip(shifts, entropies, strict=True)]
-    return torch.cat(divergences, dim=1).clamp_min(0)  # rounding may leave it just below
+    return torch.cat(divergences, dim=1).clamp_min(0)  # rounding may make it negative
 
 
 def entropy(p: Tensor) -> Tensor:
-    """Shannon's, in nats, of distributions over the channels, (B, C, H, W) to (B, 1, H, W).
+    """Shannon entropy (B, 1, H, W), in nats, of distributions (B, C, H, W) over the channels.
 
     >>> certain = torch.tensor([1.0, 0.0]).view(1, 2, 1, 1).requires_grad_()
     >>> entropy(certain).sum().backward()

@@ -13,19 +13,19 @@ from unrollflow.ops.resize import crop_centre
 Masking = Literal["image", "released"]
 Levels = list[float] | float
 LEAST_VISIBLE_PIXELS = 1.0
-"""A masked mean divides by at least this many pixels, so a fully occluded image costs 0 instead of NaN."""
+"""Smallest divisor of a masked mean, pixels, so that a fully occluded image costs 0 instead of NaN."""
 
 
 @full_precision
 def visible_mean(difference: Tensor, visible: Tensor) -> Tensor:
-    """Mean of a map over an image's visible pixels, then over the images: independent of how a batch is split.
+    """Mean of a map over the visible pixels of each image, then over the images; independent of how a batch is split.
 
     Args:
-        difference: (B, C, H', W'), possibly without a border that `visible` has.
-        visible: (B, 1, H, W), 1 = visible; cropped alike.
+        difference: (B, C, H', W'), may lack a border that `visible` has.
+        visible: (B, 1, H, W), 1 = visible; cropped to the same size.
 
     Returns:
-        a scalar; an image without a visible pixel counts as 0.
+        a scalar; the mean of an image without visible pixels is 0.
 
     >>> visible_mean(torch.tensor([2.0, 8.0]).view(1, 1, 1, 2), torch.tensor([1.0, 0.0]).view(1, 1, 1, 2)).item()
     2.0
@@ -44,8 +44,8 @@ def photometric_loss(
         photometric: the term, or a sum of terms.
         image, reconstruction: (B, 3, H, W) in [0, 1].
         visible: (B, 1, H, W), 1 = visible.
-        masking: `image`: :func:`visible_mean` of each map; `released`: both images times visibility first, then
-            the map's mean over the visibility's mean of the batch.
+        masking: `image`: :func:`visible_mean` of each map; `released`: multiply both images by the visibility, then
+            divide the mean of the map by the mean visibility of the batch.
     """
     check_images(image, reconstruction, user="photometric_loss")
     if masking == "image":
@@ -59,11 +59,11 @@ def photometric_loss(
 
 
 def level_weights(levels: Levels, count: int) -> list[float]:
-    """One weight for each of `count` estimates, coarsest or first first.
+    """Weights of `count` estimates, from the coarsest (or first) to the last.
 
     Args:
-        levels: the weights themselves, or gamma, which stands for gamma^(count - 1 - i); 0 keeps the last alone.
-        count: how many estimates the backbone gave.
+        levels: the weights, or gamma for weights gamma^(count - 1 - i); gamma = 0 uses only the last estimate.
+        count: number of estimates of the backbone.
 
     Raises:
         ValueError: if a list has another length.
@@ -75,7 +75,7 @@ def level_weights(levels: Levels, count: int) -> list[float]:
         return [levels ** (count - 1 - i) for i in range(count)]
     if len(levels) != count:
         raise ValueError(
-            f"{len(levels)} level weights {levels}, but the backbone gives {count} estimates; "
-            "list one weight for each, coarsest first, or give one number gamma for gamma^(n-1-i)."
+            f"{len(levels)} level weights {levels}, but the backbone has {count} estimates; "
+            "give one weight per estimate, coarsest first, or one number gamma for weights gamma^(n-1-i)."
         )
     return levels

@@ -1,4 +1,4 @@
-"""What an objective is: the estimates of a backbone in, a cost out."""
+"""Base class of objectives, which compute a cost from the estimates of a backbone."""
 
 from abc import ABC, abstractmethod
 from typing import Protocol
@@ -15,30 +15,30 @@ from unrollflow.ops.warp import Padding, warp
 
 
 class Cost(Protocol):
-    """What an objective says of a batch."""
+    """Cost of a batch."""
 
     @property
     def total(self) -> Tensor:
-        """What is minimised, a scalar."""
+        """The minimised cost, a scalar."""
         ...
 
     @property
     def log(self) -> dict[str, Tensor]:
-        """Detached scalars, named for a logger."""
+        """Detached scalars, with names for a logger."""
         ...
 
 
 class Objective(nn.Module, ABC):
-    """Base of the objectives: two lists of estimates to a cost, and a score of a flow that needs no labels.
+    """Base class of objectives, which compute a cost of two lists of estimates, and a label-free score of a flow.
 
     Args:
-        photometric: how images differ.
-        smoothness: how rough a flow is.
+        photometric: photometric term.
+        smoothness: smoothness term.
         masking: see :func:`photometric_loss`.
-        padding: what the warped frame shows outside its border.
+        padding: values of the warped frame outside its border.
 
     Raises:
-        ValueError: for a word that is not among the choices.
+        ValueError: if a choice is unknown.
     """
 
     def __init__(
@@ -64,16 +64,16 @@ class Objective(nn.Module, ABC):
 
         Args:
             sample: a batch with the frames (B, 3, H, W), RGB in [0, 1].
-            forward: estimates from image1 to image2, coarsest or first first.
-            backward: from image2 to image1.
-            step: training step, for what changes with it.
+            forward: estimates from image1 to image2, from the coarsest (or first) to the last.
+            backward: estimates from image2 to image1.
+            step: training step, for terms that depend on it.
         """
 
     @torch.no_grad()
     def held_out(self, image1: Tensor, image2: Tensor, flow: Tensor) -> Tensor:
         """Photometric loss of all pixels of image1 for one flow at full size: a score without labels.
 
-        All pixels: a mean over visible ones alone is best, 0, for a flow that calls everything occluded.
+        Occluded pixels are included, because a mean over visible pixels is best, 0, if all pixels are occluded.
 
         Args:
             image1, image2: (B, 3, H, W), RGB in [0, 1].

@@ -1,4 +1,4 @@
-"""Photometric terms: how much an image differs from its reconstruction, as a map of every pixel."""
+"""Photometric terms: maps of the difference between an image and its reconstruction."""
 
 from abc import ABC, abstractmethod
 from typing import Literal, cast
@@ -28,36 +28,36 @@ SSIM_C1, SSIM_C2 = 0.01**2, 0.03**2
 
 
 def check_window(image: Tensor, side: int, name: str) -> None:
-    """Raise ValueError unless a window is odd, at least 3, and fits into the image."""
+    """Raise ValueError unless the side of a window is odd, at least 3, and fits in the image."""
     height, width = image.shape[-2:]
     if side < 3 or side % 2 == 0:
-        raise ValueError(f"a {name} window of {side}x{side}: an odd side of at least 3 is needed.")
+        raise ValueError(f"the {name} window is {side}x{side}; its side must be odd and at least 3.")
     if min(height, width) < side:
         raise ValueError(
             f"the image is {height}x{width}, smaller than the {name} window of {side}x{side}; "
-            "choose a smaller window, or give this pyramid level the weight 0."
+            "use a smaller window, or set the weight of this pyramid level to 0."
         )
 
 
 def grey_levels(image: Tensor) -> Tensor:
-    """(B, 3, H, W) in [0, 1] to the census's grey image (B, 1, H, W), in [0, 255]."""
+    """Grey image (B, 1, H, W), in [0, 255], for the census of RGB (B, 3, H, W) in [0, 1]."""
     return CENSUS_GREY_LEVELS * kornia.color.rgb_to_grayscale(image, rgb_weights=constant(LUMA, like=image))
 
 
 @full_precision
 def census(image: Tensor, reconstruction: Tensor, *, patch_size: int = 7, border: Border = "crop") -> Tensor:
-    """Soft Hamming distance of the ternary census transforms: robust to changes of brightness.
+    """Soft Hamming distance of the ternary census transforms, which is robust to changes of brightness.
 
     Args:
         image, reconstruction: (B, 3, H, W), RGB in [0, 1].
-        patch_size: odd side of the window, 3 (released code) or 7 (UFlow, SMURF).
-        border: pixels without a full window are cropped, or kept as zeros that count in the mean (as released).
+        patch_size: odd side of the window, pixels: 3 (released code) or 7 (UFlow, SMURF).
+        border: `crop` the pixels without a full window, or keep them as `zero`, included in the mean (as released).
 
     Returns:
         (B, 1, H', W'), in [0, 1); H' = H - patch_size + 1 if cropped.
 
     Raises:
-        ValueError: for an even patch size, or an image smaller than the patch.
+        ValueError: if the patch size is even, or the image is smaller than the patch.
         RuntimeError: if it is differentiated twice.
 
     Source: Meister et al., UnFlow, AAAI 2018; released code (losses/loss_blocks.py).
@@ -88,14 +88,14 @@ def ssim(image: Tensor, reconstruction: Tensor, *, window: Window = "box", windo
 
     Args:
         image, reconstruction: (B, C, H, W) in [0, 1].
-        window: plain means (the released form; kornia has only the other) or kornia's Gaussian of sigma 1.5.
-        window_size: odd side.
+        window: `box` means (as released; not in kornia), or kornia's `gaussian` of sigma 1.5.
+        window_size: odd side of the window, pixels.
 
     Returns:
         (B, C, H - window_size + 1, W - window_size + 1).
 
     Raises:
-        ValueError: for an even window size, or an image smaller than the window.
+        ValueError: if the window size is even, or the image is smaller than the window.
 
     >>> image = torch.rand(1, 3, 9, 9)
     >>> ssim(image, image).abs().max().item() < 1e-6
@@ -112,7 +112,7 @@ def ssim(image: Tensor, reconstruction: Tensor, *, window: Window = "box", windo
 
 @full_precision
 def charbonnier(image: Tensor, reconstruction: Tensor, *, epsilon: float = 0.01) -> Tensor:
-    """Rounded absolute difference sqrt(d^2 + epsilon^2), (B, C, H, W) (kornia's has epsilon fixed at 1).
+    """Smoothed absolute difference sqrt(d^2 + epsilon^2), (B, C, H, W) (in kornia, epsilon is fixed at 1).
 
     >>> charbonnier(torch.zeros(1, 1, 1, 1), torch.full((1, 1, 1, 1), 3.0), epsilon=4.0).item()
     5.0
@@ -121,21 +121,21 @@ def charbonnier(image: Tensor, reconstruction: Tensor, *, epsilon: float = 0.01)
 
 
 class Photometric(nn.Module, ABC):
-    """Base of the photometric terms: (B, 3, H, W) twice, in [0, 1], to a map (B, C, H', W').
+    """Base class of photometric terms, which compute a map (B, C, H', W') of two images (B, 3, H, W) in [0, 1].
 
-    H' and W' may lack a border, the same on all sides, where no full window exists.
+    The map may lack a border of equal width on all sides, where there is no full window.
     """
 
     @abstractmethod
     def forward(self, image: Tensor, reconstruction: Tensor) -> Tensor:
-        """Map (B, C, H', W') of how much the reconstruction differs from the image."""
+        """Map (B, C, H', W') of the difference between the reconstruction and the image."""
 
     def terms(self) -> list[tuple[float, "Photometric"]]:
-        """(weight, term) of every part whose map is averaged by itself."""
+        """(weight, term) of every part whose map is averaged separately."""
         return [(1.0, self)]
 
     def at(self, step: int) -> "Photometric":
-        """The term in force at a training step."""
+        """Term of a training step."""
         return self
 
 
@@ -187,31 +187,31 @@ class Charbonnier(Photometric):
 
 
 class WeightedSum(Photometric):
-    """Sum of photometric terms; the objective averages each term's map over its own pixels.
+    """Weighted sum of photometric terms; the objective averages the map of each term over its own pixels.
 
     Args:
         parts: the terms.
-        weights: one for each, in their order.
+        weights: weights of the terms, in the same order.
 
     Raises:
-        ValueError: if the two lists differ in length.
+        ValueError: if the lists differ in length, or are empty.
     """
 
     def __init__(self, *, parts: list[Photometric], weights: list[float]) -> None:
         super().__init__()
         if len(parts) != len(weights) or not parts:
             raise ValueError(
-                f"{len(parts)} parts and {len(weights)} weights: one weight for each of at least one part is needed."
+                f"{len(parts)} parts and {len(weights)} weights; expected at least one part, and one weight per part."
             )
         self.parts = nn.ModuleList(parts)
         self.weights = weights
 
     def at(self, step: int) -> Photometric:
-        """The sum of what the parts are at a training step."""
+        """Sum of the parts of a training step."""
         return WeightedSum(parts=[part.at(step) for part in self._parts()], weights=self.weights)
 
     def terms(self) -> list[tuple[float, Photometric]]:
-        """(weight, term) of every part, nested sums resolved."""
+        """(weight, term) of every part, with nested sums flattened."""
         return [
             (weight * inner, term)
             for weight, part in zip(self.weights, self._parts(), strict=True)
@@ -222,7 +222,7 @@ class WeightedSum(Photometric):
         return cast(list[Photometric], list(self.parts))
 
     def forward(self, image: Tensor, reconstruction: Tensor) -> Tensor:
-        """Map (B, 1, H', W'): the channels' mean of each part, cropped to the part with the widest border, summed."""
+        """Map (B, 1, H', W'): weighted sum of the channel means of all parts, cropped to the smallest map."""
         maps = [weight * term(image, reconstruction).mean(dim=1, keepdim=True) for weight, term in self.terms()]
         height, width = (min(m.shape[d] for m in maps) for d in (-2, -1))
         return torch.stack([crop_centre(m, (height, width)) for m in maps]).sum(dim=0)

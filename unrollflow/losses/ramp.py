@@ -2,11 +2,11 @@
 
 
 class Ramp:
-    """Factor of a weight at a training step: 0 up to `start`, then linear to 1 within `steps`.
+    """Factor of a weight at a training step: 0 up to `start`, then increasing linearly to 1 within `steps`.
 
     Args:
         start: last step with factor 0; with `steps=0`, first step with factor 1.
-        steps: length of the ramp; 0 switches at `start`.
+        steps: length of the ramp; 0: switch at `start`.
 
     Raises:
         ValueError: if an argument is negative.
@@ -17,7 +17,7 @@ class Ramp:
 
     def __init__(self, *, start: int = 0, steps: int = 0) -> None:
         if min(start, steps) < 0:
-            raise ValueError(f"start={start}, steps={steps}: neither may be negative.")
+            raise ValueError(f"a value is negative: start={start}, steps={steps}; both must be at least 0.")
         self.start, self.steps = start, steps
 
     def at(self, step: int) -> float:

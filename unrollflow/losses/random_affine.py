@@ -1,4 +1,4 @@
-"""The affine view of self-supervision: frames turned, zoomed, squeezed, shifted and mirrored."""
+"""Affine view for self-supervision: frames are rotated, zoomed, squeezed, shifted and mirrored."""
 
 import torch
 from torch import Tensor
@@ -10,28 +10,28 @@ from unrollflow.ops.transfer import to_device
 Range = tuple[float, float]
 CANDIDATES = 64
 MOST_DRAWS = 16
-"""Affine maps drawn at once, and how often, until one shows nothing from outside of the frame."""
+"""Number of affine maps drawn at once, and maximum number of draws, until one stays inside the frame."""
 
 
 class RandomAffine(View):
-    """Both frames turned, zoomed, squeezed, shifted and mirrored alike, and the second one a little more.
+    """Rotates, zooms, squeezes, shifts and mirrors both frames, and transforms the second frame slightly more.
 
-    Whatever is drawn shows nothing from outside of a frame, else it is drawn again. Superpixels are dropped: take them
-    up before. Draws are even, and symmetric about no change where one number is given.
+    Draws are repeated until the result contains nothing from outside of the frame. Superpixels are dropped, so views
+    that need them must come before. Draws are uniform, and symmetric around the identity if the range is one number.
 
     Args:
-        angle, relative_angle: largest turn of both frames, and of the second against the first, radians.
-        shift, relative_shift: largest shift both ways, halves of a side.
+        angle, relative_angle: largest rotation of both frames, and of the second relative to the first, radians.
+        shift, relative_shift: largest shift in both directions, halves of a side.
         zoom, relative_zoom: smallest and largest factor of both sides.
-        squeeze, relative_squeeze: smallest and largest factor of the width, whose inverse the height is multiplied by.
+        squeeze, relative_squeeze: smallest and largest factor of the width; the height is divided by it.
         horizontal_flip, vertical_flip: probabilities.
 
     Raises:
         ValueError: if a range is empty or not positive.
 
     Source: ARFlow, Liu et al., CVPR 2020, and its released code (sp_transfroms.py), whose relative angle is not random:
-    it is always the lowest of its range. In Cost Unrolling's copy of it the angle of both frames is constant, too:
-    always the largest. Its `trans` is halved inside, so 0.2 there is 0.1 here.
+    it is always the lowest of its range. In the copy of Cost Unrolling, the angle of both frames is constant, too:
+    always the largest. There, `trans` is halved internally, so 0.2 there is 0.1 here.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class RandomAffine(View):
         """Draw maps for each sample, and apply them.
 
         Raises:
-            ValueError: if the ranges allow almost no map that shows nothing from outside of the frame.
+            ValueError: if almost no map in the ranges stays inside the frame.
         """
         size = (pair.flow.shape[-2], pair.flow.shape[-1])
         drawn = [self._draw(torch.Generator().manual_seed(seed), size) for seed in seeds]
@@ -86,7 +86,7 @@ class RandomAffine(View):
         )
 
     def _draw(self, generator: torch.Generator, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """The maps (1, 2, 3), float64, of both frames of a sample."""
+        """Draw the maps (1, 2, 3), float64, of both frames of a sample."""
         identity = torch.eye(2, 3, dtype=torch.float64).unsqueeze(0)
         theta1 = draw_within(self.both, identity, size, generator)
         theta2 = draw_within(self.second, theta1, size, generator)
@@ -96,7 +96,7 @@ class RandomAffine(View):
 
 
 def draw_within(ranges: dict[str, Range], before: Tensor, size: tuple[int, int], generator: torch.Generator) -> Tensor:
-    """A random map after another one (1, 2, 3), which together show nothing from outside of an H x W frame."""
+    """Random map after another one (1, 2, 3), whose composition stays inside a frame of the given size (H, W)."""
     lows, highs = (
         torch.tensor([ranges[k][i] for k in ("zoom", "squeeze", "shift", "shift", "angle")], dtype=torch.float64)
         for i in (0, 1)
@@ -110,6 +110,6 @@ def draw_within(ranges: dict[str, Range], before: Tensor, size: tuple[int, int],
         if len(within):
             return thetas[within[0]].unsqueeze(0)
     raise ValueError(
-        f"of {MOST_DRAWS * CANDIDATES} affine maps drawn from {ranges} none shows a frame of {size[0]}x{size[1]} "
-        "without its outside; zoom in more, or turn and shift less."
+        f"none of {MOST_DRAWS * CANDIDATES} affine maps drawn from {ranges} stays inside a frame of "
+        f"{size[0]}x{size[1]}; use a larger zoom, or smaller angles and shifts."
     )

@@ -1,4 +1,4 @@
-"""Smoothness terms: they share the gradient operator, order, edge weights and guide; the penalty alone differs."""
+"""Smoothness terms, which share the gradient operator, order, edge weights and guide, and differ in the penalty."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -26,12 +26,12 @@ def hard_penalty(gradient: Tensor, *, penalty: Penalty = "l1", epsilon: float = 
 
     Args:
         gradient: any shape, in the unit of epsilon and delta.
-        penalty: which one; `l1` is total variation, with derivative 0 chosen at 0.
-        epsilon: Charbonnier's rounding; not shifted: the penalty is epsilon at 0.
-        delta: where Huber's penalty turns from quadratic to linear, delta (|d| - delta/2).
+        penalty: `l1` is total variation, with derivative 0 at 0.
+        epsilon: parameter of the Charbonnier penalty, which is epsilon at 0.
+        delta: transition of the Huber penalty from quadratic to linear, delta (|d| - delta/2).
 
     Raises:
-        ValueError: for an unknown penalty.
+        ValueError: if the penalty is unknown.
 
     >>> hard_penalty(torch.tensor([-2.0, 0.5]), penalty="huber").tolist()
     [1.5, 0.125]
@@ -42,7 +42,7 @@ def hard_penalty(gradient: Tensor, *, penalty: Penalty = "l1", epsilon: float = 
         return (gradient.square() + epsilon**2).sqrt()
     if penalty == "huber":
         return F.huber_loss(gradient, torch.zeros_like(gradient), reduction="none", delta=delta)
-    raise ValueError(f"penalty={penalty!r}; choose one of 'l1', 'charbonnier', 'huber'.")
+    raise ValueError(f"unknown penalty {penalty!r}; expected 'l1', 'charbonnier' or 'huber'.")
 
 
 @full_precision
@@ -57,16 +57,16 @@ def edge_aware_mean(
     edge_position: EdgePosition,
     guide_range: GuideRange,
 ) -> Tensor:
-    """Mean of the two directions' means of phi(w g), or of w phi(g) with the edge weight outside.
+    """Mean over both directions of the mean of phi(w g), or of w phi(g) if the edge weights are outside.
 
     Args:
-        field: (B, C, h, w), usually a flow in the unit in which phi is meant.
-        image: (B, 3, H, W) in [0, 1], the guide; averaged down to (h, w) by area where it is larger.
+        field: (B, C, h, w), usually a flow, in the unit of phi.
+        image: (B, 3, H, W) in [0, 1], the guide; averaged down to (h, w) by area if it is larger.
         phi: elementwise penalty.
-        operator, order: of the field's gradient; the guide's is of first order.
-        edge_alpha: sensitivity of the weights exp(-alpha |grad I|) to edges; 0 switches them off.
-        edge_position: inside or outside the penalty (the same for l1).
-        guide_range: range to which the guide is brought: [0, 1] or [-1, 1], which doubles its contrast.
+        operator, order: operator and order of the gradient of the field; that of the guide is of first order.
+        edge_alpha: sensitivity of the weights exp(-alpha |grad I|) to edges; 0 disables them.
+        edge_position: edge weights inside or outside the penalty (equal for l1).
+        guide_range: range of the guide: [0, 1], or [-1, 1], which doubles its contrast.
 
     Returns:
         a scalar.
@@ -84,7 +84,7 @@ def edge_aware_mean(
 
 
 class Smoothness(nn.Module, ABC):
-    """Base of the smoothness terms: everything that they share; a subclass gives the penalty.
+    """Base class of smoothness terms; a subclass defines the penalty.
 
     Args: see :func:`edge_aware_mean`.
     """
@@ -101,7 +101,7 @@ class Smoothness(nn.Module, ABC):
         super().__init__()
         if edge_alpha < 0:
             raise ValueError(
-                f"edge_alpha={edge_alpha}: edge weights exp(-alpha |grad I|) need alpha >= 0; 0 switches them off."
+                f"edge_alpha is negative: {edge_alpha}; it must be at least 0 (0 disables the edge weights)."
             )
         check_choice("operator", operator, Operator)
         check_choice("order", order, Order)
@@ -132,17 +132,17 @@ class Smoothness(nn.Module, ABC):
 
 
 class NoSmoothness(Smoothness):
-    """No smoothness at all: the baseline that belongs in every comparison."""
+    """Zero smoothness term, as a baseline."""
 
     def __init__(self) -> None:
         super().__init__()
 
     def penalty(self, gradient: Tensor) -> Tensor:
-        """Zero, whatever the gradient."""
+        """Zero for every gradient."""
         return torch.zeros_like(gradient)
 
     def forward(self, field: Tensor, image: Tensor) -> Tensor:
-        """Zero, without a gradient."""
+        """Zero, without gradient."""
         return field.new_zeros(())
 
 
@@ -177,7 +177,7 @@ class TotalVariation(Smoothness):
         self.epsilon, self.delta = epsilon, delta
         check_choice("penalty", penalty, Penalty)
         if epsilon <= 0 or delta <= 0:
-            raise ValueError(f"epsilon={epsilon}, delta={delta}: both lengths must be more than 0.")
+            raise ValueError(f"epsilon={epsilon}, delta={delta}: both must be more than 0.")
 
     def penalty(self, gradient: Tensor) -> Tensor:
         """See :func:`hard_penalty`."""
@@ -187,8 +187,8 @@ class TotalVariation(Smoothness):
 class UnrolledTotalVariation(Smoothness):
     """The paper's term: the unrolled proxy of total variation. Module form of :func:`~unrollflow.ops.unrolled_cost`.
 
-    The threshold lam / rho is in the unit of the field's gradient (pixels per pixel for a flow in pixels); the cost
-    grows with rho. The defaults are the released form.
+    The threshold lam / rho is in the unit of the gradient of the field (pixels per pixel for a flow in pixels). The
+    cost increases with rho. The defaults are the released form.
     """
 
     def __init__(

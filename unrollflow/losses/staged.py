@@ -1,4 +1,4 @@
-"""What changes with the training step: one term or test after another."""
+"""Terms and occlusion tests that change during training."""
 
 from torch import Tensor, nn
 
@@ -7,14 +7,14 @@ from unrollflow.losses.visibility import Visibility
 
 
 class Staged(Visibility):
-    """One test after another, by training step: an occlusion warm-up, or a switch of method.
+    """Occlusion tests that are used one after another: an occlusion warm-up, or a switch of method.
 
     Args:
         tests: the tests, in their order.
-        starts: the step at which each comes into force; the first is 0, and they increase.
+        starts: first training step of each test; the first is 0, and they increase.
 
     Raises:
-        ValueError: if the lists do not fit together.
+        ValueError: if the lists differ in length, or the starts do not increase from 0.
 
     >>> from unrollflow.losses import AllVisible, RangeMap
     >>> Staged(tests=[AllVisible(), RangeMap()], starts=[0, 200]).at(200)
@@ -28,26 +28,26 @@ class Staged(Visibility):
         self.starts = starts
 
     def at(self, step: int) -> Visibility:
-        """The last test whose start is not after the step."""
+        """Test of a training step: the last one that starts at or before it."""
         test = self.tests[stage_at(self.starts, step)]
         assert isinstance(test, Visibility)
         return test.at(step)
 
     def forward(self, flow_forward: Tensor, flow_backward: Tensor) -> Tensor:
-        """The last test: what holds when training is over."""
+        """Visibility by the last test, which is used at the end of training."""
         visible: Tensor = self.tests[-1](flow_forward, flow_backward)
         return visible
 
 
 class StagedPhotometric(Photometric):
-    """One term after another, by training step, such as L1 and SSIM first, then census (ARFlow).
+    """Photometric terms that are used one after another, such as first L1 and SSIM, then census (ARFlow).
 
     Args:
         stages: the terms, in their order.
-        starts: the step at which each comes into force; the first is 0, and they increase.
+        starts: first training step of each term; the first is 0, and they increase.
 
     Raises:
-        ValueError: if the lists do not fit together.
+        ValueError: if the lists differ in length, or the starts do not increase from 0.
     """
 
     def __init__(self, *, stages: list[Photometric], starts: list[int]) -> None:
@@ -57,33 +57,31 @@ class StagedPhotometric(Photometric):
         self.starts = starts
 
     def at(self, step: int) -> Photometric:
-        """The last term whose start is not after the step."""
+        """Term of a training step: the last one that starts at or before it."""
         stage = self.stages[stage_at(self.starts, step)]
         assert isinstance(stage, Photometric)
         return stage.at(step)
 
     def terms(self) -> list[tuple[float, Photometric]]:
-        """Those of the last term: what holds when training is over, and scores a validation throughout."""
+        """Parts of the last term, which is used at the end of training and in all validations."""
         last = self.stages[-1]
         assert isinstance(last, Photometric)
         return last.terms()
 
     def forward(self, image: Tensor, reconstruction: Tensor) -> Tensor:
-        """The last term's map."""
+        """Map of the last term."""
         last: Tensor = self.stages[-1](image, reconstruction)
         return last
 
 
 def check_starts(count: int, starts: list[int]) -> None:
-    """Raise ValueError unless there is a start for each of `count` stages, increasing from 0."""
+    """Raise ValueError unless there is one start for each of `count` stages, increasing from 0."""
     if len(starts) != count or not starts or starts[0] != 0 or sorted(set(starts)) != starts:
-        raise ValueError(
-            f"{count} stages with starts={starts}: one start for each stage is needed, increasing, the first 0."
-        )
+        raise ValueError(f"{count} stages with starts={starts}; expected one start per stage, increasing from 0.")
 
 
 def stage_at(starts: list[int], step: int) -> int:
-    """Number of the last stage that does not start after a step.
+    """Index of the last stage that starts at or before a step.
 
     >>> stage_at([0, 200], 199), stage_at([0, 200], 200)
     (0, 1)

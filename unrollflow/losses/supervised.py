@@ -1,4 +1,4 @@
-"""Training on given flow: ground truth, or labels that an earlier stage has made."""
+"""Training on given flow: ground truth, or labels of an earlier stage."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -18,10 +18,10 @@ from unrollflow.ops.transfer import constant
 
 
 class EndpointTerms(NamedTuple):
-    """What a step of supervised training costs.
+    """Cost of a step of supervised training.
 
     Attributes:
-        total: weighted end-point errors of all levels, a scalar, pixels of each level.
+        total: weighted sum of the end-point errors of all levels, a scalar, pixels of each level.
         last: end-point error of the last estimate, pixels.
     """
 
@@ -30,22 +30,22 @@ class EndpointTerms(NamedTuple):
 
     @property
     def log(self) -> dict[str, Tensor]:
-        """Detached, named for a logger."""
+        """Detached terms, with names for a logger."""
         return {"loss/total": self.total.detach(), "loss/endpoint_error": self.last.detach()}
 
 
 class SupervisedEndpointError(Objective):
-    """End-point error where the flow is known, over pyramid levels or iterates, forwards alone.
+    """End-point error of the forward flow where it is known, over pyramid levels or iterates.
 
     Args:
-        photometric: scores flow without ground truth in validation, nothing else.
-        smoothness: not used: every objective is built with a photometric and a smoothness term.
-        level_weights: see :func:`~unrollflow.losses.level_weights`; errors are in pixels of each level's own grid.
-        field: what is compared: `raw`, the backbone's own resolution (FlowNet), or `flow`, as up-sampled.
-        epsilon: rounds the error, sqrt(|d|^2 + epsilon^2), pixels.
+        photometric: photometric term, used only for the label-free score in validation.
+        smoothness: not used, but required of every objective.
+        level_weights: see :func:`~unrollflow.losses.level_weights`; errors are in pixels of the grid of each level.
+        field: the compared flow: `raw`, at the resolution of the backbone (FlowNet), or `flow`, up-sampled.
+        epsilon: smooths the error, sqrt(|d|^2 + epsilon^2), pixels.
 
     Raises:
-        ValueError: if epsilon is not positive, or the field is another word.
+        ValueError: if epsilon is not positive, or the field is unknown.
 
     Source: Dosovitskiy et al., FlowNet, ICCV 2015 (several levels); Teed and Deng, RAFT, ECCV 2020 (iterates).
     """
@@ -62,7 +62,7 @@ class SupervisedEndpointError(Objective):
         super().__init__(photometric, smoothness)
         check_choice("field", field, Field)
         if epsilon <= 0:
-            raise ValueError(f"epsilon is {epsilon}; it must be above 0, where the error's gradient is undefined.")
+            raise ValueError(f"epsilon is {epsilon}; it must be above 0, because the gradient is undefined at 0.")
         self.level_weights, self.epsilon = level_weights, epsilon
         self.field: Field = field
 
@@ -76,7 +76,7 @@ class SupervisedEndpointError(Objective):
         """
         if "flow" not in sample:
             raise ValueError(
-                "samples have no flow to learn from: take a data set with labels (labels: true), and no "
+                "samples have no flow to learn from; use a data set with labels (labels: true), and remove "
                 "RandomTemporalSwap, which drops them."
             )
         flow = sample["flow"]
@@ -94,10 +94,10 @@ class SupervisedEndpointError(Objective):
 
 
 class LabelledTerms(NamedTuple):
-    """What a step with labels beside an unsupervised objective costs.
+    """Cost of a step with an unsupervised objective and labels.
 
     Attributes:
-        total: what is minimised, a scalar.
+        total: the minimised cost, a scalar.
         unsupervised: cost of the unsupervised objective.
         labels: cost of the labels, unweighted.
     """
@@ -108,19 +108,19 @@ class LabelledTerms(NamedTuple):
 
     @property
     def log(self) -> dict[str, Tensor]:
-        """Detached, named for a logger."""
+        """Detached terms, with names for a logger."""
         return {**self.labels.log, **self.unsupervised.log, "loss/total": self.total.detach()}
 
 
 class LabelledObjective(Objective):
-    """An unsupervised objective plus the weighted error against given flow, where it is known.
+    """Unsupervised objective plus the weighted error against given flow, where it is known.
 
     Args:
-        photometric: of both parts.
-        smoothness: of both parts.
-        unsupervised: makes the unsupervised objective, which also scores flow without ground truth in validation.
-        labels: makes the objective of the given flow.
-        label_weight: weight of the labels' cost.
+        photometric: photometric term of both parts.
+        smoothness: smoothness term of both parts.
+        unsupervised: creates the unsupervised objective, which is also the label-free score in validation.
+        labels: creates the objective for the given flow.
+        label_weight: weight of the cost of the labels.
 
     Raises:
         ValueError: if the weight is negative.
@@ -137,7 +137,7 @@ class LabelledObjective(Objective):
     ) -> None:
         super().__init__(photometric, smoothness)
         if label_weight < 0:
-            raise ValueError(f"label_weight={label_weight}: a weight is at least 0.")
+            raise ValueError(f"label_weight is negative: {label_weight}; it must be at least 0.")
         self.unsupervised, self.labels = unsupervised(photometric, smoothness), labels(photometric, smoothness)
         self.label_weight = label_weight
 
@@ -154,17 +154,17 @@ class LabelledObjective(Objective):
         return LabelledTerms(unsupervised.total + self.label_weight * labels.total, unsupervised, labels)
 
     def held_out(self, image1: Tensor, image2: Tensor, flow: Tensor) -> Tensor:
-        """As of the unsupervised objective."""
+        """Score of the unsupervised objective."""
         return self.unsupervised.held_out(image1, image2, flow)
 
 
 @full_precision
 def endpoint_loss(flow: Tensor, target: Tensor, valid: Tensor, *, epsilon: float) -> Tensor:
-    """Mean end-point error of each image's known pixels, then of the images, a scalar in the estimate's pixels.
+    """Mean end-point error of the known pixels of each image, then of the images, a scalar in pixels of the estimate.
 
     Args:
-        flow: an estimate, (B, 2, h, w), pixels of its own grid.
-        target: (B, 2, H, W), pixels; of at least the estimate's size. It is brought there by the mean of what is known.
+        flow: an estimate, (B, 2, h, w), pixels of its grid.
+        target: (B, 2, H, W), pixels; at least as large as the estimate, to which means of known pixels resize it.
         valid: (B, 1, H, W), 1 = known.
         epsilon: see :class:`SupervisedEndpointError`.
 
@@ -177,6 +177,6 @@ def endpoint_loss(flow: Tensor, target: Tensor, valid: Tensor, *, epsilon: float
     scale = constant([size[1] / target.shape[-1], size[0] / target.shape[-2]], like=target).view(1, 2, 1, 1)
     mean = scale * resize_image(target * valid, size) / known.clamp_min(1 / valid[0].numel())
     error = ((flow - mean).square().sum(dim=1, keepdim=True) + epsilon**2).sqrt()
-    # shares of pixels are known at coarse levels: divided by their sum, however small
+    # at coarse levels, `known` contains shares; divide by their sum, even if it is less than 1
     total = known.sum(dim=(1, 2, 3)).clamp_min(1 / valid[0].numel())
     return ((error * known).sum(dim=(1, 2, 3)) / total).mean()

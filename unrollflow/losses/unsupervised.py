@@ -1,4 +1,4 @@
-"""The unsupervised objective: photometric loss of what is visible, and smoothness, of a backbone's estimates."""
+"""Unsupervised objective: photometric loss of visible pixels, and smoothness, of the estimates of a backbone."""
 
 from typing import Literal, NamedTuple
 
@@ -23,13 +23,13 @@ Unit = Literal["pixels", "side"]
 
 
 class Direction(NamedTuple):
-    """One way of a pair: from an image to the other one, which may be a crop of a whole frame.
+    """One direction of a pair: from an image to the other one, which may be a crop of a whole frame.
 
     Attributes:
         image, other: (B, 3, H, W).
-        estimates: from `image` to `other`.
-        whole: (B, 3, Hf, Wf), what `other` was cropped from, or None.
-        origin: (B, 2), x and y of the crop in it, or None.
+        estimates: estimates from `image` to `other`.
+        whole: (B, 3, Hf, Wf), the frame from which `other` was cropped, or None.
+        origin: (B, 2), x and y of the crop in the frame, pixels, or None.
     """
 
     image: Tensor
@@ -40,13 +40,13 @@ class Direction(NamedTuple):
 
 
 class LossTerms(NamedTuple):
-    """What a training step costs; all scalars.
+    """Cost of a training step; all scalars.
 
     Attributes:
-        total: what is minimised.
-        photometric: sum over the levels, weighted.
+        total: the minimised cost.
+        photometric: weighted sum over the levels.
         smoothness: sum over the levels, weighted by level but not by the smoothness weight.
-        visible: share of the pixels that the photometric loss may compare, finest level.
+        visible: share of the pixels in the photometric loss, finest level.
     """
 
     total: Tensor
@@ -56,7 +56,7 @@ class LossTerms(NamedTuple):
 
     @property
     def log(self) -> dict[str, Tensor]:
-        """Detached, named for a logger."""
+        """Detached terms, with names for a logger."""
         names = {"total": "loss/total", "photometric": "loss/photometric", "smoothness": "loss/smoothness"}
         return {names.get(k, "visible_fraction"): v.detach() for k, v in self._asdict().items()}
 
@@ -64,25 +64,26 @@ class LossTerms(NamedTuple):
 class UnsupervisedObjective(Objective):
     """Photometric loss of the visible pixels plus weighted smoothness, over pyramid levels or iterates, both ways.
 
-    Args:
-        photometric: how images differ.
-        smoothness: how rough a flow is.
-        visibility: which pixels are compared; from the last estimate's flows, used for all.
-        smoothness_weight: weight of the smoothness term against the photometric one.
-        smoothness_ramp: warm-up of that weight; None: full weight from the first step.
-        level_weights: photometric weights, see :func:`level_weights`; a level of weight 0 costs nothing.
-        smoothness_level_weights: the smoothness term's.
-        smoothness_field: where it acts: `raw`, the backbone's own resolution, or `flow`, as up-sampled.
-        smoothness_unit: of the flow it sees: `pixels` of its grid, or `side`: divided by min(H, W) of the last
-            flow, for every level (the released TV).
-        masking: see :func:`photometric_loss`.
-        padding: what the warped frame shows outside its border.
+    If a sample has whole frames beside its crops, these are warped (full-image warping, SMURF): pixels that leave the
+    crop are reconstructed, and are visible if they stay in the frame.
 
-    Where a sample has whole frames beside its crops, these are warped (full-image warping, SMURF): what leaves the
-    crop is still explained, and counts as visible if it stays within the frame.
+    Args:
+        photometric: photometric term.
+        smoothness: smoothness term.
+        visibility: selects the compared pixels from the flows of the last estimates, for all estimates.
+        smoothness_weight: weight of the smoothness term relative to the photometric term.
+        smoothness_ramp: warm-up of that weight; None: full weight from the first step.
+        level_weights: photometric weights, see :func:`level_weights`; a level with weight 0 is not computed.
+        smoothness_level_weights: weights of the smoothness term.
+        smoothness_field: the flow in the smoothness term: `raw`, at the resolution of the backbone, or `flow`,
+            up-sampled.
+        smoothness_unit: the unit of that flow: `pixels` of its grid, or `side`: divided by min(H, W) of the last flow,
+            for every level (the released TV).
+        masking: see :func:`photometric_loss`.
+        padding: values of the warped frame outside its border.
 
     Raises:
-        ValueError: for a negative smoothness weight, or a word that is not among the choices.
+        ValueError: if the smoothness weight is negative, or a choice is unknown.
     """
 
     def __init__(
@@ -102,7 +103,7 @@ class UnsupervisedObjective(Objective):
     ) -> None:
         super().__init__(photometric, smoothness, masking=masking, padding=padding)
         if smoothness_weight < 0:
-            raise ValueError(f"smoothness_weight={smoothness_weight}: a weight is at least 0.")
+            raise ValueError(f"smoothness_weight is negative: {smoothness_weight}; it must be at least 0.")
         check_choice("smoothness_field", smoothness_field, Field)
         check_choice("smoothness_unit", smoothness_unit, Unit)
         self.visibility = visibility
@@ -114,7 +115,7 @@ class UnsupervisedObjective(Objective):
     def forward(
         self, sample: FlowSample, forward: list[FlowEstimate], backward: list[FlowEstimate], *, step: int
     ) -> LossTerms:
-        """Cost of the two lists of estimates, each direction counting half; see :meth:`Objective.forward`."""
+        """Cost of the two lists of estimates, with weight 1/2 for each direction; see :meth:`Objective.forward`."""
         image1, image2, origin = sample["image1"], sample["image2"], sample.get("crop_origin")
         ways = [
             Direction(image1, image2, forward, sample.get("full_image2"), origin),
@@ -134,7 +135,7 @@ class UnsupervisedObjective(Objective):
         )
 
     def _visible(self, way: Direction, reverse: Direction, step: int) -> Tensor:
-        """(B, 1, H, W), 1 = visible: by the test in force, or beside the crop but within the frame."""
+        """(B, 1, H, W), 1 = visible: according to the test of the step, or outside the crop but inside the frame."""
         flow = way.estimates[-1].flow
         visible: Tensor = self.visibility.at(step)(flow, reverse.estimates[-1].flow)
         if way.whole is None or way.origin is None:
@@ -160,7 +161,7 @@ class UnsupervisedObjective(Objective):
         return total
 
     def _reconstruct(self, way: Direction, flow: Tensor) -> Tensor:
-        """The image, sampled from the other one or its whole frame, at the size of a flow."""
+        """Reconstruction of the image from the other image or its whole frame, at the size of a flow."""
         if way.whole is None or way.origin is None:
             return warp(resize_image(way.other, (flow.shape[-2], flow.shape[-1])), flow, padding=self.padding)
         factor = way.image.shape[-1] // flow.shape[-1]
@@ -180,7 +181,7 @@ class UnsupervisedObjective(Objective):
 
 
 def joined(forward: Direction, backward: Direction) -> Direction:
-    """Both directions along the batch."""
+    """Concatenate both directions along the batch."""
     estimates = [
         FlowEstimate(torch.cat([a.raw, b.raw]), torch.cat([a.flow, b.flow]))
         for a, b in zip(forward.estimates, backward.estimates, strict=True)

@@ -1,4 +1,4 @@
-"""Harder views of a pair of frames, and what the flow that is known of the pair is in them."""
+"""Harder views of a pair of frames for a student, with the transformed flow."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -13,12 +13,12 @@ from unrollflow.ops.transfer import to_device
 
 
 class LabelledPair(NamedTuple):
-    """A pair of frames for a student, and the teacher's flow as its label.
+    """A pair of frames for a student, with the teacher's flow as label.
 
     Attributes:
         image1, image2: (B, 3, H, W), RGB in [0, 1].
-        flow: (B, 2, H, W), the teacher's, pixels.
-        weight: (B, 1, H, W) in [0, 1], how much the teacher is trusted at a pixel.
+        flow: (B, 2, H, W), flow of the teacher, pixels.
+        weight: (B, 1, H, W) in [0, 1], weight of the teacher's flow at a pixel.
         segments: (B, H, W) int64, superpixels of image2, or None.
     """
 
@@ -29,7 +29,7 @@ class LabelledPair(NamedTuple):
     segments: Tensor | None
 
     def cut(self, function: Callable[[Tensor], Tensor]) -> "LabelledPair":
-        """A part of the frames with its labels; no flow changes."""
+        """Crop frames and labels with a function; the flow values do not change."""
         segments = None if self.segments is None else function(self.segments)
         return LabelledPair(
             function(self.image1), function(self.image2), function(self.flow), function(self.weight), segments
@@ -37,18 +37,19 @@ class LabelledPair(NamedTuple):
 
 
 class View(nn.Module, ABC):
-    """Base of the views: a labelled pair to a harder one."""
+    """Base class of views, which transform a labelled pair to a harder one."""
 
     @abstractmethod
     def forward(self, pair: LabelledPair, *, seeds: list[int]) -> LabelledPair:
-        """The pair after the view's draws, which the seeds, one for each sample, alone decide."""
+        """Transform a pair; random draws depend only on the seeds, one per sample."""
 
 
 class Appearance(View):
-    """Other colours, focus and noise; no pixel moves.
+    """Changes colours, focus and noise, but not the flow.
 
     Args:
-        jitter: called with image1, image2 (B, 3, H, W) and `seed`, such as :class:`~unrollflow.data.AppearanceJitter`.
+        jitter: module that is called with image1, image2 (B, 3, H, W) and `seed`, such as
+            :class:`~unrollflow.data.AppearanceJitter`.
     """
 
     def __init__(self, *, jitter: nn.Module) -> None:
@@ -56,16 +57,16 @@ class Appearance(View):
         self.jitter = jitter
 
     def forward(self, pair: LabelledPair, *, seeds: list[int]) -> LabelledPair:
-        """Jitter each pair by its own seed."""
+        """Jitter each pair with its own seed."""
         image1, image2 = jittered(self.jitter, pair.image1, pair.image2, seeds=seeds)
         return pair._replace(image1=image1, image2=image2)
 
 
 class RandomWindow(View):
-    """A window at a random place: what the teacher saw around it explains what the student cannot see.
+    """Random crop: the teacher has seen pixels outside of it that the student cannot see.
 
     Args:
-        size: (H, W), pixels; multiples of the backbone's stride.
+        size: (H, W), pixels; multiples of the stride of the backbone.
     """
 
     def __init__(self, *, size: tuple[int, int]) -> None:
@@ -73,7 +74,7 @@ class RandomWindow(View):
         self.size = size
 
     def forward(self, pair: LabelledPair, *, seeds: list[int]) -> LabelledPair:
-        """Cut each sample at its own place.
+        """Crop each sample at its own position.
 
         Raises:
             ValueError: if the frames are smaller than the window.
@@ -81,8 +82,8 @@ class RandomWindow(View):
         height, width = pair.flow.shape[-2:]
         if height < self.size[0] or width < self.size[1]:
             raise ValueError(
-                f"frames are {height}x{width}, smaller than the student's window of {self.size[0]}x{self.size[1]}; "
-                "choose a smaller size."
+                f"frames are {height}x{width}, smaller than the student's crop of {self.size[0]}x{self.size[1]}; "
+                "use a smaller size."
             )
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         slack = torch.tensor([height - self.size[0] + 1, width - self.size[1] + 1])
@@ -96,10 +97,10 @@ class RandomWindow(View):
 
 
 class Margin(View):
-    """The frame without a margin, as UFlow's and SMURF's students see it (theirs is enlarged again, ours is not).
+    """Removes a margin of the frames, as in UFlow and SMURF (which enlarge the result again; this view does not).
 
     Args:
-        width: of the margin on each side, pixels.
+        width: width of the margin on each side, pixels.
     """
 
     def __init__(self, *, width: int) -> None:
@@ -107,29 +108,29 @@ class Margin(View):
         self.width = width
 
     def forward(self, pair: LabelledPair, *, seeds: list[int]) -> LabelledPair:
-        """Cut the margin off; nothing is drawn.
+        """Remove the margin; the seeds are not used.
 
         Raises:
-            ValueError: if nothing is left.
+            ValueError: if no pixels are left.
         """
         height, width = (side - 2 * self.width for side in pair.flow.shape[-2:])
         if min(height, width) < 1:
             raise ValueError(
-                f"frames are {pair.flow.shape[-2]}x{pair.flow.shape[-1]}; a margin of {self.width} leaves nothing."
+                f"frames are {pair.flow.shape[-2]}x{pair.flow.shape[-1]}; a margin of {self.width} leaves no pixels."
             )
         return pair.cut(lambda field: crop_centre(field, (height, width)))
 
 
 class HallucinatedOcclusion(View):
-    """Random superpixels of the second frame replaced by noise: what they showed is occluded, its flow still known.
+    """Replaces random superpixels of the second frame by noise, which makes pixels with known flow occluded.
 
     Args:
-        count: fewest and most superpixels.
-        superpixels: how many there are in a frame, numbered from 0; a number that is missing hides nothing, one that is
-            too high is never hidden.
+        count: smallest and largest number of superpixels.
+        superpixels: number of superpixels in a frame, with indices from 0; missing indices have no effect, and larger
+            indices are never replaced.
 
     Raises:
-        ValueError: unless 0 < fewest <= most <= superpixels.
+        ValueError: unless 0 < smallest <= largest <= superpixels.
 
     Source: ARFlow, Liu et al., CVPR 2020, and its released code (oc_transforms.py).
     """
@@ -137,18 +138,21 @@ class HallucinatedOcclusion(View):
     def __init__(self, *, count: tuple[int, int] = (8, 16), superpixels: int = 200) -> None:
         super().__init__()
         if not 0 < count[0] <= count[1] <= superpixels:
-            raise ValueError(f"count is {count} of {superpixels}; it must be (fewest, most) superpixels, at least 1.")
+            raise ValueError(
+                f"count is {count} of {superpixels} superpixels; it must be (smallest, largest) with "
+                f"0 < smallest <= largest <= {superpixels}."
+            )
         self.count, self.superpixels = count, superpixels
 
     def forward(self, pair: LabelledPair, *, seeds: list[int]) -> LabelledPair:
-        """Choose superpixels for each sample, and hide them.
+        """Replace random superpixels of each sample.
 
         Raises:
             ValueError: if the samples have no superpixels.
         """
         if pair.segments is None:
             raise ValueError(
-                "samples have no segments: end the data's transform with unrollflow.data.Superpixels, and put "
+                "samples have no segments; end the transform of the data with unrollflow.data.Superpixels, and put "
                 "HallucinatedOcclusion before RandomAffine, which drops them."
             )
         images = [self._hide(*sample) for sample in zip(pair.image2, pair.segments, seeds, strict=True)]
@@ -157,7 +161,7 @@ class HallucinatedOcclusion(View):
     def _hide(self, image: Tensor, segments: Tensor, seed: int) -> Tensor:
         generator = torch.Generator().manual_seed(seed)
         count = int(torch.randint(self.count[0], self.count[1] + 1, (), generator=generator))
-        hidden = torch.zeros(self.superpixels + 1, dtype=torch.bool)  # the last: of numbers that are too high
+        hidden = torch.zeros(self.superpixels + 1, dtype=torch.bool)  # the last: of larger indices
         hidden[torch.randperm(self.superpixels, generator=generator)[:count]] = True
         source = torch.Generator(image.device).manual_seed(derived_seed(seed, 0))
         noise = torch.rand(image.shape, generator=source, device=image.device, dtype=image.dtype)
@@ -166,7 +170,7 @@ class HallucinatedOcclusion(View):
 
 
 def jittered(jitter: nn.Module, image1: Tensor, image2: Tensor, *, seeds: list[int]) -> tuple[Tensor, Tensor]:
-    """Frames (B, 3, H, W) after a jitter whose draws for a pair depend on the pair's seed alone, not on the batch."""
+    """Frames (B, 3, H, W) after a jitter; the draws of a pair depend only on its seed, not on the batch."""
     pairs = [jitter(image1[i : i + 1], image2[i : i + 1], seed=seed) for i, seed in enumerate(seeds)]
     first, second = (torch.cat(frames) for frames in zip(*pairs, strict=True))
     return first, second

@@ -1,4 +1,4 @@
-"""Visibility as exchangeable objects: which pixels the photometric loss may compare."""
+"""Occlusion tests as modules, which select the pixels in the photometric loss."""
 
 from abc import ABC, abstractmethod
 
@@ -8,19 +8,19 @@ from unrollflow.ops.occlusion import forward_backward_visibility, range_map_visi
 
 
 class Visibility(nn.Module, ABC):
-    """Base of the occlusion tests: two flows to a map of the pixels of frame 1 that are seen in frame 2."""
+    """Base class of occlusion tests, which map two flows to the pixels of frame 1 that are visible in frame 2."""
 
     @abstractmethod
     def forward(self, flow_forward: Tensor, flow_backward: Tensor) -> Tensor:
         """(B, 1, H, W), 1 = visible, without gradient, from two flows (B, 2, H, W) in pixels."""
 
     def at(self, step: int) -> "Visibility":
-        """The test in force at a training step."""
+        """Test of a training step."""
         return self
 
 
 class AllVisible(Visibility):
-    """No occlusion test: every pixel counts."""
+    """No occlusion test: all pixels are visible."""
 
     def forward(self, flow_forward: Tensor, flow_backward: Tensor) -> Tensor:
         """Ones."""
@@ -30,7 +30,7 @@ class AllVisible(Visibility):
 class ForwardBackward(Visibility):
     """Module form of :func:`~unrollflow.ops.forward_backward_visibility`.
 
-    From a random initialisation it may call every pixel occluded: start with another test
+    With randomly initialised networks, all pixels may be occluded: start with another test
     (:class:`~unrollflow.losses.Staged`).
     """
 

@@ -1,4 +1,4 @@
-"""Averages over images and over pixels, and how sure they are."""
+"""Averages over images and over pixels, and confidence intervals."""
 
 import math
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ RESAMPLES = 2000
 
 
 def image_mean(means: Sequence[float]) -> float:
-    """Mean over the images that define a measure (whose value is not NaN); NaN where none does.
+    """Mean over the images that define a measure (whose value is not NaN); NaN if there are none.
 
     >>> image_mean([1.0, 4.0, math.nan])
     2.5
@@ -19,7 +19,7 @@ def image_mean(means: Sequence[float]) -> float:
 
 
 def pooled_mean(means: Sequence[float], pixels: Sequence[float]) -> float:
-    """Mean over all pixels of all images, of each image's mean and number of pixels; NaN where there is no pixel.
+    """Mean over all pixels of all images, from the mean and number of pixels of each image; NaN without pixels.
 
     >>> pooled_mean([1.0, 4.0, math.nan], [100, 200, 0])
     3.0
@@ -29,19 +29,19 @@ def pooled_mean(means: Sequence[float], pixels: Sequence[float]) -> float:
 
 
 def bootstrap_interval(means: Sequence[float], *, confidence: float = 0.95, seed: int = 0) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean over images, of each image's mean; NaN with fewer than two images.
+    """Percentile bootstrap interval of the mean over images, from the mean of each image; NaN for less than two images.
 
     Args:
-        means: one value an image; NaN is omitted.
-        confidence: share of the resampled means that lies inside, over 0 and under 1.
-        seed: of the resampling: :data:`RESAMPLES` draws of as many images with replacement.
+        means: one value per image; NaN is omitted.
+        confidence: share of the resampled means inside the interval, between 0 and 1.
+        seed: seed of the resampling: :data:`RESAMPLES` draws of all images with replacement.
 
     Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13.
 
     >>> bootstrap_interval([2.0, 2.0, math.nan])
     (2.0, 2.0)
     """
-    from scipy.stats import bootstrap  # half a second to import
+    from scipy.stats import bootstrap  # imports for half a second
 
     known = np.array([mean for mean in means if not math.isnan(mean)])
     if len(known) < 2:

@@ -1,4 +1,4 @@
-"""How well a confidence tells small errors from large ones: errors by confidence, and the sparsification curve."""
+"""Evaluation of confidences: errors of groups of similar confidence, and the sparsification curve."""
 
 from typing import NamedTuple
 
@@ -12,8 +12,8 @@ class ConfidenceGroup(NamedTuple):
     """Pixels of similar confidence.
 
     Attributes:
-        confidence: mean, in [0, 1].
-        reached: share of the pixels whose error is under 1 px, in [0, 1]; calibrated if it equals the confidence.
+        confidence: mean confidence, in [0, 1].
+        reached: share of the pixels with an error under 1 px, in [0, 1]; equal to a calibrated confidence.
         error: mean end-point error, pixels.
     """
 
@@ -23,22 +23,22 @@ class ConfidenceGroup(NamedTuple):
 
 
 def confidence_groups(error: Tensor, confidence: Tensor, *, groups: int = DECILES) -> list[ConfidenceGroup]:
-    """Pixels in groups of equal size (to one pixel), the least confident first.
+    """Divide pixels into groups of equal size (up to one pixel), in order of increasing confidence.
 
     Args:
         error: (N,), end-point errors, pixels.
         confidence: (N,), in [0, 1].
-        groups: how many, from 1 to N.
+        groups: number of groups, from 1 to N.
 
     Raises:
-        ValueError: if the two are not (N,) of one length and finite, or there are fewer pixels than groups.
+        ValueError: unless both are finite and of shape (N,), or if there are fewer pixels than groups.
 
     >>> confidence_groups(torch.tensor([0.5, 3.0]), torch.tensor([0.75, 0.25]), groups=2)[0]
     ConfidenceGroup(confidence=0.25, reached=0.0, error=3.0)
     """
     check_pixels(error, confidence)
     if not 1 <= groups <= len(error):
-        raise ValueError(f"groups={groups} of {len(error)} pixels; a number from 1 to that of the pixels is needed.")
+        raise ValueError(f"groups={groups} of {len(error)} pixels; it must be from 1 to the number of pixels.")
     order = confidence.argsort(stable=True)
     pairs = zip(*(values.double()[order].tensor_split(groups) for values in (confidence, error)), strict=True)
     return [ConfidenceGroup(c.mean().item(), (e < 1).double().mean().item(), e.mean().item()) for c, e in pairs]
@@ -47,17 +47,17 @@ def confidence_groups(error: Tensor, confidence: Tensor, *, groups: int = DECILE
 def sparsification_curve(error: Tensor, confidence: Tensor) -> Tensor:
     """Mean error of the k most confident pixels, k = 1 to N.
 
-    Pixels of equal confidence count with the mean of their errors, so that their order does not matter.
+    The errors of pixels with equal confidence are replaced by their mean, so that their order does not matter.
 
     Args:
         error: (N,), end-point errors, pixels.
-        confidence: (N,); only its order counts. The negative error is the oracle.
+        confidence: (N,); only its order matters. The oracle is the negative error.
 
     Returns:
         (N,), pixels, float64; the last value is the mean of all errors.
 
     Raises:
-        ValueError: if the two are not (N,) of one length and finite.
+        ValueError: unless both are finite and of shape (N,).
 
     Source: Ilg et al., Uncertainty estimates and multi-hypotheses networks for optical flow, ECCV 2018, section 5.
 
@@ -74,12 +74,12 @@ def sparsification_curve(error: Tensor, confidence: Tensor) -> Tensor:
 
 
 def sparsification_area(error: Tensor, confidence: Tensor) -> float:
-    """Area under :func:`sparsification_curve`, pixels: the mean over the share of pixels that remain.
+    """Area under :func:`sparsification_curve`, pixels: its mean over the share of remaining pixels.
 
-    A constant confidence has the mean error, and no confidence has less than the oracle, whose confidence is the
-    negative error.
+    For a constant confidence, it is the mean error. The oracle, whose confidence is the negative error, has the
+    smallest area.
 
-    Args: error, confidence: (N,), as of :func:`sparsification_curve`, whose errors it raises.
+    Args: error, confidence: (N,), as in :func:`sparsification_curve`, with the same errors.
 
     >>> sparsification_area(torch.tensor([1.0, 3.0]), torch.tensor([0.9, 0.1]))
     1.5
@@ -88,9 +88,9 @@ def sparsification_area(error: Tensor, confidence: Tensor) -> float:
 
 
 def check_pixels(error: Tensor, confidence: Tensor) -> None:
-    """Raise ValueError unless both are (N,) of one length, at least 1, and finite."""
+    """Raise ValueError unless both are finite and of shape (N,), with N at least 1."""
     if error.ndim != 1 or error.shape != confidence.shape or not len(error):
         shapes = f"{tuple(error.shape)} and {tuple(confidence.shape)}"
-        raise ValueError(f"error and confidence have the shapes {shapes}; (N,) of one length is needed.")
+        raise ValueError(f"error and confidence have the shapes {shapes}; expected (N,) with equal N >= 1.")
     if not (error.isfinite().all() and confidence.isfinite().all()):
         raise ValueError("error or confidence is not finite at some pixels; omit these pixels first.")

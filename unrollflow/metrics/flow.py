@@ -1,4 +1,4 @@
-"""What the benchmarks measure, per image, averaged over images and pooled over pixels, with baselines beside it."""
+"""Measures of the benchmarks and of baselines, per image, averaged over images and pooled over pixels."""
 
 import math
 from collections.abc import Callable
@@ -15,16 +15,16 @@ from unrollflow.ops import full_precision
 
 OUTLIER_PIXELS = 3.0
 OUTLIER_SHARE = 0.05
-"""KITTI 2015 counts an error over 3 px and over 5 % of the motion as an outlier."""
+"""Outliers of KITTI 2015 have an error over 3 px and over 5 % of the motion."""
 
 RATES = (1, 3, 5)
-"""Pixels of error beyond which a pixel counts in a rate."""
+"""Thresholds of the error in the rates, pixels."""
 
 SPEEDS = {"s0_10": (0, 10), "s10_40": (10, 40), "s40": (40, math.inf)}
-"""Pixels of true motion, as Sintel divides them: from, and under."""
+"""Ranges of the true motion, as in Sintel: lower bound (inclusive) and upper bound, pixels."""
 
 DISTANCES = {"d0_5": (0, 5), "d0_10": (0, 10), "d10_60": (10, 60), "d60_140": (60, 140)}
-"""Pixels to the nearest motion boundary, as Sintel divides them, and closer: from, and under."""
+"""Ranges of the distance to the nearest motion boundary, as in Sintel, and a closer one, pixels."""
 
 
 def endpoint_error(flow: Tensor, target: Tensor) -> Tensor:
@@ -41,7 +41,7 @@ def endpoint_error(flow: Tensor, target: Tensor) -> Tensor:
 
 
 def fl_outliers(flow: Tensor, target: Tensor) -> Tensor:
-    """Pixels that KITTI counts as wrong: error over 3 px and over 5 % of the true motion; a broken flow is wrong.
+    """Mask of KITTI's outliers: error over 3 px and over 5 % of the true motion, or a flow that is NaN.
 
     Args: flow, target: (B, 2, H, W), pixels.   Returns: (B, H, W) bool.
     Source: Menze and Geiger, Object Scene Flow for Autonomous Vehicles, CVPR 2015.
@@ -54,13 +54,13 @@ def fl_outliers(flow: Tensor, target: Tensor) -> Tensor:
 
 
 def is_outlier(error: Tensor, speed: Tensor) -> Tensor:
-    """Where an error, pixels, is over 3 px and over 5 % of the true motion, pixels."""
+    """Mask of errors, pixels, over 3 px and over 5 % of the true motion `speed`, pixels."""
     outlier: Tensor = (error > OUTLIER_PIXELS) & (error > OUTLIER_SHARE * speed)
     return outlier
 
 
 def closest(measure: Callable[[Tensor, Tensor], Tensor], flow: Tensor, candidates: Tensor) -> Tensor:
-    """The smallest measure (B, H, W) of a flow (B, 2, H, W) over the true flows (B, K, 2, H, W) of each pixel."""
+    """Smallest measure (B, H, W) of a flow (B, 2, H, W) over the candidate true flows (B, K, 2, H, W) of each pixel."""
     smallest: Tensor = torch.stack([measure(flow, target) for target in candidates.unbind(dim=1)]).amin(dim=0)
     return smallest
 
@@ -75,13 +75,13 @@ def angular_error(flow: Tensor, target: Tensor) -> Tensor:
     45.0
     """
     a, b = (torch.cat([f, torch.ones_like(f[:, :1])], dim=1) for f in (flow, target))
-    # atan2 of |a x b| and a . b keeps its precision at small angles, where arccos loses it
+    # atan2 of |a x b| and a . b is precise at small angles, unlike arccos
     sine = torch.linalg.vector_norm(torch.linalg.cross(a, b, dim=1), dim=1)
     return torch.rad2deg(torch.atan2(sine, (a * b).sum(dim=1)))
 
 
 def masked_image_mean(values: Tensor, chosen: Tensor) -> Tensor:
-    """Mean of each image's chosen pixels; NaN for an image without any, which an average must omit.
+    """Mean of the chosen pixels of each image; NaN for an image without any, which an average must omit.
 
     Args: values: (B, H, W).   chosen: (B, H, W) bool.   Returns: (B,).
 
@@ -93,9 +93,9 @@ def masked_image_mean(values: Tensor, chosen: Tensor) -> Tensor:
 
 
 def median_flow(target: Tensor, valid: Tensor) -> Tensor:
-    """Component-wise median of each image's true flow, of two middle values the lower: a baseline that needs the truth.
+    """Component-wise (lower) median of the true flow of each image: a baseline that needs ground truth.
 
-    Args: target: (B, 2, H, W), pixels.   valid: (B, H, W) bool.   Returns: (B, 2, 1, 1), pixels; 0 without any.
+    Args: target: (B, 2, H, W), pixels.   valid: (B, H, W) bool.   Returns: (B, 2, 1, 1), pixels; 0 if none is valid.
 
     >>> target = torch.tensor([[1.0, 2.0, 9.0], [4.0, 0.0, 5.0]]).view(1, 2, 1, 3)
     >>> median_flow(target, torch.ones(1, 1, 3, dtype=torch.bool)).flatten().tolist()
@@ -109,8 +109,8 @@ class ImageMeasures(NamedTuple):
     """Measures of a batch of images.
 
     Attributes:
-        mean: name of :data:`~unrollflow.metrics.names.MEASURES` to (B,), mean over an image's pixels; NaN without any.
-        pixels: name to (B,), how many pixels that mean is of.
+        mean: by name of :data:`~unrollflow.metrics.names.MEASURES`: (B,), mean over the pixels of an image, or NaN.
+        pixels: by name: (B,), number of pixels in that mean.
     """
 
     mean: dict[str, Tensor]
@@ -128,24 +128,27 @@ def image_measures(
     boundary_distance: Tensor | None = None,
     flow_candidates: Tensor | None = None,
 ) -> ImageMeasures:
-    """Every measure of :data:`~unrollflow.metrics.names.MEASURES` of every image.
+    """Every measure of :data:`~unrollflow.metrics.names.MEASURES` for every image.
+
+    If an optional map is None, the measures that need it are undefined.
 
     Args:
         flow, target: (B, 2, H, W), pixels.
-        valid: (B, H, W) bool, the only pixels that count; None: wherever the target is known
+        valid: (B, H, W) bool, the evaluated pixels; None: all pixels with a known target
             (:func:`~unrollflow.contracts.known_flow`).
-        occluded: (B, H, W) bool; None: unknown, and the measures that need it are undefined; the same holds for:
-        foreground: (B, H, W) bool, what moves by itself.
-        boundary_distance: (B, H, W), pixels to the nearest motion boundary; infinite, and so in no region, without one.
-        flow_candidates: (B, K, 2, H, W), several true flows of each pixel, of which the closest counts (Spring); None:
-            the target alone. Regions of speed and the baseline's median are of the target.
+        occluded: (B, H, W) bool, occluded pixels.
+        foreground: (B, H, W) bool, independently moving objects.
+        boundary_distance: (B, H, W), distance to the nearest motion boundary, pixels; infinite (in no region) if there
+            is none.
+        flow_candidates: (B, K, 2, H, W), several true flows of each pixel, of which the closest is used (Spring); None:
+            only the target. Regions of speed and the baseline's median use the target.
 
     Source: Butler et al., ECCV 2012 (Sintel: s, d); Menze and Geiger, CVPR 2015 (KITTI: Fl, foreground); Barron et al.,
         IJCV 1994 (angle); Baker et al., IJCV 2011 (Middlebury: rates); Mehl et al., CVPR 2023 (Spring: candidates).
     """
     valid = known_flow(target) if valid is None else valid
     candidates = target.unsqueeze(1) if flow_candidates is None else flow_candidates
-    error = closest(endpoint_error, flow, candidates).nan_to_num(nan=torch.inf)  # a broken flow is wrong, not omitted
+    error = closest(endpoint_error, flow, candidates).nan_to_num(nan=torch.inf)  # NaN flow is an error, not omitted
     longest = torch.linalg.vector_norm(candidates, dim=2).amax(dim=1)
     outlier = 100 * is_outlier(error, longest).to(error.dtype)
     speed = torch.linalg.vector_norm(target, dim=1)
@@ -173,12 +176,12 @@ def image_measures(
 
 
 def within(values: Tensor, low: float, high: float) -> Tensor:
-    """Where low <= values < high."""
+    """Mask of low <= values < high."""
     return (values >= low) & (values < high)
 
 
 def measured(name: str, maps: dict[str, Tensor], regions: dict[str, Tensor], nowhere: Tensor) -> tuple[Tensor, Tensor]:
-    """The map (B, H, W) of a measure and the pixels (B, H, W) that it is averaged over: `fl_bg` is `fl` in `bg`."""
+    """Map (B, H, W) of a measure and mask (B, H, W) of the pixels in its mean, such as `fl` and `bg` for `fl_bg`."""
     if name in maps:
         return maps[name], regions[""]
     kind, _, region = name.partition("_")
@@ -186,9 +189,9 @@ def measured(name: str, maps: dict[str, Tensor], regions: dict[str, Tensor], now
 
 
 class FlowMetrics(Metric):
-    """Averages of :func:`image_measures`: over images, each of which counts once, and pooled over pixels (`_pooled`).
+    """Averages of :func:`image_measures` over images, with equal weights, and pooled over pixels (`_pooled`).
 
-    An image in which a measure is undefined (no occluded pixel, say) is omitted from that measure's mean.
+    An image in which a measure is undefined (for example, without occluded pixels) is omitted from its mean.
 
     >>> metrics = FlowMetrics()
     >>> truth = torch.tensor([3.0, 4.0]).view(1, 2, 1, 1)
@@ -203,7 +206,7 @@ class FlowMetrics(Metric):
 
     def __init__(self) -> None:
         super().__init__()
-        # lists, because a running sum in float32 stops counting pixels at 2^24
+        # lists, because a running sum of pixels in float32 saturates at 2^24
         self.add_state("means", [], dist_reduce_fx="cat")
         self.add_state("pixels", [], dist_reduce_fx="cat")
 
@@ -213,8 +216,8 @@ class FlowMetrics(Metric):
         self.pixels.append(torch.stack([measures.pixels[name] for name in MEASURES], dim=1))
 
     def compute(self) -> dict[str, Tensor]:
-        """`name`: mean over images; `name_pooled`: mean over all pixels; NaN where no image defines a measure."""
-        # a list here, one tensor where processes have joined theirs
+        """`name`: mean over images; `name_pooled`: mean over all pixels; NaN if no image defines a measure."""
+        # a list, or one tensor after a reduction over processes
         means, pixels = (dim_zero_cat(state).cpu().double() for state in (self.means, self.pixels))
         averages = means.nanmean(dim=0)
         pooled = torch.where(pixels > 0, means * pixels, 0).sum(dim=0) / pixels.sum(dim=0)

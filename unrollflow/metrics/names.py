@@ -1,10 +1,10 @@
-"""Names of what is measured, with and without ground truth, and how tables and reports call it."""
+"""Names of the measures, with and without ground truth, and their labels in tables and reports."""
 
 from typing import NamedTuple
 
 
 class Measure(NamedTuple):
-    """What a measure is called, and its unit."""
+    """Label and unit of a measure."""
 
     label: str
     unit: str
@@ -44,7 +44,7 @@ UNLABELLED = {
     "out_of_frame_fraction": Measure("Share that leaves the frame", ""),
     "motion": Measure("Predicted motion, mean", "px"),
 }
-"""What needs no ground truth: see :func:`~unrollflow.losses.unlabelled_measures`."""
+"""Measures without ground truth, see :func:`~unrollflow.losses.unlabelled_measures`."""
 
 HEADLINE = {
     "epe": "EPE",
@@ -54,7 +54,7 @@ HEADLINE = {
     "epe_zero_flow": "zero flow",
     "epe_median_flow": "median flow",
 }
-"""The measures of a short table, and its headings."""
+"""Measures of a short table, and its column headings."""
 
 UNLABELLED_HEADLINE = {
     "census": "census",
@@ -63,4 +63,4 @@ UNLABELLED_HEADLINE = {
     "visible_fraction": "visible",
     "motion": "motion px",
 }
-"""The same where there is no ground truth."""
+"""Measures of a short table without ground truth, and its column headings."""

@@ -1,4 +1,4 @@
-"""Intervals of the difference between two methods that were run on the same seeds and images."""
+"""Intervals of the difference between two methods with the same seeds and images."""
 
 import math
 from typing import NamedTuple
@@ -10,7 +10,7 @@ DRAWS = 4000
 
 
 class Interval(NamedTuple):
-    """An estimate with the ends of its interval."""
+    """Estimate with its confidence interval."""
 
     estimate: float
     low: float
@@ -20,35 +20,35 @@ class Interval(NamedTuple):
 def relative_change(
     ours: ArrayLike, baseline: ArrayLike, *, draws: int = DRAWS, level: float = 0.95, seed: int = 0
 ) -> Interval:
-    """Relative change of a mean error from a baseline to ours, -0.1 = 10 % less; its interval over seeds and images.
+    """Relative change of a mean error from a baseline to ours (-0.1: 10 % less), with its interval.
 
     Args:
-        ours, baseline: (seeds, images), errors; NaN where an image defines none, in both.
-        draws, level, seed: as of :func:`quotient_interval`.
+        ours, baseline: (seeds, images), errors; NaN if an image does not define the error, in both.
+        draws, level, seed: as in :func:`quotient_interval`.
 
     Raises:
-        ValueError: if the shapes differ, nothing is defined in both, or an error is infinite: a run that broke down.
+        ValueError: if the shapes differ, no error is defined in both, or an error is infinite (a failed run).
 
     >>> relative_change([[0.5, 1.0]], [[1.0, 2.0]])
     Interval(estimate=-0.5, low=-0.5, high=-0.5)
     """
     a, b, defined = paired(ours, baseline)
     above, below = (np.where(defined, x, 0.0) for x in (a, b))
-    # the number of values is the same above and below: a quotient of sums is one of means
+    # both have the same number of values, so the quotient of sums is the quotient of means
     return Interval(*(x - 1 for x in quotient_interval(above, below, draws=draws, level=level, seed=seed)))
 
 
 def mean_difference(
     ours: ArrayLike, baseline: ArrayLike, *, draws: int = DRAWS, level: float = 0.95, seed: int = 0
 ) -> Interval:
-    """Mean over seeds and images of ours - baseline, in the errors' unit, and its interval over seeds and images.
+    """Mean over seeds and images of ours - baseline, in the unit of the errors, with its interval.
 
     Args:
-        ours, baseline: (seeds, images), errors; NaN where an image defines none, in both.
-        draws, level, seed: as of :func:`quotient_interval`.
+        ours, baseline: (seeds, images), errors; NaN if an image does not define the error, in both.
+        draws, level, seed: as in :func:`quotient_interval`.
 
     Raises:
-        ValueError: if the shapes differ, nothing is defined in both, or an error is infinite: a run that broke down.
+        ValueError: if the shapes differ, no error is defined in both, or an error is infinite (a failed run).
 
     >>> mean_difference([[1.5, 2.5]], [[1.0, 2.0]])
     Interval(estimate=0.5, low=0.5, high=0.5)
@@ -59,19 +59,19 @@ def mean_difference(
 
 
 def paired(ours: ArrayLike, baseline: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
-    """Both errors (seeds, images) and where both are defined; ValueError if they cannot be compared."""
+    """Both errors (seeds, images) and the mask of those defined in both; ValueError if they cannot be compared."""
     a, b = np.asarray(ours, np.float64), np.asarray(baseline, np.float64)
     if a.shape != b.shape or a.ndim != 2:
-        raise ValueError(f"errors are {a.shape} and {b.shape}; both must be (seeds, images) of the same runs.")
+        raise ValueError(f"errors have shapes {a.shape} and {b.shape}; expected equal shapes (seeds, images).")
     broken = np.isinf(a) | np.isinf(b)
     if broken.any():
         raise ValueError(
-            f"{broken.any(axis=1).sum()} of {len(a)} runs have infinite errors: they broke down, and no mean of them "
-            "can be compared; tell how many did, and compare the others."
+            f"{broken.any(axis=1).sum()} of {len(a)} runs have failed: their errors are infinite, so means cannot be "
+            "compared; report the number of failed runs, and compare the others."
         )
     defined = ~(np.isnan(a) | np.isnan(b))
     if not defined.any():
-        raise ValueError(f"none of {a.size} errors is finite in both: nothing can be compared.")
+        raise ValueError(f"no errors to compare: none of {a.size} is defined in both.")
     return a, b, defined
 
 
@@ -80,23 +80,23 @@ def quotient_interval(
 ) -> Interval:
     """Quotient of the sums of two arrays (seeds, images), and its interval over seeds and images.
 
-    Both levels are drawn with replacement, each by itself; a drawn image counts for every seed, because all seeds were
-    measured on the same images, and both arrays get the same draws (paired). Their variances add up, which counts what
-    seed and image share twice: the interval is rather too wide. Quantiles of few seeds' draws would be too narrow
-    (of five seeds 87 % where 95 % are meant), so that the seeds' variance is that of n - 1 and the interval Student's,
-    with the degrees of freedom of both. One seed alone tells about images only, one value in all
-    about nothing (NaN). Written out, for scipy's bootstrap draws along one axis alone.
+    Seeds and images are resampled independently with replacement. A drawn image is used for every seed, because all
+    seeds were measured on the same images, and both arrays use the same draws (paired). The two variances are added;
+    this counts the interaction of seed and image twice, so the interval is slightly too wide. Quantiles over few seeds
+    would give too narrow intervals (with five seeds, 87 % coverage instead of 95 %). Therefore, the variance over seeds
+    is corrected by n / (n - 1), and the interval is Student's, with the combined degrees of freedom. With one seed, the
+    interval covers images only; with one value, it is NaN. scipy's bootstrap only resamples along one axis.
 
     Args:
-        above, below: (seeds, images); 0 in both where nothing is defined.
-        draws: how many of each level.
-        level: of the interval.
-        seed: of the draws.
+        above, below: (seeds, images); 0 in both if undefined.
+        draws: number of draws of seeds, and of images.
+        level: confidence level of the interval.
+        seed: seed of the draws.
 
     Source: Davison and Hinkley, Bootstrap Methods and their Application, 1997, section 3.8 (hierarchical data);
         Satterthwaite, Biometrics Bulletin 1946 (degrees of freedom of a sum of variances).
     """
-    from scipy.stats import t as student_t  # half a second to import
+    from scipy.stats import t as student_t  # imports for half a second
 
     estimate = float(above.sum() / below.sum())
     if above.size == 1:
@@ -118,9 +118,9 @@ def quotient_interval(
 def drawn_variance(
     above: NDArray[np.float64], below: NDArray[np.float64], generator: np.random.Generator, draws: int
 ) -> float:
-    """Variance of the quotient of two sums when their terms are drawn with replacement, in pairs."""
+    """Variance of the quotient of two sums whose terms are resampled in pairs with replacement."""
     length = len(above)
     counts = generator.multinomial(length, np.full(length, 1 / length), size=draws).astype(np.float64)  # (draws, terms)
-    with np.errstate(invalid="ignore", divide="ignore"):  # a draw may hold nothing that is defined
+    with np.errstate(invalid="ignore", divide="ignore"):  # a draw may have no defined values
         quotients = (counts @ above) / (counts @ below)
     return float(np.nanvar(quotients))

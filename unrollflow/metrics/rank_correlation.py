@@ -1,4 +1,4 @@
-"""Which figure that needs no labels tells good runs from bad ones: its rank correlation with the error, over runs."""
+"""Rank correlations of label-free figures with the error, over runs."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,15 +7,15 @@ from typing import NamedTuple
 from unrollflow.metrics.names import UNLABELLED
 
 LEAST_RUNS = 3
-"""Of two, the ranks always agree or disagree."""
+"""Minimum number of runs; with two, the coefficient is always 1 or -1."""
 
 
 class RankCorrelation(NamedTuple):
-    """How far one figure orders runs as another one does.
+    """Rank correlation of two figures over runs.
 
     Attributes:
-        coefficient: Spearman's, 1: the same order, -1: the reverse; NaN where it is not defined.
-        runs: how many it is of.
+        coefficient: Spearman's coefficient, 1: the same order, -1: the reverse order; NaN if undefined.
+        runs: number of runs.
     """
 
     coefficient: float
@@ -26,13 +26,13 @@ def rank_correlation(figure: Sequence[float | None], error: Sequence[float | Non
     """Spearman's rank correlation of two figures over the runs that have both.
 
     Args:
-        figure, error: one value a run; None and NaN are omitted, infinity ranks last.
+        figure, error: one value per run; None and NaN are omitted, infinity ranks last.
 
     Returns:
-        its coefficient is NaN with fewer than three runs, or where one of the two is the same in all of them.
+        the correlation; its coefficient is NaN for fewer than three runs, or if a figure is constant.
 
     Raises:
-        ValueError: if they are not of the same runs.
+        ValueError: if the lengths differ.
 
     Source: Spearman, The proof and measurement of association between two things, 1904.
 
@@ -40,28 +40,28 @@ def rank_correlation(figure: Sequence[float | None], error: Sequence[float | Non
     RankCorrelation(coefficient=1.0, runs=3)
     """
     if len(figure) != len(error):
-        raise ValueError(f"{len(figure)} figures, but {len(error)} errors: one of each is needed for every run.")
+        raise ValueError(f"{len(figure)} figures, but {len(error)} errors; expected one of each per run.")
     pairs = [(f, e) for f, e in zip(figure, error, strict=True) if known(f) and known(e)]
     if len(pairs) < LEAST_RUNS or any(len(set(values)) == 1 for values in zip(*pairs, strict=True)):
         return RankCorrelation(math.nan, len(pairs))
-    from scipy.stats import spearmanr  # half a second to import
+    from scipy.stats import spearmanr  # imports for half a second
 
     return RankCorrelation(round(float(spearmanr(*zip(*pairs, strict=True)).statistic), 12), len(pairs))
 
 
 def known(value: float | None) -> bool:
-    """Whether there is a value."""
+    """Whether a value is neither None nor NaN."""
     return value is not None and not math.isnan(value)
 
 
 def rank_correlations(runs: Sequence[Mapping[str, float | None]], *, error: str = "epe") -> dict[str, RankCorrelation]:
-    """The rank correlation of every figure without labels with an error, over runs.
+    """Rank correlations of all label-free figures with an error, over runs.
 
-    Trust the figure of the highest one; `visible_fraction` and `motion` are better when they are higher, all others
-    when they are lower, as an error is.
+    The figure with the highest correlation predicts the error best. Higher is better for `visible_fraction` and
+    `motion`, lower for all others.
 
     Args:
-        runs: figures of each by name, as a run's metrics.json holds them.
+        runs: figures of each run by name, as in metrics.json.
         error: name of the error, such as `epe_occ`.
 
     >>> runs = [{"epe": 1.0, "census": 0.2}, {"epe": 2.0, "census": 0.3}, {"epe": 3.0, "census": 0.1}]

@@ -44,7 +44,7 @@ def test_another_split_file_can_be_named(tmp_path: Path) -> None:
     ("content", "message"),
     [
         ("1\n3\n1\n2\n", r"train_val\.txt, line 2, is '3'; expected 1 \(train\) or 2 \(validation\)"),
-        ("1\n2\n", r"train_val\.txt has 2 lines, but there is a sample 00004"),
+        ("1\n2\n", r"train_val\.txt is too short: it has 2 lines, but there is a sample 00004"),
     ],
 )
 def test_a_wrong_split_file_is_told(tmp_path: Path, content: str, message: str) -> None:

@@ -48,7 +48,7 @@ def test_with_one_of_the_two_maps_what_it_tells_is_used(tmp_path: Path) -> None:
     assert torch.equal(only_noc["valid"], COLUMNS & ~ROWS)
     assert not only_noc["occluded"].any()
     (folder / "flow_noc").rename(folder / "nowhere")
-    with pytest.raises(FileNotFoundError, match=r"no folder .*flow_occ or .*flow_noc; expected"):
+    with pytest.raises(FileNotFoundError, match=r"no folder .*flow_occ or .*flow_noc. Expected layout:"):
         Kitti(root=tmp_path)
     (folder / "elsewhere").rename(folder / "flow_occ")
     only_occ = Kitti(root=tmp_path)[0]
@@ -80,7 +80,9 @@ def test_ground_truth_of_another_size_is_named(tmp_path: Path, folder: str) -> N
         trees.mask(path, rows=1, size=(63, 96))
     else:
         trees.flows([path], (63, 96))
-    with pytest.raises(ValueError, match=rf"{folder}/000000_10\.png is 63x96 pixels, but its frames are 64x96"):
+    with pytest.raises(
+        ValueError, match=rf"{folder}/000000_10\.png has a wrong size: it is 63x96 pixels, but its frames are 64x96"
+    ):
         Kitti(root=tmp_path)[0]
 
 

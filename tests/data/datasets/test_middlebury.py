@@ -70,7 +70,7 @@ def test_a_folder_without_sequences_says_how_it_must_look(tmp_path: Path) -> Non
 def test_a_flow_of_another_size_is_named(tmp_path: Path) -> None:
     trees.middlebury(tmp_path)
     trees.flows([tmp_path / "Alpha" / "flow10.flo"], (63, 96))
-    with pytest.raises(ValueError, match=r"flow10\.flo is 63x96 pixels, but its frames are 64x96"):
+    with pytest.raises(ValueError, match=r"flow10\.flo has a wrong size: it is 63x96 pixels, but its frames are 64x96"):
         Middlebury(root=tmp_path)[0]
 
 

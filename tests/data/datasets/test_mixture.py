@@ -88,8 +88,8 @@ def test_a_mixture_trains_whatever_the_workers_and_each_epoch_is_fresh(tmp_path:
         ([1], [float("nan")], 1, 0, "weights are"),
         ([1], [float("inf")], 1, 0, "weights are"),
         ([1], [1.0], 0, 0, "length is 0"),
-        ([1], [1.0], 1, -1, "seed -1"),
-        ([1, 0], [1.0, 1.0], 1, 0, r"hold \[1, 0\] samples"),
+        ([1], [1.0], 1, -1, "seed is -1"),
+        ([1, 0], [1.0, 1.0], 1, 0, r"have \[1, 0\] samples"),
     ],
 )
 def test_bad_arguments_are_told(sizes: list[int], weights: list[float], length: int, seed: int, message: str) -> None:

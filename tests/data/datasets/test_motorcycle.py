@@ -44,5 +44,5 @@ def test_there_is_one_sample_and_reductions_are_whole() -> None:
     assert len(StereoMotorcycle()) == 1
     with pytest.raises(IndexError):
         StereoMotorcycle()[1]
-    with pytest.raises(ValueError, match="reduction=0"):
+    with pytest.raises(ValueError, match="reduction is out of range: 0"):
         StereoMotorcycle(reduction=0)

@@ -54,7 +54,7 @@ def test_pixels_marked_invalid_count_as_in_the_fields_figures(tmp_path: Path) ->
 def test_maps_that_are_not_read_need_not_be_there(tmp_path: Path) -> None:
     (trees.sintel(tmp_path) / "training" / "invalid").rename(tmp_path / "elsewhere")
     assert Sintel(root=tmp_path).partial == 0
-    with pytest.warns(UserWarning, match="8 lack a map"):
+    with pytest.warns(UserWarning, match="8 are kept without a map"):
         assert Sintel(root=tmp_path, invalid="exclude")[0]["valid"].all()
 
 
@@ -112,7 +112,9 @@ def test_ground_truth_of_another_size_is_named(tmp_path: Path, kind: str) -> Non
         trees.flows([folder / kind / "alley_1" / "frame_0001.flo"], (64, 95))
     else:
         trees.mask(folder / kind / "alley_1" / "frame_0001.png", rows=1, size=(64, 95))
-    with pytest.raises(ValueError, match=rf"{kind}/alley_1/frame_0001.* is 64x95 pixels, but its frames are 64x96"):
+    with pytest.raises(
+        ValueError, match=rf"{kind}/alley_1/frame_0001.* has a wrong size: it is 64x95 pixels, but its frames are 64x96"
+    ):
         Sintel(root=tmp_path, invalid="exclude")[0]
 
 

@@ -69,7 +69,9 @@ def test_every_value_of_a_pixel_is_a_candidate(tmp_path: Path) -> None:
 def test_flow_of_another_size_is_named(tmp_path: Path) -> None:
     path = trees.spring(tmp_path) / "train" / "0001" / "flow_FW_left" / "flow_FW_left_0001.flo5"
     write_flo5(path, torch.zeros(2, 128, 190))
-    with pytest.raises(ValueError, match=r"0001\.flo5 is 128x190 pixels, but its frames are 64x96"):
+    with pytest.raises(
+        ValueError, match=r"0001\.flo5 has a wrong size: it is 128x190 pixels, but its frames are 64x96"
+    ):
         Spring(root=tmp_path)[0]
 
 

@@ -228,7 +228,7 @@ def test_nothing_is_unpickled(name: str, suffix: str, tmp_path: Path) -> None:
             {"1.image1.png": picture(), "1.image2.png": picture(size=(4, 6))},
             r"image1\.png is 4x5, .*image2\.png is 4x6",
         ),
-        ({"1.image1.png": picture()}, r"a\.tar is not a shard.*: 1 has image1 alone"),
+        ({"1.image1.png": picture()}, r"a\.tar is not a shard.*: 1 has only image1"),
         ({"1.image1.png": picture(), "1.image1.jpg": picture()}, r"1\.image1\.jpg is another image1 of 1"),
         ({"1.png": picture()}, r"member 1\.png is refused"),
         ({}, r"has 0 samples, but shards\.json says 1"),
@@ -357,5 +357,5 @@ def test_a_package_that_an_address_needs_is_named(root: Path, monkeypatch: pytes
 def test_arguments_out_of_range_are_told(root: Path) -> None:
     with pytest.raises(ValueError, match="shuffle is -1"):
         ShardedPairs(root=str(root), shuffle=-1)
-    with pytest.raises(ValueError, match="samples_per_shard=0"):
+    with pytest.raises(ValueError, match="samples_per_shard is 0"):
         write_shards(Numbers(["a"]), root / "more", samples_per_shard=0)

@@ -279,7 +279,7 @@ def test_flips_and_resizing_commute(flip: Transform, convention: Convention) -> 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Resize(size=(1, 8)), "size is 1x8; at least 2x2"),
+        (lambda: Resize(size=(1, 8)), "size is 1x8; it must be at least 2x2"),
         (lambda: Resize(size=(8, 8), convention="middle"), "convention='middle'; choose one of 'centres', 'corners'"),  # type: ignore[arg-type]
         (lambda: RandomResize(scale=(0, 1)), r"scale is \(0, 1\)"),
         (lambda: RandomResize(scale=(2, 1)), r"scale is \(2, 1\)"),
@@ -293,7 +293,7 @@ def test_flips_and_resizing_commute(flip: Transform, convention: Convention) -> 
         (lambda: RandomResizedCrop(size=(9, 9), scale=(-1, 1)), r"scale is \(-1, 1\)"),
         (lambda: RandomResizedCrop(size=(9, 9), probability=-1), "probability is -1"),
         (lambda: RandomResizedCrop(size=(9, 9), convention="x"), "convention='x'"),  # type: ignore[arg-type]
-        (lambda: Resize(size=(8, 8))(blank(1, 9), generator()), "sample blank is 1x9; at least 2x2"),
+        (lambda: Resize(size=(8, 8))(blank(1, 9), generator()), "sample blank: it is 1x9; expected at least 2x2"),
     ],
 )
 def test_what_makes_no_sense_is_named(make: object, message: str) -> None:

@@ -78,7 +78,9 @@ def test_the_limit_stops_with_advice_and_leaves_what_is_complete(path: Path, cac
     other = write_video(path.with_name("b.mp4"), moving(FRAMES, seed=1))
     decode(path, cache)
     limit = 1.5 * taken(cache) / GIGABYTE
-    with pytest.raises(ValueError, match=rf"no space in the cache for .*b\.mp4: {cache} contains .*Use a larger cache_gigabytes"):
+    with pytest.raises(
+        ValueError, match=rf"no space in the cache for .*b\.mp4: {cache} contains .*Use a larger cache_gigabytes"
+    ):
         decode(other, cache, limit)
     assert len(folders(cache)) == 1
     assert len(decode(path, cache, limit / 2)) == FRAMES, "what is decoded needs no room"

@@ -92,14 +92,14 @@ def test_the_interval_covers_a_known_change_as_often_as_it_says(count: int) -> N
 
 
 def test_a_run_that_broke_down_is_not_left_out_in_silence() -> None:
-    with pytest.raises(ValueError, match="1 of 2 runs have infinite errors"):
+    with pytest.raises(ValueError, match="1 of 2 runs have failed: their errors are infinite"):
         relative_change([[math.inf, math.inf], [1.0, 1.0]], [[2.0, 2.0], [2.0, 2.0]])
 
 
 def test_errors_of_other_runs_are_refused() -> None:
     with pytest.raises(ValueError, match=r"\(1, 2\) and \(1, 1\)"):
         relative_change([[1.0, 2.0]], [[1.0]])
-    with pytest.raises(ValueError, match="none of 1 errors is finite"):
+    with pytest.raises(ValueError, match="none of 1 is defined"):
         relative_change([[math.nan]], [[1.0]])
 
 
