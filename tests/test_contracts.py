@@ -110,9 +110,9 @@ def test_losses_name_images_of_another_range_or_shape(
 def test_two_types_are_named() -> None:
     with pytest.raises(ValueError, match=r"images of torch\.float32 and torch\.float64; expected equal types"):
         photometric_loss(L1(), IMAGE, IMAGE.double(), SEEN, masking="image")
-    with pytest.raises(ValueError, match=r"of torch\.float32 and flow .* of torch\.float64 do not belong"):
+    with pytest.raises(ValueError, match=r"of torch\.float32 and flow .* of torch\.float64 do not match"):
         warp(IMAGE, FLOW.double())
-    with pytest.raises(ValueError, match=r"image \(3, 12, 16\) of torch\.float32 and flow .* do not belong together"):
+    with pytest.raises(ValueError, match=r"image \(3, 12, 16\) of torch\.float32 and flow .* do not match"):
         warp(IMAGE[0], FLOW[:1])
 
 

@@ -47,7 +47,7 @@ def test_images_that_are_too_small_for_the_network_are_refused(tmp_path: Path) -
     for name in "ab":
         write_image(tmp_path / f"{name}.png", torch.zeros(3, 20, 20))
     images = [str(tmp_path / f"{name}.png") for name in "ab"]
-    with pytest.raises(SystemExit, match="needs at least 32 pixels a side"):
+    with pytest.raises(SystemExit, match="needs at least 32 pixels per side"):
         main(["estimate", *images, "-o", str(tmp_path / "new.flo"), "--initial", "network"])
 
 

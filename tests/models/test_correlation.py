@@ -89,7 +89,7 @@ def test_patch_correlation_gradcheck() -> None:
 def test_patches_without_a_centre_are_refused() -> None:
     f = random(1, 2, 4, 4)
     for options in ({"patch_size": 2}, {"step": 0}):
-        with pytest.raises(ValueError, match="take an odd patch and a step of at least 1"):
+        with pytest.raises(ValueError, match="patch_size must be odd, and step at least 1"):
             patch_correlation(f, f, search_range=1, **options)
 
 

@@ -169,7 +169,7 @@ def test_it_compiles_as_one_graph_with_the_same_flow() -> None:
 
 @pytest.mark.parametrize("size", [(8, 48), (32, 12)])
 def test_frames_that_are_too_small_are_named(size: tuple[int, int]) -> None:
-    with pytest.raises(ValueError, match=rf"frames are {size[0]}x{size[1]}.*at least 16 pixels a side"):
+    with pytest.raises(ValueError, match=rf"frames are {size[0]}x{size[1]}.*at least 16 pixels per side"):
         small()(noise(1, *size), noise(1, *size))
 
 

@@ -106,7 +106,7 @@ def test_window_means_are_a_pooling_with_its_gradient(window: int) -> None:
 
 @pytest.mark.parametrize("window", [0, 4])
 def test_an_even_window_is_refused(window: int) -> None:
-    with pytest.raises(ValueError, match=f"window={window}: an odd side"):
+    with pytest.raises(ValueError, match=f"window={window}: it must be odd"):
         lucas_kanade(texture(8, 8), texture(8, 8), window=window)
 
 

@@ -130,11 +130,11 @@ def test_half_precision_is_computed_in_full() -> None:
     ],
 )
 def test_other_shapes_are_refused(flow: torch.Tensor, backward: torch.Tensor) -> None:
-    with pytest.raises(ValueError, match=r"two flows \(B, 2, H, W\) of one shape are needed"):
+    with pytest.raises(ValueError, match=r"expected two flows \(B, 2, H, W\) of equal shape"):
         flow_confidence(flow, backward)
 
 
 @pytest.mark.parametrize("numbers", [(0.0, 1.0, 0.5), (1.0, -1.0, 0.5), (1.0, 1.0, 1.0), (torch.nan, 1.0, 0.5)])
 def test_a_calibration_out_of_range_is_refused(numbers: tuple[float, float, float]) -> None:
-    with pytest.raises(ValueError, match="out of range: scale > 0"):
+    with pytest.raises(ValueError, match="out of range; expected scale > 0"):
         flow_confidence(uniform(0.0, 0.0), uniform(0.0, 0.0), calibration=Calibration(*numbers))

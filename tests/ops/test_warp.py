@@ -62,5 +62,5 @@ def test_bfloat16_positions_keep_their_sub_pixels() -> None:
 
 
 def test_shapes_that_do_not_fit_are_named() -> None:
-    with pytest.raises(ValueError, match="do not belong together"):
+    with pytest.raises(ValueError, match="do not match"):
         warp(torch.zeros(1, 3, 4, 4), torch.zeros(1, 2, 4, 5))

@@ -70,7 +70,7 @@ def test_the_tuner_finds_a_rate_before_a_fit(tmp_path: Path) -> None:
 def test_a_schedule_with_rates_of_its_own_does_not_take_the_finders(tmp_path: Path) -> None:
     module = UnsupervisedFlow(**parts(scheduler=partial(OneCycleLR, max_lr=0.1, total_steps=9)))
     module.configure_optimizers()
-    with pytest.raises(ValueError, match=r"learning_rate is .*, but OneCycleLR has rates of its own; choose another"):
+    with pytest.raises(ValueError, match=r"learning_rate is .*, but OneCycleLR sets its own rates; use another"):
         trainer(tmp_path, callbacks=[LearningRateFinder(**FINDER)]).fit(module, data())
 
 
@@ -162,7 +162,7 @@ def test_the_finder_works_on_the_command_line(tmp_path: Path) -> None:
         }
     )
     command = ["fit", "--config", "configs/experiment/quickstart.yaml", *words(options)]
-    with pytest.raises(SystemExit, match=r"^unrollflow: learning_rate is .*, but OneCycleLR has rates of its own"):
+    with pytest.raises(SystemExit, match=r"^unrollflow: learning_rate is .*, but OneCycleLR sets its own rates"):
         main(command)
     main([*command, "--model.scheduler", "null"])
     with (tmp_path / "flow" / "version_1" / "metrics.csv").open() as file:

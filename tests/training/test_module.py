@@ -270,7 +270,7 @@ def test_a_module_built_in_python_keeps_its_parts_out_of_the_checkpoint(tmp_path
     path = tmp_path / "python.ckpt"
     runner.save_checkpoint(path)
     assert not torch.load(path, weights_only=True).get("hyper_parameters")
-    with pytest.raises(ValueError, match="give that one's parts"):
+    with pytest.raises(ValueError, match="pass the parts of the module"):
         UnsupervisedFlow.load_from_checkpoint(path)
     again = UnsupervisedFlow.load_from_checkpoint(path, **parts(smoothness=TotalVariation()))
     assert all(value.equal(module.state_dict()[name]) for name, value in again.state_dict().items())
@@ -304,7 +304,7 @@ def test_loading_takes_lightnings_arguments(tmp_path: Path) -> None:
     [
         ({"weights_only": False}, "weights_only=False and hparams_file are not supported"),
         ({"hparams_file": "hparams.yaml"}, "weights_only=False and hparams_file are not supported"),
-        ({"map_location": {"cuda:1": "cpu"}}, "map_location is a dict; give a device"),
+        ({"map_location": {"cuda:1": "cpu"}}, "map_location is a dict; expected a device"),
     ],
 )
 def test_arguments_that_would_read_more_than_data_are_refused(arguments: dict[str, Any], message: str) -> None:

@@ -14,7 +14,7 @@ def test_bfloat16_is_chosen_where_it_is_clearly_faster(
     monkeypatch.setattr(precision, "bfloat16_ratio", lambda: ratio)
     choice = chosen_precision("cpu")
     assert choice.precision == expected
-    assert f"{ratio:.2f} of float32's time" in choice.reason
+    assert f"{ratio:.2f} of the float32 time" in choice.reason
 
 
 def test_only_a_cpu_is_probed(monkeypatch: pytest.MonkeyPatch) -> None:

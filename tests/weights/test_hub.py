@@ -74,20 +74,20 @@ def test_a_repository_that_the_cache_lacks_is_an_os_error(tmp_path: Path, monkey
 def test_without_the_hubs_package_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     assert pretrained_file("small") == SHIPPED / "small.safetensors"
-    with pytest.raises(ImportError, match=r"owner/flow is not a folder here, .*pip install 'unrollflow\[hub\]'"):
+    with pytest.raises(ImportError, match=r"owner/flow is not a local folder, .*pip install 'unrollflow\[hub\]'"):
         pretrained_file("owner/flow")
 
 
 def test_what_is_missing_or_damaged_is_named(saved: Path, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"holds no model\.safetensors; save_pretrained writes"):
+    with pytest.raises(FileNotFoundError, match=r"does not contain model\.safetensors; save_pretrained writes"):
         UnsupervisedFlow.from_pretrained(tmp_path)
     with pytest.raises(FileNotFoundError, match="huge is neither a file nor the name of shipped weights"):
         UnsupervisedFlow.from_pretrained("huge")
     shutil.copy(saved / "model.safetensors", tmp_path / "model.safetensors")
-    with pytest.raises(FileNotFoundError, match=r"needs its card .*model\.json"):
+    with pytest.raises(FileNotFoundError, match=r"card of .* is missing: no file .*model\.json"):
         UnsupervisedFlow.from_pretrained(tmp_path)
     (saved / "model.safetensors").write_bytes(b"damaged")
-    with pytest.raises(ValueError, match="does not belong to its card"):
+    with pytest.raises(ValueError, match="does not match its card"):
         UnsupervisedFlow.from_pretrained(saved)
 
 

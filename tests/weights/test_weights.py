@@ -76,7 +76,7 @@ def test_damage_is_found(written: Path) -> None:
     whole = written.read_bytes()
     for content in (whole[:-100], whole[:50], b"", whole[:-1] + bytes([whole[-1] ^ 1])):
         written.write_bytes(content)
-        with pytest.raises(ValueError, match=r"new\.safetensors does not belong to its card .*new\.json"):
+        with pytest.raises(ValueError, match=r"new\.safetensors does not match its card .*new\.json"):
             read_checkpoint(written)
 
 
@@ -93,8 +93,8 @@ def test_a_file_of_another_kind_is_refused_although_its_card_fits(written: Path)
     ("text", "message"),
     [
         ("{", "is not valid JSON"),
-        ("[]", "sha256 and model missing or of another type"),
-        ('{"sha256": "0", "model": "small"}', "model missing or of another type"),
+        ("[]", "sha256 and model missing or of a wrong type"),
+        ('{"sha256": "0", "model": "small"}', "model missing or of a wrong type"),
     ],
 )
 def test_damaged_cards_are_refused(written: Path, text: str, message: str) -> None:
@@ -105,7 +105,7 @@ def test_damaged_cards_are_refused(written: Path, text: str, message: str) -> No
 
 def test_weights_need_their_card(written: Path) -> None:
     written.with_suffix(".json").unlink()
-    with pytest.raises(FileNotFoundError, match=r"needs its card .*new\.json"):
+    with pytest.raises(FileNotFoundError, match=r"card of .* is missing: no file .*new\.json"):
         pretrained(written)
 
 

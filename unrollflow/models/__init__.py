@@ -1,4 +1,4 @@
-"""Flow networks: anything that obeys :class:`unrollflow.contracts.FlowNetwork`."""
+"""Flow networks, which implement :class:`unrollflow.contracts.FlowNetwork`."""
 
 from unrollflow.models.correlation import cost_volume, patch_correlation
 from unrollflow.models.flownet import FlowNetC, FlowNetS

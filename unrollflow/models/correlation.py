@@ -1,4 +1,4 @@
-"""The cost volume: how well each pixel of one feature map matches its neighbourhood in another."""
+"""Cost volumes: correlation of each pixel of a feature map with a neighbourhood in another."""
 
 import torch
 import torch.nn.functional as F
@@ -10,23 +10,23 @@ from unrollflow.ops.precision import full_precision
 from unrollflow.ops.shifts import window_shifts
 
 BLOCK = 16
-"""Pixels of a row that one matrix product serves: it also multiplies pairs out of range, more the longer the row."""
+"""Pixels of a row per matrix product; larger blocks also multiply more pairs out of range."""
 
 SMALLEST_SQUARE = 1e-12
-"""Added to a pixel's mean square of features, so that a zero vector stays zero."""
+"""Added to the mean square of the features of a pixel, so that a zero vector stays zero."""
 
 
 @full_precision
 def cost_volume(features1: Tensor, features2: Tensor, *, search_range: int) -> Tensor:
     """Mean over the channels of f1(x, y) f2(x + dx, y + dy), zero outside the frame.
 
-    Rows are cut into blocks of pixels; for each dy, one batched matrix product compares every pixel of a block with
-    its block's surroundings, and the band |dx| <= r of each product is what is wanted (four times faster on a CPU
-    than a loop over shifted products, which the tests keep as the reference).
+    Rows are divided into blocks of pixels. For each dy, one batched matrix product compares every pixel of a block with
+    the surroundings of the block, and the band |dx| <= r of each product is extracted. On a CPU, this is four times
+    faster than a loop over shifted products, which is the reference in the tests.
 
     Args:
         features1, features2: (B, C, H, W).
-        search_range: r; dx and dy run from -r to r.
+        search_range: r; dx and dy are from -r to r, pixels.
 
     Returns:
         (B, (2r + 1)^2, H, W), channel (2r + 1) (dy + r) + (dx + r).
@@ -37,7 +37,7 @@ def cost_volume(features1: Tensor, features2: Tensor, *, search_range: int) -> T
     >>> cost_volume(features, features, search_range=1)[0, 3:6, 0, 0].tolist()  # dy = 0; dx = -1, 0, 1
     [0.0, 1.0, 2.0]
     """
-    if torch.compiler.is_exporting():  # blocks of a row would tie the program to one width
+    if torch.compiler.is_exporting():  # blocks of a row would fix the width of the program
         views = window_shifts(features2, search_range, padding="zeros")
         return torch.stack([(features1 * view).mean(dim=1) for view in views], dim=1)
     batch, channels, height, width = features1.shape
@@ -56,19 +56,19 @@ def cost_volume(features1: Tensor, features2: Tensor, *, search_range: int) -> T
 def patch_correlation(
     features1: Tensor, features2: Tensor, *, search_range: int, step: int = 1, patch_size: int = 1
 ) -> Tensor:
-    """FlowNet's correlation: c(p, p + d) = mean over the channels and over o of f1(p + o) f2(p + d + o).
+    """Correlation of FlowNet: c(p, p + d) = mean over the channels and over o of f1(p + o) f2(p + d + o).
 
-    Pixels `step` apart are compared with each other alone: on each of the step x step grids of such pixels this is
-    :func:`cost_volume`, and the sum over the patch a sum of its neighbours in the volume.
+    Only pixels at multiples of `step` are compared: this is :func:`cost_volume` on each of the step x step grids of
+    such pixels, followed by a mean over the patch in the volume.
 
     Args:
         features1, features2: (B, C, H, W).
-        search_range: r; dx and dy run from -r to r steps.
+        search_range: r; dx and dy are from -r to r steps.
         step: pixels.
-        patch_size: K, odd; o runs over K x K pixels.
+        patch_size: K, odd; o is in a window of K x K pixels.
 
     Returns:
-        (B, (2r + 1)^2, H, W), channels as :func:`cost_volume`'s; products outside the frame count as zero.
+        (B, (2r + 1)^2, H, W), channels as in :func:`cost_volume`; products outside the frame are zero.
 
     Raises:
         ValueError: if the patch has no centre, or the step is not positive.
@@ -80,7 +80,7 @@ def patch_correlation(
     [0.0, 1.0, 3.0]
     """
     if patch_size < 1 or patch_size % 2 == 0 or step < 1:
-        raise ValueError(f"patch_size={patch_size}, step={step}: take an odd patch and a step of at least 1.")
+        raise ValueError(f"patch_size={patch_size}, step={step}: patch_size must be odd, and step at least 1.")
     height, width = features1.shape[-2:]
     margins = [0, -width % step, 0, -height % step]
     grids = [
@@ -100,11 +100,12 @@ def band(products: Tensor, side: int) -> Tensor:
 
 @full_precision
 def unit_features(features: Tensor) -> Tensor:
-    """Features (B, C, H, W) less each channel's mean over the image, then of length sqrt(C) at every pixel.
+    """Features (B, C, H, W) minus the mean of each channel over the image, scaled to length sqrt(C) at every pixel.
 
-    The cost volume, a mean over the channels, becomes the cosine of two centred feature vectors: between -1 and 1
-    whatever the features' scale, and telling already for random features, so that learning starts at once. (With
-    one mean and one variance for all channels, as in UFlow, the small network did not learn for 250 steps.)
+    The cost volume, a mean over the channels, becomes the cosine of two centred feature vectors. It is between -1 and
+    1, independent of the scale of the features, and informative already for random features, so that learning starts
+    immediately. (With one mean and one variance for all channels, as in UFlow, the small network did not learn for 250
+    steps.)
 
     >>> unit_features(torch.tensor([1.0, 3.0]).view(1, 1, 1, 2)).flatten().tolist()
     [-1.0, 1.0]
@@ -114,7 +115,7 @@ def unit_features(features: Tensor) -> Tensor:
 
 @full_precision
 def unit_features_in_place(features: Tensor) -> Tensor:
-    """As :func:`unit_features`, for large features that no one else uses; those of half precision are copied first."""
+    """As :func:`unit_features`, overwriting large features; half-precision features are copied first."""
     mean = features.mean(dim=(2, 3), keepdim=True)
     for rows in torch.split(features, rows_of_a_strip(features) or features.shape[2], dim=2):
         rows.copy_(unit_length(rows - mean))
@@ -123,5 +124,5 @@ def unit_features_in_place(features: Tensor) -> Tensor:
 
 def unit_length(features: Tensor) -> Tensor:
     """Features (B, C, H, W) scaled to length sqrt(C) at every pixel."""
-    # three times as fast as F.normalize, whose norm is slow along dim 1
+    # three times faster than F.normalize, whose norm is slow along dim 1
     return features * (features.square().mean(dim=1, keepdim=True) + SMALLEST_SQUARE).rsqrt()

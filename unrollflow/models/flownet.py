@@ -1,4 +1,4 @@
-"""FlowNetS and FlowNetC, the first networks that learned optical flow end to end, with their sizes as arguments."""
+"""FlowNetS and FlowNetC, the first end-to-end networks for optical flow, with configurable sizes."""
 
 import torch
 from torch import Tensor, nn
@@ -14,56 +14,56 @@ ENCODER = [64, 128, 256, 512, 512, 1024]
 REFINEMENT = [512, 256, 128, 64]
 FLOW_SCALE = 20.0
 SIAMESE_LEVELS = 3
-"""FlowNetC correlates at 1/8 of the image."""
+"""Number of levels of FlowNetC before the correlation, which is at 1/8 of the image."""
 
 _KERNELS = (7, 5, 5)
 
 
 def encoder_level(number: int, inputs: int, outputs: int) -> nn.Sequential:
-    """A convolution of stride 2 (7x7, 5x5, 5x5, then 3x3 from level 4 on) and, from level 3 on, a 3x3 one."""
+    """Convolution of stride 2 (7x7, 5x5, 5x5, 3x3 from level 4), followed from level 3 by a 3x3 convolution."""
     kernel = _KERNELS[number - 1] if number <= len(_KERNELS) else 3
     strided = conv(inputs, outputs, kernel=kernel, stride=2)
     return nn.Sequential(strided, conv(outputs, outputs)) if number >= len(_KERNELS) else strided
 
 
 def check_sizes(encoder: list[int], refinement: list[int], *, fewest: int, network: str) -> None:
-    """Raise ValueError unless the refinement leads from the encoder's last level to 1/4 of the image."""
+    """Raise ValueError unless the refinement ends at 1/4 of the image."""
     if len(encoder) < fewest or len(refinement) != len(encoder) - 2:
         raise ValueError(
-            f"{len(encoder)} encoder and {len(refinement)} refinement channels; {network} needs at least {fewest} of "
-            "the encoder, and two fewer of the refinement: it ends at a quarter of the image."
+            f"{len(encoder)} encoder and {len(refinement)} refinement channels; {network} needs at least {fewest} "
+            "encoder channels, and two fewer refinement channels, because it ends at 1/4 of the image."
         )
 
 
 class FlowNetS(nn.Module):
-    """Flow of two stacked images: an encoder to 1/64 of the image, and a refinement back to a quarter.
+    """Flow of two stacked images: an encoder to 1/64 of the image, and a refinement to 1/4.
 
-    The defaults are the network of NVIDIA's port, 38,676,506 parameters:
+    The defaults are the network of NVIDIA's port, with 38,676,506 parameters:
 
     - encoder, ten convolutions: 24,050,752;
     - enlargement of features, four transposed convolutions: 14,564,288;
     - enlargement of flow, four more: 256;
     - flow heads, five convolutions: 61,210.
 
-    The release of 2015 has 38,676,514: a bias of each enlargement of flow, too, and there those of all transposed
-    convolutions start at 0 and are not trained. SPyNet's paper counts 32,070,472, which is 8 modulo 64. Encoder and
-    enlargement of features have multiples of 64, layer by layer, and so do the weights that enlarge flow; five heads of
-    any odd kernel have 16 modulo 64, and what biases heads and flow have adds at most 18. So that is the count of no
-    FlowNetS with five heads, whatever else it lacks.
+    The release of 2015 has 38,676,514 parameters: it also has biases in the enlargements of flow. There, the biases of
+    all transposed convolutions start at 0 and are not trained. SPyNet's paper counts 32,070,472, which is 8 modulo 64.
+    In encoder and enlargement of features, each layer has a multiple of 64 parameters, and so have the weights that
+    enlarge flow; five heads with any odd kernel have 16 modulo 64, and the biases of heads and flow add at most 18.
+    Therefore, no FlowNetS with five heads has this count.
 
     Args:
-        extra_channels: channels beside the two images, 6 in FlowNet 2.0's stack; a backbone of its own has 0.
-        encoder_channels: at 1/2, 1/4, ... of the image; at least three.
-        refinement_channels: of the enlarged features, coarse to fine; two fewer.
-        flow_scale: what an output of 1 means, pixels of the image.
+        extra_channels: channels beside the two images, 6 in the stack of FlowNet 2.0; 0 for a stand-alone backbone.
+        encoder_channels: channels at 1/2, 1/4, ... of the image; at least three.
+        refinement_channels: channels of the enlarged features, coarse to fine; two fewer.
+        flow_scale: flow of an output of 1, pixels of the image.
         head_scale: factor on the initial weights of the flow heads; small values start near zero flow.
 
     Raises:
-        ValueError: for sizes that cannot be built, or images that are not a multiple of `stride`.
+        ValueError: if sizes are invalid, or images are not a multiple of `stride`.
 
-    Source: Dosovitskiy et al., FlowNet, ICCV 2015, Fig. 2 and 3. The figure's encoder ends with conv6; the released
-        one (joeyhng/caffe, models/flownet/model_simple), ours too, has a further 3x3 convolution after it. Images less
-        the pair's mean, where the release takes that of its data: NVIDIA/flownet2-pytorch.
+    Source: Dosovitskiy et al., FlowNet, ICCV 2015, Fig. 2 and 3. The encoder in the figure ends with conv6; the
+        released one (joeyhng/caffe, models/flownet/model_simple) and ours have another 3x3 convolution after it. We
+        subtract the mean of the pair, as in NVIDIA/flownet2-pytorch; the release subtracts the mean of its data.
     """
 
     def __init__(
@@ -90,21 +90,21 @@ class FlowNetS(nn.Module):
         """Flow from image1 to image2, (B, 3, H, W) each, at 1/2^n .. 1/4 of their size, coarsest first."""
         if self.extra_channels:
             raise ValueError(
-                f"this FlowNetS has {self.extra_channels} extra channels, a part of FlowNet2; a backbone needs "
+                f"this FlowNetS is a part of FlowNet2, with {self.extra_channels} extra channels; a backbone needs "
                 "extra_channels=0."
             )
         check_pair(self, image1, image2)
         return self.estimates(torch.cat(centred(image1, image2), dim=1))
 
     def both(self, image1: Tensor, image2: Tensor) -> tuple[list[FlowEstimate], list[FlowEstimate]]:
-        """Forward and backward flow in one batch; no features are of one image alone."""
+        """Forward and backward flow in one batch; all features depend on both images."""
         check_pair(self, image1, image2)
         return halves(self(*both_orders(image1, image2)))
 
     def estimates(self, x: Tensor) -> list[FlowEstimate]:
-        """Of all channels (B, 6 + extra, H, W) as they are."""
+        """Estimates from all channels (B, 6 + extra, H, W)."""
         first, *others = self.encoder
-        # one of a stack sees a flow, which half precision would round
+        # in a stack, the input contains a flow, which half precision would round
         features = [x, precise(first, x) if self.extra_channels else first(x)]
         for level in others:
             features.append(level(features[-1]))
@@ -112,30 +112,31 @@ class FlowNetS(nn.Module):
 
 
 class FlowNetC(nn.Module):
-    """FlowNetS whose first three levels see each image alone, and whose fourth sees how well their features correlate.
+    """FlowNetS with three levels of features of each image, followed by their correlation.
 
-    The defaults are the released network, 39,175,298 parameters: 498,784 more than the FlowNetS of that release. They
-    are the first layer's 9,408 fewer, which sees one image, 499,968 more of the convolution after the correlation, and
-    8,224 of the one that passes features of image1 by it (`redirect_channels`). (SPyNet's paper counts 32,561,032,
-    490,560 more than for FlowNetS: the same without the 8,224.)
+    The defaults are the released network, with 39,175,298 parameters: 498,784 more than the FlowNetS of that release.
+    The first layer, for one image, has 9,408 fewer, the convolution after the correlation has 499,968 more, and the
+    convolution that redirects features of image1 past the correlation (`redirect_channels`) has 8,224. (SPyNet's paper
+    counts 32,561,032, which is 490,560 more than for FlowNetS: the same without the 8,224.)
 
     Args:
-        encoder_channels: at 1/2, 1/4, ... of the image; at least four, the first three for each image alone.
-        redirect_channels: of the features of image1 that pass by the correlation.
+        encoder_channels: channels at 1/2, 1/4, ... of the image; at least four, of which the first three are for each
+            image separately.
+        redirect_channels: channels of the features of image1 that bypass the correlation.
         search_range: largest displacement of the correlation, in steps.
-        search_step: pixels at 1/8 of the image.
-        patch_size: side of the patches that are compared, pixels at 1/8 of the image, odd.
+        search_step: size of a step, pixels at 1/8 of the image.
+        patch_size: side of the compared patches, pixels at 1/8 of the image, odd.
         normalise_features: make each correlation a cosine (not in the released network), see
             :func:`~unrollflow.models.correlation.unit_features`.
-        refinement_channels: of the enlarged features, coarse to fine; two fewer than the encoder's.
-        flow_scale: what an output of 1 means, pixels of the image.
+        refinement_channels: channels of the enlarged features, coarse to fine; two fewer than in the encoder.
+        flow_scale: flow of an output of 1, pixels of the image.
         head_scale: factor on the initial weights of the flow heads; small values start near zero flow.
 
     Raises:
-        ValueError: for sizes that cannot be built, or images that are not a multiple of `stride`.
+        ValueError: if sizes are invalid, or images are not a multiple of `stride`.
 
     Source: Dosovitskiy et al., FlowNet, ICCV 2015, Eq. 1, Fig. 2 and 3: k = 0 (`patch_size` 1), d = 20, s2 = 2; its
-        release (joeyhng/caffe, models/flownet/model_corr). Images less the pair's mean: NVIDIA/flownet2-pytorch.
+        release (joeyhng/caffe, models/flownet/model_corr). Subtraction of the pair's mean: NVIDIA/flownet2-pytorch.
     """
 
     def __init__(
@@ -158,7 +159,7 @@ class FlowNetC(nn.Module):
         self.normalise_features, self.flow_scale = normalise_features, flow_scale
         self.stride = self.minimum_size = 2 ** len(encoder)
         c1, c2, c3 = encoder[:SIAMESE_LEVELS]
-        # the third level's 3x3 convolution comes after the correlation
+        # the 3x3 convolution of the third level comes after the correlation
         self.siamese = nn.ModuleList(
             [conv(3, c1, kernel=7, stride=2), conv(c1, c2, kernel=5, stride=2), conv(c2, c3, kernel=5, stride=2)]
         )

@@ -1,4 +1,4 @@
-"""FlowNet 2.0: a stack of FlowNets that warps between them, beside one for small displacements, and their fusion."""
+"""FlowNet 2.0: a stack of FlowNets with warping, a network for small displacements, and their fusion."""
 
 from typing import Literal
 
@@ -16,34 +16,34 @@ from unrollflow.ops.warp import warp
 
 Trained = Literal["correlation", "second", "third", "small", "fusion", "all"]
 STACK_CHANNELS = 6
-"""What a stacked FlowNetS sees beside the images: the second one warped, the flow, and the warped one's difference."""
+"""Additional input channels of a stacked FlowNetS: the warped second image, the flow, and the brightness error."""
 
 
 class FlowNet2(nn.Module):
-    """FlowNetC, two FlowNetS that see the warped second image, FlowNetSD beside them, and a fusion of the two flows.
+    """FlowNetC, two FlowNetS with the warped second image as input, FlowNetSD, and a fusion of the two flows.
 
-    With the parts' defaults (and 6 extra channels of both FlowNetS) it is the network of NVIDIA's port, 162,518,834
-    parameters. The published schedule trains one part after the other:
+    With the defaults of its parts (and 6 extra channels in both FlowNetS), it is the network of NVIDIA's port, with
+    162,518,834 parameters. The published schedule trains one part after the other:
 
-    - `trained`: "correlation", then "second", "third", "small" and "fusion", each in a run of its own that starts from
-      the one before (`--model.init_weights last.ckpt`). The other parts are frozen; flow, in training and evaluation,
-      is that part's, all its levels; what comes after it is not computed.
-    - "all": all are trained together (not published), and the list is the finest flow of each of the four, then the
-      fusion's three. So do not take it to train the fusion alone.
+    - `trained`: "correlation", then "second", "third", "small" and "fusion", each in a separate run that starts from
+      the previous one (`--model.init_weights last.ckpt`). The other parts are frozen. In training and evaluation, the
+      estimates are all levels of the trained part; parts after it are not computed.
+    - "all": all parts are trained together (not published). The estimates are the finest flow of each of the four
+      networks, then the three of the fusion. Do not use it to train only the fusion.
 
     Args:
-        correlation: sees the images.
-        second, third: each sees the images and what the flow before it makes of them.
-        small: sees the images.
-        fusion: sees what the third and the small-displacement network say, each enlarged by repeating pixels.
+        correlation: network of the images.
+        second, third: networks of the images, the previous flow, and the image warped by it.
+        small: network of the images, for small displacements.
+        fusion: network of the flows of `third` and `small`, each enlarged by repeating pixels.
         trained: see above.
 
     Raises:
-        ValueError: for an unknown part, or a FlowNetS without the 6 channels; for images that are not a multiple of
-            `stride`.
+        ValueError: if the trained part is unknown, a FlowNetS does not have the 6 channels, or images are not a
+            multiple of `stride`.
 
-    Source: Ilg et al., FlowNet 2.0, CVPR 2017, Fig. 2, sections 4 and 5; enlargement, centring and the scale of what
-        the networks see: NVIDIA/flownet2-pytorch. Their flow is enlarged with aligned corners, as in torch 0.3.
+    Source: Ilg et al., FlowNet 2.0, CVPR 2017, Fig. 2, sections 4 and 5; enlargement, centring and input scales:
+        NVIDIA/flownet2-pytorch. Their flow is enlarged with aligned corners, as in torch 0.3.
     """
 
     def __init__(
@@ -60,8 +60,8 @@ class FlowNet2(nn.Module):
         check_choice("trained", trained, Trained)
         if second.extra_channels != STACK_CHANNELS or third.extra_channels != STACK_CHANNELS:
             raise ValueError(
-                f"second and third have {second.extra_channels} and {third.extra_channels} extra channels; FlowNet2's "
-                f"FlowNetS need extra_channels={STACK_CHANNELS}."
+                f"second and third have {second.extra_channels} and {third.extra_channels} extra channels; FlowNet2 "
+                f"needs extra_channels={STACK_CHANNELS} in both."
             )
         self.correlation, self.second, self.third, self.small, self.fusion = correlation, second, third, small, fusion
         self.trained: Trained = trained
@@ -71,20 +71,20 @@ class FlowNet2(nn.Module):
             part.requires_grad_(trained in (name, "all"))
 
     def forward(self, image1: Tensor, image2: Tensor) -> list[FlowEstimate]:
-        """Flow from image1 to image2, (B, 3, H, W) each; which estimates, see above."""
+        """Flow from image1 to image2, (B, 3, H, W) each; see :class:`FlowNet2` for the estimates."""
         check_pair(self, image1, image2)
         first = [] if self.trained == "small" else self.correlation(image1, image2)
         return self._continue(image1, image2, first)
 
     def both(self, image1: Tensor, image2: Tensor) -> tuple[list[FlowEstimate], list[FlowEstimate]]:
-        """Forward and backward flow in one batch; FlowNetC's features of each image are computed once."""
+        """Forward and backward flow in one batch; FlowNetC computes the features of each image once."""
         check_pair(self, image1, image2)
         ways = ([], []) if self.trained == "small" else self.correlation.both(image1, image2)
         first = [FlowEstimate(*map(torch.cat, zip(*pair, strict=True))) for pair in zip(*ways, strict=True)]
         return halves(self._continue(*both_orders(image1, image2), first))
 
     def _continue(self, image1: Tensor, image2: Tensor, first: list[FlowEstimate]) -> list[FlowEstimate]:
-        """Estimates of the trained part, from FlowNetC's on."""
+        """Estimates of the trained part, given those of FlowNetC."""
         if self.trained == "small":
             return list(self.small(image1, image2))
         image1, image2 = centred(image1, image2)
@@ -101,12 +101,12 @@ class FlowNet2(nn.Module):
 
 
 def stacked(image1: Tensor, image2: Tensor, flow: Tensor, *, scale: float) -> Tensor:
-    """What a stacked FlowNetS sees: images, the second one warped, the flow by its scale, and the difference's length.
+    """Input of a stacked FlowNetS: images, the warped second image, the scaled flow, and the brightness error.
 
     Args:
         image1, image2: (B, 3, H, W), centred.
         flow: (B, 2, H, W), pixels.
-        scale: of the flow, pixels.
+        scale: divisor of the flow, pixels.
 
     Returns:
         (B, 12, H, W).
@@ -116,11 +116,11 @@ def stacked(image1: Tensor, image2: Tensor, flow: Tensor, *, scale: float) -> Te
 
 
 def rivals(image1: Tensor, image2: Tensor, quarters: list[Tensor]) -> list[Tensor]:
-    """What the fusion sees of flows at 1/4 of the image: themselves, their lengths, the images' differences, in turn.
+    """Input of the fusion for flows at 1/4 of the image: all flows, all their lengths, all brightness errors.
 
     Args:
         image1, image2: (B, 3, H, W).
-        quarters: flows (B, 2, H / 4, W / 4), pixels of their own grid.
+        quarters: flows (B, 2, H / 4, W / 4), pixels of their grid.
     """
     flows = [OUTPUT_FACTOR * F.interpolate(quarter, scale_factor=OUTPUT_FACTOR, mode="nearest") for quarter in quarters]
     differences = [length(image1 - warp(image2, flow)) for flow in flows]
@@ -128,6 +128,6 @@ def rivals(image1: Tensor, image2: Tensor, quarters: list[Tensor]) -> list[Tenso
 
 
 def length(vectors: Tensor) -> Tensor:
-    """(B, C, H, W) to (B, 1, H, W); the slope at zero is zero."""
+    """Lengths (B, 1, H, W) of vectors (B, C, H, W); the gradient at zero is zero."""
     lengths: Tensor = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
     return lengths

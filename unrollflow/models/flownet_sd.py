@@ -1,4 +1,4 @@
-"""FlowNet 2.0's two networks of small kernels: for small displacements, and for the fusion of two flows."""
+"""Networks of FlowNet 2.0 with small kernels: for small displacements, and for the fusion of two flows."""
 
 import torch
 from torch import Tensor, nn
@@ -17,11 +17,11 @@ FUSION_INPUTS = 11
 
 
 class SmallKernels(nn.Module):
-    """Features at full size, 1/2, 1/4, ..., of 3x3 convolutions: one at full size, then one of stride 2 and one of 1.
+    """Features at full size, 1/2, 1/4, ...: a 3x3 convolution at full size, then one of stride 2 and one of stride 1.
 
     Args:
-        inputs: channels.
-        channels: at each size; the first stride leaves the channels as they are, as published.
+        inputs: channels of the input.
+        channels: channels at each size; the first strided convolution keeps the number of channels, as published.
     """
 
     def __init__(self, inputs: int, channels: list[int]) -> None:
@@ -34,26 +34,26 @@ class SmallKernels(nn.Module):
         )
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """(B, inputs, H, W) to features (B, c_i, H / 2^i, W / 2^i), i = 0.., fine to coarse."""
-        features = [precise(self.stem, x)]  # the fusion sees flows here
+        """Features (B, c_i, H / 2^i, W / 2^i), i = 0.., fine to coarse, of (B, inputs, H, W)."""
+        features = [precise(self.stem, x)]  # the input of the fusion contains flows
         for level in self.levels:
             features.append(level(features[-1]))
         return features
 
 
 class FlowNetSD(nn.Module):
-    """FlowNetS with 3x3 kernels, of stride 1 at first, and a smoothed refinement: for small displacements.
+    """FlowNetS with 3x3 kernels, a first stride of 1, and a smoothed refinement, for small displacements.
 
-    The defaults are the released network, 45,371,666 parameters.
+    The defaults are the released network, with 45,371,666 parameters.
 
     Args:
-        encoder_channels: at full size, 1/2, 1/4, ... of the image; at least four.
-        refinement_channels: of the enlarged features, coarse to fine; three fewer.
-        flow_scale: what an output of 1 means, pixels of the image; as released 1/20, where the other networks have 20.
+        encoder_channels: channels at full size, 1/2, 1/4, ... of the image; at least four.
+        refinement_channels: channels of the enlarged features, coarse to fine; three fewer.
+        flow_scale: flow of an output of 1, pixels of the image; 1/20 as released (20 in the other networks).
         head_scale: factor on the initial weights of the flow heads; small values start near zero flow.
 
     Raises:
-        ValueError: for sizes that cannot be built, or images that are not a multiple of `stride`.
+        ValueError: if sizes are invalid, or images are not a multiple of `stride`.
 
     Source: Ilg et al., FlowNet 2.0, CVPR 2017, section 5, and its supplement, Table 3.
     """
@@ -82,28 +82,28 @@ class FlowNetSD(nn.Module):
         return self.estimates(torch.cat(centred(image1, image2), dim=1))
 
     def both(self, image1: Tensor, image2: Tensor) -> tuple[list[FlowEstimate], list[FlowEstimate]]:
-        """Forward and backward flow in one batch; no features are of one image alone."""
+        """Forward and backward flow in one batch; all features depend on both images."""
         check_pair(self, image1, image2)
         return halves(self(*both_orders(image1, image2)))
 
     def estimates(self, x: Tensor) -> list[FlowEstimate]:
-        """Of both images, centred, (B, 6, H, W)."""
+        """Estimates from both images, centred, (B, 6, H, W)."""
         features = self.encoder(x)
         return quarter_estimates(self.refinement(features[:1:-1]), scale=self.flow_scale)
 
 
 class FlowNetFusion(nn.Module):
-    """One flow at full size of two flows, their lengths, the images' differences under each, and the first image.
+    """Fusion of two flows at full size, from the flows, their lengths, their brightness errors, and the first image.
 
-    The defaults are the released network, 581,226 parameters.
+    The defaults are the released network, with 581,226 parameters.
 
     Args:
-        encoder_channels: at full size, 1/2 and 1/4.
-        refinement_channels: of the enlarged features, coarse to fine; one fewer.
+        encoder_channels: channels at full size, 1/2 and 1/4.
+        refinement_channels: channels of the enlarged features, coarse to fine; one fewer.
         head_scale: factor on the initial weights of the flow heads.
 
     Raises:
-        ValueError: if the numbers of channels do not fit, or the size is not a multiple of `stride`.
+        ValueError: if the numbers of channels are invalid, or the size is not a multiple of `stride`.
 
     Source: Ilg et al., FlowNet 2.0, CVPR 2017, section 5, and its supplement, Table 4.
     """
@@ -119,8 +119,8 @@ class FlowNetFusion(nn.Module):
         encoder, refinement = encoder_channels or FUSION_ENCODER, refinement_channels or FUSION_REFINEMENT
         if len(encoder) < 2 or len(refinement) != len(encoder) - 1:
             raise ValueError(
-                f"{len(encoder)} encoder and {len(refinement)} refinement channels; FlowNetFusion needs at least 2 of "
-                "the encoder, and one fewer of the refinement: it ends at full size."
+                f"{len(encoder)} encoder and {len(refinement)} refinement channels; FlowNetFusion needs at least 2 "
+                "encoder channels, and one fewer refinement channels, because it ends at full size."
             )
         self.stride = 2 ** (len(encoder) - 1)
         self.encoder = SmallKernels(FUSION_INPUTS, encoder)
@@ -129,7 +129,7 @@ class FlowNetFusion(nn.Module):
         )
 
     def forward(self, x: Tensor) -> list[FlowEstimate]:
-        """(B, 11, H, W) to flows of 1/4, 1/2 and the full size, which are not enlarged; pixels of their own grids."""
+        """Flows at 1/4, 1/2 and full size, without enlargement, pixels of their grids, from (B, 11, H, W)."""
         height, width = x.shape[-2:]
         if height % self.stride or width % self.stride:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""The last layers of the networks, which say what the flow is: outside autocast."""
+"""Last layers of the networks, which compute the flow outside autocast."""
 
 import torch
 from torch import Tensor, nn
@@ -8,7 +8,7 @@ from unrollflow.ops.precision import full_precision
 
 @full_precision
 def precise(layer: nn.Module, x: Tensor) -> Tensor:
-    """A layer's output outside autocast: from 64 pixels on, bfloat16 would hold a flow in steps of a half."""
+    """Output of a layer outside autocast, because bfloat16 has steps of 1/2 px for flow from 64 px."""
     output: Tensor = layer(x)
     return output
 
@@ -17,9 +17,9 @@ class FlowHead(nn.Conv2d):
     """Linear convolution to (u, v), outside autocast, see :func:`precise`.
 
     Args:
-        inputs: channels.
+        inputs: channels of the input.
         scale: factor on the initial weights and biases.
-        kernel_size: odd.
+        kernel_size: side of the kernel, odd.
     """
 
     def __init__(self, inputs: int, scale: float = 1.0, *, kernel_size: int = 3) -> None:
@@ -30,5 +30,5 @@ class FlowHead(nn.Conv2d):
 
     @full_precision
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  # the parent's name for it
-        """(B, inputs, h, w) to (B, 2, h, w), of float32 where the input is of half precision."""
+        """Flow (B, 2, h, w) of (B, inputs, h, w); float32 for half-precision input."""
         return super().forward(input)

@@ -1,4 +1,4 @@
-"""LikeNet: motion as a choice among displacements, one branch for each, from coarse to fine."""
+"""LikeNet: likelihoods of displacements, with one branch per displacement, from coarse to fine."""
 
 import torch
 from einops import rearrange
@@ -14,15 +14,15 @@ from unrollflow.ops.warp import warp
 
 
 class Branches(nn.Module):
-    """Scores of the displacements of a window: a branch for each, all with the same weights.
+    """Scores of the displacements of a window, with one branch per displacement and shared weights.
 
-    A branch sees the features of image1 at p and those of image2 at p + d. Its first layer is linear in both, so that
-    each image passes through its half once and only the sums differ between branches.
+    The input of a branch are the features of image1 at p and of image2 at p + d. Its first layer is linear in both, so
+    it is computed once per image, and only the sums differ between branches.
 
     Args:
         inputs: channels of the features.
-        channels: inside a branch.
-        search_range: r; dx and dy run from -r to r, pixels of the level.
+        channels: channels inside a branch.
+        search_range: r; dx and dy are from -r to r, pixels of the level.
     """
 
     def __init__(self, inputs: int, channels: int, search_range: int) -> None:
@@ -30,12 +30,12 @@ class Branches(nn.Module):
         self.search_range = search_range
         self.first = nn.Conv2d(inputs, channels, 3, padding=1)
         self.second = nn.Conv2d(inputs, channels, 3, padding=1, bias=False)
-        with torch.no_grad():  # at first a branch sees the features' difference, which tells a match
+        with torch.no_grad():  # initially, compute the difference of the features
             self.second.weight.copy_(-self.first.weight)
         self.score = nn.Sequential(nn.LeakyReLU(LEAK), conv(channels, channels), nn.Conv2d(channels, 1, 3, padding=1))
 
     def forward(self, f1: Tensor, f2: Tensor) -> Tensor:
-        """Features (B, C, h, w) of both images to scores (B, (2r + 1)^2, h, w)."""
+        """Scores (B, (2r + 1)^2, h, w) of the features (B, C, h, w) of both images."""
         shifts = window_shifts(self.second(f2), self.search_range, padding="zeros")
         x = self.first(f1).unsqueeze(1) + torch.stack(shifts, dim=1)  # (B, K, c, h, w)
         scores: Tensor = self.score(rearrange(x, "b k c h w -> (b k) c h w"))
@@ -43,25 +43,25 @@ class Branches(nn.Module):
 
 
 class LikeNet(nn.Module):
-    """Siamese features; at each level the likelihood P(L = m) of every displacement m, and its expectation as the flow.
+    """Siamese network that estimates at each level the likelihood P(L = m) of every displacement m, and its mean.
 
-    A level takes the flow of the one before it, enlarged, warps the features of image2 by it and adds the expected
-    displacement. At first all displacements are about as likely, and flow is near zero.
+    A level warps the features of image2 by the enlarged flow of the previous level, and adds the expected
+    displacement. Initially, all displacements are about equally likely, and flow is near zero.
 
-    Published are the idea, the numbers of branches of the five levels (121, 169, 49, 9, 9) and 697,028 parameters;
-    the default has 692,397. Open, and chosen here: the levels' sizes (1/16 to the whole image), the features' layers
-    (two 3x3 convolutions a level, as PWC-Lite's), the branches' (three 3x3 convolutions, whose weights all branches of
-    a level share), and that a level begins with the warped features. The first author's thesis (A. Ahmadi, Unsupervised
-    Training of Deep Neural Networks for Motion Estimation, Queen Mary University of London, 2018) may settle some of
-    them; it was not consulted.
+    The publication specifies the principle, the numbers of branches of the five levels (121, 169, 49, 9, 9), and
+    697,028 parameters; the default has 692,397. The following are our choices: the sizes of the levels (1/16 to full
+    size), the feature layers (two 3x3 convolutions per level, as in PWC-Lite), the branches (three 3x3 convolutions,
+    with weights shared by all branches of a level), and warping of features. The first author's thesis (A. Ahmadi,
+    Unsupervised Training of Deep Neural Networks for Motion Estimation, Queen Mary University of London, 2018) may
+    specify some of them; it was not consulted.
 
     Args:
-        search_ranges: r of each level's (2r + 1)^2 displacements, coarse to fine, pixels of the level.
-        feature_channels: of each level, coarse to fine; the last is at full size.
-        branch_channels: inside the branches.
+        search_ranges: r of the (2r + 1)^2 displacements of each level, coarse to fine, pixels of the level.
+        feature_channels: channels of each level, coarse to fine; the last is at full size.
+        branch_channels: channels inside the branches.
 
     Raises:
-        ValueError: for sizes that cannot be built, or images that are not a multiple of `stride`.
+        ValueError: if sizes are invalid, or images are not a multiple of `stride`.
 
     Source: Ahmadi, Marras and Patras, LikeNet: A Siamese Motion Estimation Network Trained in an Unsupervised Way,
         BMVC 2018.
@@ -90,7 +90,7 @@ class LikeNet(nn.Module):
         self.branches = nn.ModuleList(Branches(c, branch_channels, r) for c, r in zip(channels, ranges, strict=True))
 
     def forward(self, image1: Tensor, image2: Tensor) -> list[FlowEstimate]:
-        """Flow from image1 to image2, (B, 3, H, W) each, of every level, coarsest first; the last one at their size."""
+        """Flow from image1 to image2, (B, 3, H, W) each, of every level, coarsest first; the last is at full size."""
         pairs = [features.chunk(2) for features in self._features(image1, image2)]
         return list(self._decode([one for one, _ in pairs], [other for _, other in pairs]))
 
@@ -115,7 +115,7 @@ class LikeNet(nn.Module):
             if estimates:
                 start = resize_flow(estimates[-1].raw, (f1.shape[-2], f1.shape[-1]))
                 f2 = warp(f2, start)
-            else:  # float32 throughout: half precision cannot hold sub-pixel positions
+            else:  # float32, because half precision cannot represent sub-pixel positions
                 start = torch.zeros_like(f1[:, :2], dtype=torch.promote_types(f1.dtype, torch.float32))
             likelihood, displacement = soft_argmax(branches(f1, f2))
             raw = start + displacement
@@ -124,7 +124,7 @@ class LikeNet(nn.Module):
 
 
 def split(joint: LikelihoodEstimate) -> tuple[LikelihoodEstimate, LikelihoodEstimate]:
-    """The halves of a batch."""
+    """Split a batch into its halves."""
     parts = [tensor.chunk(2) for tensor in (joint.raw, joint.flow, joint.likelihood, joint.start)]
     first, second = (
         LikelihoodEstimate(raw, flow, likelihood=likelihood, start=start)

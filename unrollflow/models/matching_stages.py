@@ -1,4 +1,4 @@
-"""The stages of PyramidMatcher: match, refine, propagate and enlarge on one level, and the last one at full size."""
+"""Stages of PyramidMatcher: matching, refinement, propagation and up-sampling on one level, and the last stage."""
 
 import itertools
 from typing import NamedTuple, cast
@@ -22,25 +22,25 @@ from unrollflow.ops.transfer import constant
 from unrollflow.ops.warp import warp
 
 NEIGHBOURS = 9
-"""Pixels of a 3x3 window, its centre included."""
+"""Pixels of a 3x3 window, including its centre."""
 
 FLOW_DIFFERENCES = 8
 """Channels of :func:`~unrollflow.ops.matching.neighbour_differences`."""
 
 TEMPERATURE = 10.0
-"""Initial factor of a cosine before the softmax over displacements: matching works before anything is learned."""
+"""Initial factor of a cosine before the softmax over displacements, with which matching works without training."""
 
 OWN_SCORE = 2.0
 """Initial score of the centre pixel in propagation."""
 
 HEAD_SCALE = 0.1
-"""Factor on the heads' initial weights, so that their biases dominate."""
+"""Factor on the initial weights of the heads, so that their biases dominate."""
 
 CONTRAST = 4.0
-"""Factor on grey values in [0, 1], which brings the grey residual to the scale of the other inputs."""
+"""Factor on grey values in [0, 1], so that the grey residual has the scale of the other inputs."""
 
 LUCAS_KANADE_RADIUS = 3
-"""Rows on either side that a Lucas-Kanade step depends on: half of its window, and one for the differences."""
+"""Rows on both sides that a Lucas-Kanade step depends on: half of its window, and one for the differences."""
 
 FLOW_CHANNELS = 2
 """Channels of a flow."""
@@ -61,7 +61,7 @@ class LevelInput(NamedTuple):
     grey: Tensor
 
     def rows(self, rows: slice) -> "LevelInput":
-        """Some rows of both."""
+        """Select rows of both."""
         return LevelInput(self.features[:, :, rows], self.grey[:, :, rows])
 
     def rolled(self, count: int) -> "LevelInput":
@@ -73,11 +73,11 @@ class MatchingStage(nn.Module):
     """One pyramid level: matching, learned residual, propagation, up-sampling.
 
     Args:
-        feature_channels: of the features.
-        channels: of each hidden layer.
-        dilations: one for each hidden layer.
+        feature_channels: channels of the features.
+        channels: channels of each hidden layer.
+        dilations: one per hidden layer.
         search_range: r of the cost volume, pixels of the level.
-        propagations: rounds of propagation.
+        propagations: number of rounds of propagation.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class MatchingStage(nn.Module):
         initialise(self.head, biases)
 
     def forward(self, first: LevelInput, second: LevelInput, flow: Tensor) -> tuple[Tensor, Tensor]:
-        """Flow (B, 2, h, w), and enlarged (B, 2, 2 h, 2 w), from both images and the flow so far (B, 2, h, w)."""
+        """Updated flow (B, 2, h, w), and enlarged (B, 2, 2 h, 2 w), from both images and a flow (B, 2, h, w)."""
 
         def _of_rows(rows: slice) -> tuple[Tensor, Tensor]:
             return self.update(first.rows(rows), second, flow[:, :, rows], top=rows.start or 0)
@@ -108,7 +108,7 @@ class MatchingStage(nn.Module):
         return fine, enlarged
 
     def update(self, first: LevelInput, second: LevelInput, flow: Tensor, *, top: int) -> tuple[Tensor, Tensor]:
-        """As :meth:`forward`, of rows of the first image and the flow that begin at `top` of the second image."""
+        """As :meth:`forward`, for rows of the first image and the flow from row `top` of the second image."""
         warped = warp_rows(second.features, flow, top=top)
         costs = cost_volume(first.features, warped, search_range=self.search_range)
         hidden = self.body(torch.cat([costs, first.features, neighbour_differences(flow)], dim=1))
@@ -120,7 +120,7 @@ class MatchingStage(nn.Module):
         return flow, convex_upsample(flow, upsampling, factor=2)
 
     def spread(self, flow: Tensor, confidence: Tensor, shares: Tensor) -> Tensor:
-        """Propagate flow (B, 2, h, w): confidence (B, 1, h, w) and scores (B, 9, h, w) weigh the neighbours."""
+        """Propagate flow (B, 2, h, w) with neighbour weights from confidence (B, 1, h, w) and scores (B, 9, h, w)."""
         shares = shares + neighbourhood(confidence)[:, 0]
         for _ in range(self.propagations):
             flow = propagate(flow, shares)
@@ -128,12 +128,12 @@ class MatchingStage(nn.Module):
 
 
 class FullResolutionStage(nn.Module):
-    """The last stage: as :class:`MatchingStage` with a window of 3x3, and with the Lucas-Kanade step as an input.
+    """The last stage: like :class:`MatchingStage` with a window of 3x3, and with the Lucas-Kanade step as an input.
 
     Args:
-        feature_channels: of the features.
-        channels: of each hidden layer.
-        dilations: one for each hidden layer.
+        feature_channels: channels of the features.
+        channels: channels of each hidden layer.
+        dilations: one per hidden layer.
     """
 
     SEARCH_RANGE = 1
@@ -152,7 +152,7 @@ class FullResolutionStage(nn.Module):
         initialise(self.head, biases)
 
     def forward(self, first: LevelInput, second: LevelInput, flow: Tensor) -> Tensor:
-        """Final flow (B, 2, H, W), from both images at their size and the up-sampled flow."""
+        """Final flow (B, 2, H, W), from both images at full size and the up-sampled flow."""
 
         def _of_rows(rows: slice) -> tuple[Tensor]:
             return (self.update(first.rows(rows), second, flow[:, :, rows], top=rows.start or 0),)
@@ -161,7 +161,7 @@ class FullResolutionStage(nn.Module):
         return final
 
     def update(self, first: LevelInput, second: LevelInput, flow: Tensor, *, top: int) -> Tensor:
-        """As :meth:`forward`, of rows of the first image and the flow that begin at `top` of the second image."""
+        """As :meth:`forward`, for rows of the first image and the flow from row `top` of the second image."""
         warped = LevelInput(*(warp_rows(x, flow, top=top) for x in second))
         costs = cost_volume(first.features, warped.features, search_range=self.SEARCH_RANGE)
         grey, grey_warped = CONTRAST * first.grey, CONTRAST * warped.grey
@@ -174,14 +174,14 @@ class FullResolutionStage(nn.Module):
 
 
 def warp_rows(image: Tensor, flow: Tensor, *, top: int) -> Tensor:
-    """Warp an image (B, C, H, W) by the flow (B, 2, h, W) of its rows from `top` on."""
+    """Warp an image (B, C, H, W) by the flow (B, 2, h, W) of its rows from `top`."""
     if image.shape[-2:] == flow.shape[-2:]:
         return warp(image, flow)
     return warp(image, flow, origin=constant([0.0, float(top)], like=flow).expand(len(flow), 2))
 
 
 def hidden_layers(inputs: int, channels: int, dilations: list[int]) -> nn.Sequential:
-    """3x3 convolutions of one width, one for each dilation."""
+    """3x3 convolutions of equal width, one per dilation."""
     widths = [inputs, *(channels for _ in dilations)]
     return nn.Sequential(
         *(conv(i, o, dilation=d) for (i, o), d in zip(itertools.pairwise(widths), dilations, strict=True))
@@ -190,20 +190,20 @@ def hidden_layers(inputs: int, channels: int, dilations: list[int]) -> nn.Sequen
 
 def certainty(likelihood: Tensor) -> Tensor:
     """Negative entropy and largest value (B, 2, h, w) of the likelihoods (B, K, h, w) of K displacements."""
-    tiny = torch.finfo(likelihood.dtype).tiny  # the logarithm's gradient at 0 is not finite
+    tiny = torch.finfo(likelihood.dtype).tiny  # the gradient of the logarithm at 0 is not finite
     negative_entropy = (likelihood * likelihood.clamp_min(tiny).log()).sum(dim=1, keepdim=True)
     return torch.cat([negative_entropy, likelihood.amax(dim=1, keepdim=True)], dim=1)
 
 
 @torch.no_grad()
 def initialise(head: nn.Conv2d, biases: Tensor) -> None:
-    """Set a head's biases (outputs,) and scale its weights down."""
+    """Set the biases (outputs,) of a head, and reduce its weights."""
     head.weight.mul_(HEAD_SCALE)
     cast(Tensor, head.bias).copy_(biases)
 
 
 def bilinear_scores() -> Tensor:
-    """Scores (36,) whose softmax is about bilinear up-sampling by two, half-pixel centres; see `convex_upsample`."""
-    share = torch.tensor([[0.25, 0.75, 0.0], [0.0, 0.75, 0.25]])  # of the three neighbours, for either new pixel
+    """Scores (36,) whose softmax approximates bilinear up-sampling by 2, half-pixel centres; see `convex_upsample`."""
+    share = torch.tensor([[0.25, 0.75, 0.0], [0.0, 0.75, 0.25]])  # weights of three neighbours, for both new pixels
     weights = torch.einsum("ya,xb->abyx", share, share)
     return weights.clamp_min(5e-3).log().flatten()

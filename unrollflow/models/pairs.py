@@ -1,4 +1,4 @@
-"""What networks that take both frames at once have in common."""
+"""Shared checks and helpers of networks for pairs of frames."""
 
 from typing import cast
 
@@ -9,40 +9,40 @@ from unrollflow.contracts import FlowEstimate, FlowNetwork, check_images
 
 
 def check_frames(network: FlowNetwork, image1: Tensor, image2: Tensor) -> None:
-    """Raise ValueError unless a network can take two images, padded if need be: see `check_images`; type and size."""
+    """Raise ValueError unless two images pass `check_images`, and have the type and minimum size of a network."""
     name = type(network).__name__
     check_images(image1, image2, user=name)
     weights = next(cast(nn.Module, network).parameters(), image1).dtype
     if weights in (torch.float16, torch.bfloat16):
         raise ValueError(
-            f"the weights of {name} are {weights}, in which a flow loses its sub-pixel part; keep them in float32 and "
-            "run the network under torch.autocast (--trainer.precision 16-mixed or bf16-mixed)."
+            f"the weights of {name} are {weights}, which cannot represent sub-pixel flow; keep them in float32, and "
+            "run the network with torch.autocast (--trainer.precision 16-mixed or bf16-mixed)."
         )
     if image1.dtype != weights:
         raise ValueError(
-            f"images are {image1.dtype}, but the weights of {name} are {weights}; take image.to({weights})."
+            f"images are {image1.dtype}, but the weights of {name} are {weights}; use image.to({weights})."
         )
     height, width = image1.shape[-2:]
     if min(height, width) < network.minimum_size:
         raise ValueError(
-            f"frames are {height}x{width}, but {name} needs at least {network.minimum_size} pixels a side; enlarge "
-            "them, or choose a backbone with fewer levels."
+            f"frames are {height}x{width}, but {name} needs at least {network.minimum_size} pixels per side; enlarge "
+            "them, or use a backbone with fewer levels."
         )
 
 
 def check_pair(network: FlowNetwork, image1: Tensor, image2: Tensor) -> None:
-    """Raise ValueError unless two images pass :func:`check_frames`, in multiples of the network's stride."""
+    """Raise ValueError unless two images pass :func:`check_frames`, and are multiples of the network's stride."""
     check_frames(network, image1, image2)
     height, width = image1.shape[-2:]
     if height % network.stride or width % network.stride:
         raise ValueError(
-            f"frames are {height}x{width}; {type(network).__name__} needs multiples of {network.stride}: pad with "
-            "unrollflow.ops.pad_to_multiple first, or use UnsupervisedFlow, which does."
+            f"frames are {height}x{width}; {type(network).__name__} needs multiples of {network.stride}: pad them with "
+            "unrollflow.ops.pad_to_multiple, or use UnsupervisedFlow, which pads them."
         )
 
 
 def centred(image1: Tensor, image2: Tensor) -> tuple[Tensor, Tensor]:
-    """Two images (B, 3, H, W) less the mean of each channel over the pair.
+    """Two images (B, 3, H, W) minus the mean of each channel over the pair.
 
     >>> [image.item() for image in centred(torch.zeros(1, 1, 1, 1), torch.ones(1, 1, 1, 1))]
     [-0.5, 0.5]
@@ -52,12 +52,12 @@ def centred(image1: Tensor, image2: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def both_orders(image1: Tensor, image2: Tensor) -> tuple[Tensor, Tensor]:
-    """(image1, image2) and, further along the batch, (image2, image1)."""
+    """(image1, image2) and (image2, image1), concatenated along the batch."""
     return torch.cat([image1, image2]), torch.cat([image2, image1])
 
 
 def halves(joint: list[FlowEstimate]) -> tuple[list[FlowEstimate], list[FlowEstimate]]:
-    """Estimates of :func:`both_orders` as forward and backward ones."""
+    """Split the estimates of :func:`both_orders` into forward and backward estimates."""
     pairs = [(raw.chunk(2), flow.chunk(2)) for raw, flow in joint]
     forward, backward = ([FlowEstimate(raw[i], flow[i]) for raw, flow in pairs] for i in (0, 1))
     return forward, backward

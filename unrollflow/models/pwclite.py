@@ -1,4 +1,4 @@
-"""PWC-Lite, the network of ARFlow and of Cost Unrolling, with its sizes as arguments."""
+"""PWC-Lite, the network of ARFlow and Cost Unrolling, with configurable sizes."""
 
 import itertools
 from typing import cast
@@ -19,11 +19,11 @@ from unrollflow.ops.warp import warp
 LEAK = 0.1
 CONTEXT_DILATIONS = (1, 2, 4, 8, 16, 1)
 OUTPUT_FACTOR = 4
-"""Every level's flow is up-sampled by this factor, so the level at 1/4 of the image comes out at its size."""
+"""Factor by which the flow of every level is up-sampled, so that the level at 1/4 of the image gets full size."""
 
 
 def conv(inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1, dilation: int = 1) -> nn.Sequential:
-    """Convolution with "same" padding and bias, then LeakyReLU, in place: its result serves its own backward pass."""
+    """Convolution with "same" padding and bias, then LeakyReLU in place, whose backward pass only needs its output."""
     padding = dilation * (kernel - 1) // 2
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, kernel, stride, padding, dilation), nn.LeakyReLU(LEAK, inplace=True)
@@ -31,20 +31,20 @@ def conv(inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1, dilatio
 
 
 def joined(convolution: nn.Conv2d, one: Tensor, other: Tensor) -> Tensor:
-    """The 3x3 "same" convolution of two tensors' channels, one after the other's, which are never put together.
+    """3x3 "same" convolution of the concatenated channels of two tensors, without concatenating them.
 
-    (Autograd would keep the copy beside the two tensors until the backward pass.)
+    (Autograd would keep the concatenated copy until the backward pass.)
     """
     first, second = torch.split(convolution.weight, [one.shape[1], other.shape[1]], dim=1)
     return F.conv2d(one, first, convolution.bias, padding=1) + F.conv2d(other, second, padding=1)
 
 
 joined_precisely = full_precision(joined)
-"""For the flow head: outside autocast, as it is by itself."""
+""":func:`joined` outside autocast, for the flow head."""
 
 
 class FeaturePyramid(nn.Module):
-    """Features at 1/2, 1/4, ... of the image: per level, a convolution of stride 2 and one of stride 1."""
+    """Features at 1/2, 1/4, ... of the image, with a convolution of stride 2 and one of stride 1 per level."""
 
     def __init__(self, channels: list[int]) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class FeaturePyramid(nn.Module):
         )
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        """(B, 3, H, W) to features (B, c_i, H / 2^i, W / 2^i), i = 1.., fine to coarse."""
+        """Features (B, c_i, H / 2^i, W / 2^i), i = 1.., fine to coarse, of (B, 3, H, W)."""
         features = [image]
         for level in self.levels:
             features.append(level(features[-1]))
@@ -62,10 +62,10 @@ class FeaturePyramid(nn.Module):
 
 
 class ReducedEstimator(nn.Module):
-    """Flow estimator in which a layer sees the outputs of the two layers before it.
+    """Flow estimator in which the input of a layer is the output of the two previous layers.
 
     Attributes:
-        outputs: channels of the features it passes on.
+        outputs: channels of the output features.
     """
 
     def __init__(self, inputs: int, channels: list[int], head_scale: float) -> None:
@@ -76,7 +76,7 @@ class ReducedEstimator(nn.Module):
         self.outputs = channels[-1]
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, inputs, h, w) to features (B, outputs, h, w) and a residual flow (B, 2, h, w)."""
+        """Features (B, outputs, h, w) and residual flow (B, 2, h, w) of (B, inputs, h, w)."""
         previous = self.layers[0](x)
         current = self.layers[1](previous)
         for layer in list(self.layers)[2:]:
@@ -86,10 +86,10 @@ class ReducedEstimator(nn.Module):
 
 
 class DenseEstimator(nn.Module):
-    """Flow estimator in which a layer sees everything before it, the newest first.
+    """Flow estimator with dense connections; the newest features come first.
 
     Attributes:
-        outputs: channels of the features it passes on.
+        outputs: channels of the output features.
     """
 
     def __init__(self, inputs: int, channels: list[int], head_scale: float) -> None:
@@ -100,14 +100,14 @@ class DenseEstimator(nn.Module):
         self.outputs = seen[-1]
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, inputs, h, w) to features (B, outputs, h, w) and a residual flow (B, 2, h, w)."""
+        """Features (B, outputs, h, w) and residual flow (B, 2, h, w) of (B, inputs, h, w)."""
         for layer in self.layers:
             x = torch.cat([layer(x), x], dim=1)
         return x, self.head(x)
 
 
 class ContextNetwork(nn.Sequential):
-    """Dilated convolutions that refine a level's flow."""
+    """Dilated convolutions that refine the flow of a level."""
 
     def __init__(self, inputs: int, channels: list[int], head_scale: float) -> None:
         layers = [
@@ -117,7 +117,7 @@ class ContextNetwork(nn.Sequential):
         super().__init__(*layers, FlowHead(channels[-1], head_scale))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, inputs, h, w) to (B, 2, h, w); channels last, in which a CPU is twice as fast at wide dilations."""
+        """Flow (B, 2, h, w) of (B, inputs, h, w); channels last is twice as fast on a CPU with large dilations."""
         x = x.contiguous(memory_format=torch.channels_last)
         for layer in self:
             x = layer(x)
@@ -125,23 +125,23 @@ class ContextNetwork(nn.Sequential):
 
 
 class PWCLite(nn.Module):
-    """Coarse-to-fine flow with warping and cost volumes; estimator and context network are shared by all levels.
+    """Coarse-to-fine network with warping and cost volumes; all levels share the estimator and the context network.
 
-    The defaults are the released network: 2,236,660 parameters, 3,335,434 with `dense`.
+    The defaults are the released network, with 2,236,660 parameters, or 3,335,434 with `dense`.
 
     Args:
         pyramid_channels: channels of the features at 1/2, 1/4, ...; the last level is the coarsest.
-        projection_channels: features of frame 1 are brought to this many before the estimator.
-        search_range: of the cost volume, pixels of each level.
-        estimator_channels: of the flow estimator's layers.
-        context_channels: of the context network's layers, at most six (dilations 1, 2, 4, 8, 16, 1).
-        dense: the dense estimator in place of the reduced one.
+        projection_channels: channels of the projected features of frame 1 in the input of the estimator.
+        search_range: range of the cost volume, pixels of each level.
+        estimator_channels: channels of the layers of the flow estimator.
+        context_channels: channels of the layers of the context network, at most six (dilations 1, 2, 4, 8, 16, 1).
+        dense: use the dense estimator instead of the reduced one.
         normalise_features: make each cost a cosine (not in the released network), see
             :func:`~unrollflow.models.correlation.unit_features`.
         head_scale: factor on the initial weights of the flow heads; small values start near zero flow.
 
     Raises:
-        ValueError: for sizes that cannot be built, or images that are not a multiple of `stride`.
+        ValueError: if sizes are invalid, or images are not a multiple of `stride`.
 
     Source: Liu et al., Learning by Analogy (ARFlow), CVPR 2020; released code of Cost Unrolling (models/pwclite.py).
     """
@@ -167,7 +167,7 @@ class PWCLite(nn.Module):
         if len(pyramid) < self.FINEST_LEVEL or len(estimator) < 2 or len(context) > len(CONTEXT_DILATIONS):
             raise ValueError(
                 f"{len(pyramid)} pyramid, {len(estimator)} estimator and {len(context)} context channels; PWCLite "
-                f"needs at least {self.FINEST_LEVEL}, at least 2 and at most {len(CONTEXT_DILATIONS)} of them."
+                f"needs at least {self.FINEST_LEVEL}, at least 2 and at most {len(CONTEXT_DILATIONS)}, respectively."
             )
         self.search_range, self.normalise_features = search_range, normalise_features
         self.stride = self.minimum_size = 2 ** len(pyramid)
@@ -191,14 +191,14 @@ class PWCLite(nn.Module):
         return halves(self._decode(features, swapped))
 
     def _features(self, image1: Tensor, image2: Tensor) -> list[Tensor]:
-        """Features of both images along the batch (2B, c, h, w), coarse to fine down to 1/4."""
+        """Features of both images along the batch (2B, c, h, w), coarse to fine, up to 1/4."""
         check_pair(self, image1, image2)
         fine_to_coarse: list[Tensor] = self.pyramid(torch.cat([image1, image2]))
         return fine_to_coarse[self.FINEST_LEVEL - 1 :][::-1]
 
     def _decode(self, features1: list[Tensor], features2: list[Tensor]) -> list[FlowEstimate]:
         batch, _, height, width = features1[0].shape
-        # float32 throughout: half precision cannot hold sub-pixel positions
+        # float32, because half precision cannot represent sub-pixel positions
         flow = torch.zeros(
             batch,
             2,
@@ -218,7 +218,7 @@ class PWCLite(nn.Module):
         return estimates
 
     def _refine(self, f1: Tensor, f2: Tensor, projected: Tensor, flow: Tensor) -> Tensor:
-        """One level's flow (B, 2, h, w) from the level before's, up-sampled."""
+        """Flow (B, 2, h, w) of one level, from the up-sampled flow of the previous level."""
         if self.normalise_features:
             f1, f2 = unit_features(f1), unit_features(f2)
         cost = self.activation(cost_volume(f1, f2, search_range=self.search_range))

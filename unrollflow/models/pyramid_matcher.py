@@ -1,4 +1,4 @@
-"""PyramidMatcher: soft-argmax matching on an image pyramid whose levels share all weights."""
+"""PyramidMatcher: soft-argmax matching on an image pyramid, with weights shared by all levels."""
 
 import math
 from fractions import Fraction
@@ -16,9 +16,9 @@ from unrollflow.ops.resize import shrink_image
 
 
 class PyramidMatcher(nn.Module):
-    """Flow by matching from coarse to fine, with one feature network and one update network for all levels.
+    """Coarse-to-fine matching, with one feature network and one update network for all levels.
 
-    The images become pyramids of 2x2 means. On level l, with unit features f1, f2 at half of its size, flow F and
+    Image pyramids are computed by 2x2 means. On each level, with unit features f1, f2 at half of its size, flow F and
     window |d| <= r:
 
         c_d = <f1(p), f2(p + F(p) + d)>                             cosine cost volume
@@ -30,34 +30,34 @@ class PyramidMatcher(nn.Module):
     k is the confidence of a pixel's match, predicted from the entropy and the maximum of its likelihoods and from the
     update's features. Confident pixels therefore propagate into uncertain ones, such as occluded pixels.
 
-    The last stage works at the image's size with r = 1 and lighter layers. It takes the Lucas-Kanade step and the
-    grey-value residual as inputs, and adds a predicted share of that step. At test time it works twice. Matching works
-    before anything is learned (tau = 10); features, scores and refinement are learned. The networks see differences of
-    flows, never a flow, so the update is equivariant to translation.
+    The last stage is at the size of the image, with r = 1 and smaller layers. The Lucas-Kanade step and the grey-value
+    residual are additional inputs, and a predicted share of that step is added. At test time, it is applied twice.
+    Matching works without training (tau = 10); features, scores and refinement are learned. The inputs of the networks
+    are differences of flows, not flows, so the update is equivariant to translation.
 
-    In training the pyramid has `levels` levels. At test time levels are added while the shorter side of the coarsest
-    features is at least `coarsest_side`. The search range thus grows with the frame. Odd sides are rounded up.
-    A program of torch.export has `levels` levels at every size: build the network with as many as its frames need.
+    In training, the pyramid has `levels` levels. At test time, levels are added while the shorter side of the coarsest
+    features is at least `coarsest_side`, so that the search range increases with the size of the frame. Odd sides are
+    rounded up. A torch.export program has `levels` levels at every size; set `levels` for the size of its frames.
 
-    With the defaults: 57,390 parameters, and 39,000 multiply-adds a pixel in convolutions and cost volumes (32,000 in
-    training).
+    With the defaults, it has 57,390 parameters, and 39,000 multiply-adds per pixel in convolutions and cost volumes
+    (32,000 in training).
 
     Args:
-        feature_channels: of the features at half of each level's size.
-        channels: of each hidden layer of the update network.
-        dilations: one for each hidden layer of the update network; None: [1, 1, 2].
-        search_range: r, pixels of a level's features: a level corrects up to 2 r pixels of its own.
-        levels: of the pyramid in training, at least 1.
-        coarsest_side: shorter side of the coarsest features at test time, pixels.
-        iterations: updates on each level.
-        propagations: rounds of propagation in each update.
-        full_feature_channels: of the features at the image's size.
-        full_channels: of each hidden layer of the last stage.
-        full_dilations: one for each hidden layer of the last stage; None: [1, 1].
-        full_iterations: updates at the image's size at test time, with the same weights; training makes one.
+        feature_channels: channels of the features at half the size of each level.
+        channels: channels of each hidden layer of the update network.
+        dilations: one per hidden layer of the update network; None: [1, 1, 2].
+        search_range: r, pixels of the features; a level corrects up to 2 r pixels at its size.
+        levels: number of pyramid levels in training, at least 1.
+        coarsest_side: minimum shorter side of the coarsest features at test time, pixels.
+        iterations: number of updates on each level.
+        propagations: number of rounds of propagation in each update.
+        full_feature_channels: channels of the features at the size of the image.
+        full_channels: channels of each hidden layer of the last stage.
+        full_dilations: one per hidden layer of the last stage; None: [1, 1].
+        full_iterations: number of updates of the last stage at test time, with the same weights; one in training.
 
     Raises:
-        ValueError: for sizes that cannot be built, images of different shapes, smaller than `minimum_size`, or not in
+        ValueError: if sizes are invalid, or images have different shapes, are smaller than `minimum_size`, or are not
             multiples of `stride`.
 
     Source: soft-argmax matching from GMFlow (CVPR 2022), convex up-sampling from RAFT (ECCV 2020), warping in a pyramid
@@ -113,7 +113,7 @@ class PyramidMatcher(nn.Module):
         self.refinement = FullResolutionStage(full_feature_channels, full_channels, full_dilations)
 
     def forward(self, image1: Tensor, image2: Tensor) -> list[FlowEstimate]:
-        """Flow from image1 to image2, (B, 3, H, W) each, coarsest level first; the last one at their size."""
+        """Flow from image1 to image2, (B, 3, H, W) each, coarsest level first; the last is at full size."""
         check_pair(self, image1, image2)
         estimates = self._match(self._pyramid(image1), self._pyramid(image2), like=image1)
         return self._refine(self._full(image1), self._full(image2), estimates)
@@ -121,7 +121,7 @@ class PyramidMatcher(nn.Module):
     def both(self, image1: Tensor, image2: Tensor) -> tuple[list[FlowEstimate], list[FlowEstimate]]:
         """Forward and backward flow; the features of each image are computed once."""
         check_pair(self, image1, image2)
-        if not torch.is_grad_enabled():  # one after the other, for half of the memory
+        if not torch.is_grad_enabled():  # one direction after the other, which halves the memory
             levels1, levels2 = self._pyramid(image1), self._pyramid(image2)
             forward = self._match([*levels1], [*levels2], like=image1)
             backward = self._match(levels2, levels1, like=image1)
@@ -133,9 +133,9 @@ class PyramidMatcher(nn.Module):
         return halves(self._refine(full, full.rolled(swap), estimates))
 
     def levels_for(self, height: int, width: int) -> int:
-        """Levels of the pyramid of images of a size: `levels` in training, more at test time for large ones.
+        """Number of pyramid levels for a size of images: `levels` in training, more at test time for large images.
 
-        A program of torch.export has `levels`, whatever the size.
+        A torch.export program always has `levels` levels.
         """
         if self.training or torch.compiler.is_exporting():
             return self.levels
@@ -156,7 +156,7 @@ class PyramidMatcher(nn.Module):
         return inputs
 
     def _unit_features(self, network: nn.Module, image: Tensor, *, halo: int, scale: Fraction | int) -> Tensor:
-        """Unit features (B, C, h, w) of images, by one of the feature networks."""
+        """Unit features (B, C, h, w) of images, computed by one of the feature networks."""
 
         def _of_rows(rows: slice) -> tuple[Tensor]:
             return (network(2 * image[:, :, rows] - 1),)
@@ -165,8 +165,8 @@ class PyramidMatcher(nn.Module):
         return unit_features(features) if torch.is_grad_enabled() else unit_features_in_place(features)
 
     def _match(self, first: list[LevelInput], second: list[LevelInput], *, like: Tensor) -> list[FlowEstimate]:
-        """Estimates from the pyramids of images like one; the pyramids are emptied, which frees their memory."""
-        # float32 throughout: half precision cannot hold sub-pixel positions
+        """Estimates from the pyramids of images such as `like`; levels are removed after use, which frees their memory."""
+        # float32, because half precision cannot represent sub-pixel positions
         coarsest = first[-1].grey
         flow = coarsest.new_zeros(
             coarsest.shape[0], 2, *coarsest.shape[-2:], dtype=torch.promote_types(coarsest.dtype, torch.float32)
@@ -194,4 +194,4 @@ def check_sizes(**sizes: int) -> None:
     """Raise ValueError, naming them, if some sizes are less than 1."""
     wrong = ", ".join(f"{name}={value}" for name, value in sizes.items() if value < 1)
     if wrong:
-        raise ValueError(f"{wrong}: PyramidMatcher needs sizes of at least 1, and at least one dilation for each list.")
+        raise ValueError(f"{wrong}: PyramidMatcher needs sizes of at least 1, and at least one dilation in each list.")

@@ -1,4 +1,4 @@
-"""The half of every FlowNet that leads from coarse features to fine flow."""
+"""Decoder of the FlowNets, from coarse features to fine flow."""
 
 from collections.abc import Sequence
 
@@ -12,16 +12,16 @@ from unrollflow.ops.resize import resize_flow
 
 
 class Refinement(nn.Module):
-    """Flow of the coarsest features, then, a level at a time, of twice the size.
+    """Estimates flow from the coarsest features, then at levels of twice the size each.
 
-    A level sees the encoder's features of its size, the features before it, enlarged by a transposed convolution, and
-    the flow before it, enlarged by another one.
+    The input of a level are the encoder's features of its size, and the features and flow of the previous level, both
+    enlarged by transposed convolutions.
 
     Args:
         coarsest: channels of the coarsest features.
         skips: channels of the encoder's features at each finer level, coarse to fine.
-        channels: of the enlarged features at each finer level.
-        smooth: a linear 3x3 convolution before each finer level's flow (FlowNet 2.0's small-displacement network).
+        channels: channels of the enlarged features at each finer level.
+        smooth: use a linear 3x3 convolution before the flow of each finer level (small displacements in FlowNet 2.0).
         flow_bias: whether the convolutions that enlarge the flow have a bias.
         head_scale: factor on the initial weights of the flow heads.
 
@@ -55,25 +55,24 @@ class Refinement(nn.Module):
         self.heads = nn.ModuleList(FlowHead(c, head_scale) for c in seen)
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
-        """Features (B, c, h, w), coarse to fine, each twice the size of the one before, to outputs (B, 2, h, w)."""
+        """Outputs (B, 2, h, w) of features (B, c, h, w), coarse to fine, each of twice the previous size."""
         x = features[0]
         outputs = [self.heads[0](x)]
         for skip, enlarge, enlarge_flow, smooth, head in zip(
             features[1:], self.enlarge, self.enlarge_flow, self.smooth, list(self.heads)[1:], strict=True
         ):
-            # the flow's type, float32: a head has to repeat the flow, which half precision would round
+            # float32, because a head must be able to reproduce the flow, which half precision would round
             x = torch.cat([skip, enlarge(x), precise(enlarge_flow, outputs[-1])], dim=1)
             outputs.append(head(precise(smooth, x)))
         return outputs
 
 
 def quarter_estimates(outputs: list[Tensor], *, scale: float) -> list[FlowEstimate]:
-    """Outputs (B, 2, h, w) at 1/2^n .. 1/4 of the image, coarse to fine, as estimates.
+    """Estimates from outputs (B, 2, h, w) at 1/2^n .. 1/4 of the image, coarse to fine.
 
     Args:
-        outputs: in units of `scale` pixels of the image, at every level (so that a level need not rescale the one
-            before it).
-        scale: see there.
+        outputs: flow in units of `scale` pixels of the image at every level, so that levels need no rescaling.
+        scale: flow of an output of 1, pixels of the image.
     """
     estimates = []
     for level, output in zip(range(len(outputs) + 1, 1, -1), outputs, strict=True):

@@ -1,4 +1,4 @@
-"""Rows of large frames computed a strip at a time where nothing is differentiated: less memory, and less time."""
+"""Computation of large frames in strips of rows, without gradients, which needs less memory and time."""
 
 from collections.abc import Callable
 from fractions import Fraction
@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 
 MOST_PIXELS = 2**18
-"""Of a strip: 32 channels of float32 are 32 MB. The system maps and clears larger tensors each time they are made."""
+"""Pixels of a strip: 32 float32 channels need 32 MB. The system maps and clears larger tensors at each allocation."""
 
 
 def rows_of_a_strip(like: Tensor) -> int | None:
-    """Rows of the strips of tensors (B, C, H, W), even; None where the whole is computed at once.
+    """Even number of rows of the strips of tensors (B, C, H, W); None if all rows are computed at once.
 
-    A program of torch.compile or torch.export, and whatever will be differentiated, computes the whole.
+    With torch.compile, torch.export, or gradients, all rows are computed at once.
     """
     if torch.is_grad_enabled() or torch.compiler.is_compiling():
         return None
@@ -25,13 +25,13 @@ def rows_of_a_strip(like: Tensor) -> int | None:
 def in_strips(
     compute: Callable[[slice], tuple[Tensor, ...]], like: Tensor, *, halo: int, scales: tuple[Fraction | int, ...]
 ) -> tuple[Tensor, ...]:
-    """What a function computes of all rows, in strips that overlap where there are several.
+    """Compute a function of all rows in overlapping strips.
 
     Args:
-        compute: of a slice of rows, `slice(None)` for all, tensors (B, C, h, w) whose rows lie at `scales` times those.
-        like: (B, C, H, W), whose rows they are.
-        halo: rows on either side that a row depends on, even where a scale is a half.
-        scales: rows of each output for a row of the input.
+        compute: function of a slice of rows (`slice(None)` for all) that returns tensors (B, C, h, w), one per scale.
+        like: (B, C, H, W), tensor with the rows.
+        halo: rows on both sides that a row depends on; even if a scale is 1/2.
+        scales: ratio of output rows to input rows, for each output.
 
     Returns:
         tensors (B, C, H times scale, w), rounded up.
@@ -39,7 +39,7 @@ def in_strips(
     height = like.shape[2]
     rows = rows_of_a_strip(like)
     if rows is None:
-        return compute(slice(None))  # without the height, which may be a symbol of torch.export
+        return compute(slice(None))  # not the height, which may be symbolic in torch.export
     outputs: list[Tensor] = []
     for top in range(0, height, rows):
         bottom = min(top + rows, height)

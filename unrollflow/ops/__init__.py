@@ -1,4 +1,4 @@
-"""Pure tensor functions: no parameters, no state."""
+"""Pure tensor functions without parameters or state."""
 
 from unrollflow.ops.affine import affine_flow, affine_map, affine_warp, compose_affine, leaves_frame
 from unrollflow.ops.fusion import fuse_flow

@@ -1,8 +1,8 @@
-"""Affine changes of frames, and of the flow between them.
+"""Affine transforms of frames, and of the flow between them.
 
-An affine map is a (B, 2, 3) tensor that acts on positions for which the frame spans -1 to 1 both ways: a pixel x of W
-lies at 2 x / (W - 1) - 1. Written out, because kornia's affine warps know no flow, and blend the frame's border with
-the zeros outside. Positions are float64: which pixels a map takes out of the frame must not hang on a rounding.
+An affine map is a (B, 2, 3) tensor that acts on normalised positions, in which the frame spans -1 to 1 in both
+directions: pixel x of W is at 2 x / (W - 1) - 1. kornia's affine warps do not support flow, and blend the border of the
+frame with the zeros outside. Positions are float64, so that rounding does not decide which pixels leave the frame.
 """
 
 import torch
@@ -15,7 +15,7 @@ from unrollflow.ops.warp import coords_grid, sample_at
 Size = tuple[int, int]
 
 SLACK = 1e-6
-"""Pixels outside the frame at which a position still counts as on its border: a rounding of float64, not a motion."""
+"""Tolerance for rounding errors of float64 at the border of the frame, pixels."""
 
 
 def affine_map(*, zoom: Tensor, squeeze: Tensor, shift_x: Tensor, shift_y: Tensor, angle: Tensor) -> Tensor:
@@ -23,9 +23,9 @@ def affine_map(*, zoom: Tensor, squeeze: Tensor, shift_x: Tensor, shift_y: Tenso
 
     Args:
         zoom: factor of both sides; above 1 enlarges.
-        squeeze: factor of the width over `zoom`; the height's is its inverse.
-        shift_x, shift_y: in halves of a side.
-        angle: radians, from right towards up, where the frame is square.
+        squeeze: additional factor of the width; the height is divided by it.
+        shift_x, shift_y: shifts, in halves of a side.
+        angle: rotation, radians, from right towards up if the frame is square.
 
     Source: Liu et al., Learning by Analogy, CVPR 2020, and its released code (sp_transfroms.py).
     """
@@ -38,19 +38,19 @@ def affine_map(*, zoom: Tensor, squeeze: Tensor, shift_x: Tensor, shift_y: Tenso
 
 
 def compose_affine(second: Tensor, first: Tensor) -> Tensor:
-    """The map (B, 2, 3) that applies `first`, then `second`."""
+    """Map (B, 2, 3) that applies `first`, then `second`."""
     composed = second[..., :2] @ first
     return torch.cat([composed[..., :2], composed[..., 2:] + second[..., 2:]], dim=-1)
 
 
 def invert_affine(theta: Tensor) -> Tensor:
-    """The inverse maps (B, 2, 3)."""
-    inverse = torch.linalg.inv_ex(theta[..., :2]).inverse  # `inv` would ask the GPU whether it could
+    """Inverse maps (B, 2, 3)."""
+    inverse = torch.linalg.inv_ex(theta[..., :2]).inverse  # `inv` would synchronise with the GPU to check for errors
     return torch.cat([inverse, -inverse @ theta[..., 2:]], dim=-1)
 
 
 def affine_points(theta: Tensor, points: Tensor, size: Size) -> Tensor:
-    """Where affine maps take points of a frame.
+    """Positions of points of a frame after affine maps.
 
     Args:
         theta: (B, 2, 3).
@@ -72,9 +72,9 @@ def affine_points(theta: Tensor, points: Tensor, size: Size) -> Tensor:
 
 
 def leaves_frame(theta: Tensor, size: Size) -> Tensor:
-    """Which of the maps (B, 2, 3) show something from outside of an H x W frame, (B,) bool.
+    """Whether each map (B, 2, 3) needs values from outside of a frame of size (H, W): (B,) bool.
 
-    These are the maps whose inverse takes one of the corners out of [0, W) x [0, H).
+    This is the case if its inverse moves a corner out of [0, W) x [0, H).
     """
     height, width = size
     corners = theta.new_tensor([[[0, width - 1]] * 2, [[0, 0], [height - 1] * 2]]).unsqueeze(0)  # (1, 2, 2, 2)
@@ -83,7 +83,7 @@ def leaves_frame(theta: Tensor, size: Size) -> Tensor:
 
 @full_precision
 def affine_warp(field: Tensor, theta: Tensor) -> Tensor:
-    """A map as an affine change of its positions shows it: field(A^-1(p)), bilinear, 0 where that lies outside.
+    """Warp a field by an affine map: field(A^-1(p)), bilinear, 0 if A^-1(p) is outside.
 
     Args:
         field: (B, C, H, W), an image, a mask (which becomes fractional), or any other map.
@@ -97,20 +97,20 @@ def affine_warp(field: Tensor, theta: Tensor) -> Tensor:
     pixels = coords_grid(*size, device=field.device, dtype=torch.float64)
     sources = affine_points(invert_affine(theta.double()), pixels, size)
     x, y = sources.to(field.dtype).unbind(dim=1)
-    # `border` repeats the last column between W - 1 and W, which the released code takes for inside
+    # `border` repeats the last column between W - 1 and W, which is inside the frame in the released code
     return sample_at(field, x, y, padding="border") * inside(sources, size)
 
 
 @full_precision
 def affine_flow(flow: Tensor, theta1: Tensor, theta2: Tensor) -> Tensor:
-    """The flow between two frames after affine changes of both: A2(p + F(p)) - A1(p), as the first change shows it.
+    """Flow between two frames after affine maps of both: A2(p + F(p)) - A1(p), warped by the first map.
 
     Args:
         flow: F, (B, 2, H, W), pixels.
-        theta1, theta2: the changes of the first and the second frame, (B, 2, 3).
+        theta1, theta2: A1 and A2, the maps of the first and the second frame, (B, 2, 3).
 
     Returns:
-        (B, 2, H, W), pixels; 0 where A1^-1(p) lies outside.
+        (B, 2, H, W), pixels; 0 if A1^-1(p) is outside.
 
     >>> shift = torch.tensor([[[1.0, 0.0, 2.0], [0.0, 1.0, 0.0]]])  # of two half sides: 4 pixels of 5
     >>> none = torch.tensor([[[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]])
@@ -124,6 +124,6 @@ def affine_flow(flow: Tensor, theta1: Tensor, theta2: Tensor) -> Tensor:
 
 
 def inside(points: Tensor, size: Size) -> Tensor:
-    """Which points (B, 2, h, w), pixels, lie in [0, W) x [0, H), (B, 1, h, w) bool."""
+    """Mask (B, 1, h, w) bool of the points (B, 2, h, w), pixels, in [0, W) x [0, H)."""
     sides = constant([size[1], size[0]], like=points).view(1, 2, 1, 1)
     return ((points >= -SLACK) & (points < sides)).all(dim=1, keepdim=True)

@@ -1,4 +1,4 @@
-"""The distance of two census transforms, one shift after the other: what `losses.census` averages."""
+"""Distance of two census transforms, computed for one shift at a time; see `losses.census`."""
 
 import itertools
 from collections.abc import Iterator
@@ -15,13 +15,13 @@ SATURATION = 0.1
 
 
 class Shift(NamedTuple):
-    """Where a shift (y, x) is looked at: at the pixels with a full window, and at those that it comes to them from.
+    """Slices of an image for a shift (y, x) and its opposite.
 
     Attributes:
-        here, neighbour: a pixel and the one that it is compared with, as slices of the image.
+        here, neighbour: pixels and the pixels that they are compared with, as slices of the image.
         shape: rows and columns of both.
-        window, opposite: the pixels with a full window, as slices of `here` and, for the shift (-y, -x), of `neighbour`
-            given by their positions in `here`.
+        window, opposite: the pixels with a full window, as slices of `here`, for the shift and for the opposite shift
+            (-y, -x).
     """
 
     here: tuple[slice, slice]
@@ -32,7 +32,7 @@ class Shift(NamedTuple):
 
 
 def shifts(height: int, width: int, patch_size: int) -> Iterator[Shift]:
-    """Half of a window's shifts, one of each two that are opposite: the difference to -k of x is that to k of x - k."""
+    """Yield one of each two opposite shifts of a window, because the difference at x to -k is that at x - k to k."""
     margin = patch_size // 2
     inner = (height - 2 * margin, width - 2 * margin)
     for y, x in itertools.product(range(margin + 1), range(-margin, margin + 1)):
@@ -57,13 +57,13 @@ def _block(top: int, left: int, shape: tuple[int, int]) -> tuple[slice, slice]:
 class CensusDistance(torch.autograd.Function):
     """Soft Hamming distance of the soft census transforms of two grey images, averaged over a square window.
 
-    Its plain form keeps several maps of each pixel and shift until the backward pass (hundreds of MB for a 7x7 window);
-    this one keeps the two images and computes the differences again.
+    A direct implementation keeps several maps per shift until the backward pass (hundreds of MB for a 7x7 window).
+    This function only keeps the two images, and computes the differences again.
     """
 
     @staticmethod
     def forward(ctx: Any, grey1: Tensor, grey2: Tensor, patch_size: int) -> Tensor:
-        """(B, 1, H, W) twice, in grey levels, to (B, 1, H - patch_size + 1, W - patch_size + 1), in [0, 1)."""
+        """Distance (B, 1, H - patch_size + 1, W - patch_size + 1), in [0, 1), of images (B, 1, H, W) in grey levels."""
         ctx.save_for_backward(grey1, grey2)
         ctx.patch_size = patch_size
         *batch, height, width = grey1.shape
@@ -78,15 +78,15 @@ class CensusDistance(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        """Gradients of both images, where they are needed.
+        """Gradients of both images, if needed.
 
         Raises:
-            RuntimeError: if they should themselves be differentiable.
+            RuntimeError: if a second derivative is requested.
         """
         if torch.is_grad_enabled():
             raise RuntimeError(
-                "census has a first derivative only, but backward(create_graph=True) asks for a second; use L1, "
-                "Charbonnier or SSIM as the photometric term there."
+                "census does not support second derivatives, which backward(create_graph=True) requests; use L1, "
+                "Charbonnier or SSIM as the photometric term."
             )
         greys = ctx.saved_tensors
         first, second, _ = ctx.needs_input_grad
@@ -100,7 +100,7 @@ class CensusDistance(torch.autograd.Function):
             for total, inverse, side in zip(gradients, (inverse1, inverse2), (1, -1), strict=True):
                 if total is None:
                     continue
-                part = inverse.pow_(3).mul_(slope).mul_(side * SOFTNESS)  # of d / sqrt(SOFTNESS + d^2)
+                part = inverse.pow_(3).mul_(slope).mul_(side * SOFTNESS)  # derivative of d / sqrt(SOFTNESS + d^2)
                 total[..., *shift.neighbour] += part
                 total[..., *shift.here] -= part
         return gradients[0], gradients[1], None
@@ -114,12 +114,12 @@ def _soft_sign(grey: Tensor, shift: Shift) -> tuple[Tensor, Tensor]:
 
 
 def _distance_slope(difference: Tensor) -> Tensor:
-    """Derivative of D / (SATURATION + D), D = difference^2."""
+    """Derivative of D / (SATURATION + D), with D = difference^2."""
     return 2 * SATURATION * difference / (difference.square() + SATURATION).square_()
 
 
 def _spread(gradient: Tensor, shift: Shift) -> Tensor:
-    """What the distance of each pixel and shift counts for: once in its own window, once in that of the other end."""
+    """Gradient of the distance of each pixel and shift, which contributes to the windows of both of its ends."""
     spread = gradient.new_zeros(*gradient.shape[:-2], *shift.shape)
     spread[..., *shift.window] += gradient
     spread[..., *shift.opposite] += gradient

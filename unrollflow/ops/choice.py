@@ -1,10 +1,10 @@
-"""One check for arguments that are one of a few words."""
+"""Check of arguments with a fixed set of values."""
 
 from typing import get_args
 
 
 def check_choice(name: str, value: object, choices: object) -> None:
-    """Raise ValueError unless an argument is one of a Literal's words; else a misspelt one would mean another.
+    """Raise ValueError unless an argument is one of the values of a Literal.
 
     >>> from typing import Literal
     >>> check_choice("window", "bx", Literal["box", "gaussian"])

@@ -1,4 +1,4 @@
-"""Flow where it is occluded, from the flow to the frame before: what moves goes on moving."""
+"""Flow of occluded pixels from the flow to the previous frame, assuming continuous motion."""
 
 from typing import NamedTuple
 
@@ -10,28 +10,28 @@ from unrollflow.ops.transfer import constant
 from unrollflow.ops.warp import coords_grid
 
 LEAST_PIXELS = 150
-"""Fewer pixels that both neighbours show say nothing: ten for each of the polynomial's terms."""
+"""Minimum number of pixels visible in both neighbouring frames for a fit: ten per term of the polynomial."""
 
 REWEIGHTINGS = 5
-"""Least-squares fits of a pair, each but the first with weights that make it one of absolute errors."""
+"""Number of least-squares fits, reweighted after the first to approximate least absolute errors."""
 
 SMALLEST_ERROR = 0.1
-"""Pixels; smaller errors of a fit do not weigh more."""
+"""Lower bound of an error in its weight, pixels."""
 
 RIDGE = 1e-3
-"""Of the mean squares of the terms: a term that the pair does not determine stays 0."""
+"""Ridge relative to the mean squares of the terms, so that undetermined coefficients are 0."""
 
 SMALLEST_MEAN_SQUARE = 1e-12
-"""Lower bound of a term's mean square in its ridge; the smallest float64 is flushed to zero on some processors."""
+"""Lower bound of the mean square of a term in its ridge; some processors flush the smallest float64 to zero."""
 
 
 class FusedFlow(NamedTuple):
-    """Flow with what the frame before adds to it.
+    """Flow with occluded pixels filled in from the previous frame.
 
     Attributes:
         flow: (B, 2, H, W), pixels.
-        known: (B, 1, H, W) bool, where it is the network's own and visible, or filled in.
-        filled: (B, 1, H, W) bool, where it comes from the frame before.
+        known: (B, 1, H, W) bool, True at visible and filled pixels.
+        filled: (B, 1, H, W) bool, True at pixels filled from the previous frame.
     """
 
     flow: Tensor
@@ -42,19 +42,18 @@ class FusedFlow(NamedTuple):
 @torch.no_grad()
 @full_precision
 def fuse_flow(forward: Tensor, visible: Tensor, backward: Tensor, visible_before: Tensor) -> FusedFlow:
-    """Fill flow in where the next frame does not show a pixel, but the frame before does.
+    """Fill in the flow of pixels that are visible in the previous frame, but not in the next frame.
 
-    For each image, constant velocity plus a quadratic polynomial of the flow to the frame before and of the position
-    is fitted to the pixels that both neighbours show, and evaluated at those that only the frame before shows. SMURF
-    trains a small network for each image in its place, which takes longer and is not determined by the data alone.
+    For each image, constant velocity plus a quadratic polynomial of the flow to the previous frame and of the position
+    is fitted to the pixels visible in both neighbouring frames, and evaluated at those visible only in the previous
+    one. SMURF trains a small network per image instead, which is slower and not deterministic. Pixels with flow that is
+    not finite are not visible.
 
     Args:
         forward: flow to the next frame, (B, 2, H, W), pixels.
-        visible: (B, 1, H, W), where the next frame shows the pixel (> 0).
-        backward: flow to the frame before, (B, 2, H, W), pixels.
-        visible_before: (B, 1, H, W), where the frame before shows the pixel (> 0).
-
-    Flow that is not finite counts as not seen.
+        visible: (B, 1, H, W), > 0 if the pixel is visible in the next frame.
+        backward: flow to the previous frame, (B, 2, H, W), pixels.
+        visible_before: (B, 1, H, W), > 0 if the pixel is visible in the previous frame.
 
     Source: Stone et al., SMURF, CVPR 2021, section 3.4 (multi-frame self-supervision).
     """
@@ -67,22 +66,22 @@ def fuse_flow(forward: Tensor, visible: Tensor, backward: Tensor, visible_before
         if both[i].sum() < LEAST_PIXELS:
             filled[i] = False
             continue
-        # the polynomial is taken of every pixel: of those that are not finite, too, which are neither used nor filled
+        # the polynomial is computed at every pixel, including those that are not finite, which are not used or filled
         guess = predict_motion(forward[i], backward[i].masked_fill(~finite_before[i], 0), both[i, 0])
-        filled[i] &= guess.isfinite().all(dim=0)  # squares of wild flow overflow
+        filled[i] &= guess.isfinite().all(dim=0)  # squares of very large flow overflow
         flow[i] = torch.where(filled[i], guess, forward[i])
     return FusedFlow(flow, seen | filled, filled)
 
 
 def predict_motion(forward: Tensor, backward: Tensor, known: Tensor) -> Tensor:
-    """Flow to the next frame of every pixel of one image, from the flow to the frame before.
+    """Flow of every pixel of one image to the next frame, predicted from the flow to the previous frame.
 
     Args:
         forward, backward: (2, H, W), pixels.
-        known: (H, W) bool, pixels to fit to.
+        known: (H, W) bool, pixels for the fit.
     """
     terms = polynomial(backward)  # (15, H, W)
-    deviation = forward + backward  # of a constant velocity, 0
+    deviation = forward + backward  # 0 for constant velocity
     x, y = terms[:, known].T.double(), deviation[:, known].T.double()  # (N, 15), (N, 2)
     weight = x.new_ones(len(x), 1)
     ridge = RIDGE * torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
@@ -96,9 +95,9 @@ def predict_motion(forward: Tensor, backward: Tensor, known: Tensor) -> Tensor:
 
 
 def polynomial(backward: Tensor) -> Tensor:
-    """The 15 monomials of up to the second degree of a flow (2, H, W) and of the position, (15, H, W).
+    """The 15 monomials (15, H, W) of degree at most 2 of a flow (2, H, W) and of the position.
 
-    The flow is divided by its root mean square, the position runs from -1 to 1.
+    The flow is divided by its root mean square; the position is from -1 to 1.
     """
     height, width = backward.shape[-2:]
     grid = coords_grid(height, width, device=backward.device, dtype=backward.dtype)[0]

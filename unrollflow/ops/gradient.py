@@ -1,4 +1,4 @@
-"""Spatial derivatives of a field, and the edge weights that an image gives them."""
+"""Spatial derivatives of a field, and their edge weights from an image."""
 
 from typing import Literal
 
@@ -29,7 +29,7 @@ def _sobel_unnormalised(field: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _correlate_sobel(field: Tensor, *, padding: int) -> tuple[Tensor, Tensor]:
-    # kornia's operator copies its kernel from the host, for which a GPU waits
+    # not kornia's operator, which copies its kernel from the host and makes the GPU wait
     channels = field.shape[1]
     difference = torch.arange(-1, 2, device=field.device, dtype=field.dtype)
     along_x = torch.outer(2 - difference.abs(), difference)  # (3, 3): (1, 2, 1) times (-1, 0, 1)
@@ -44,23 +44,23 @@ OPERATORS = {"forward": _forward, "sobel": _sobel, "sobel_unnormalised": _sobel_
 
 @full_precision
 def image_gradient(field: Tensor, *, operator: Operator = "forward", order: Order = 1) -> tuple[Tensor, Tensor]:
-    """Derivatives of every channel along x and along y; order 2 applies the operator twice, without mixed terms.
+    """Derivatives of every channel along x and y; order 2 applies the operator twice, without mixed terms.
 
-    Convention: `forward` takes differences to the next pixel, without padding, so gx is (B, C, H, W - order) and gy
-    (B, C, H - order, W); `sobel` is normalised with replicated borders (a unit ramp gives 1); `sobel_unnormalised`
-    pads with zeros and does not normalise (a unit ramp gives 8, and the one-pixel frame looks like an edge): the
-    operator of the released code.
+    Convention: `forward` computes differences to the next pixel, without padding, so gx is (B, C, H, W - order) and gy
+    (B, C, H - order, W); `sobel` is normalised, with replicated borders (a unit ramp gives 1); `sobel_unnormalised`,
+    the operator of the released code, is padded with zeros and not normalised (a unit ramp gives 8, and the border is
+    an edge).
 
     Args:
         field: (B, C, H, W), any unit.
-        operator: which differences.
+        operator: kind of differences.
         order: 1 or 2.
 
     Returns:
-        (gx, gy), each with its own shape, in the field's unit per pixel (per pixel squared for order 2).
+        (gx, gy), with different shapes, in the unit of the field per pixel (per pixel squared for order 2).
 
     Raises:
-        ValueError: for an unknown operator or order, or a field too small to have a difference.
+        ValueError: if the operator or order is unknown, or the field is too small for a difference.
 
     Source: algorithm of the released code (losses/flow_loss.py, models/admm.py).
 
@@ -70,11 +70,12 @@ def image_gradient(field: Tensor, *, operator: Operator = "forward", order: Orde
     """
     if operator not in OPERATORS or order not in (1, 2):
         raise ValueError(
-            f"operator={operator!r}, order={order!r}; choose an operator of {sorted(OPERATORS)}, order 1 or 2."
+            f"operator={operator!r}, order={order!r}; expected an operator in {sorted(OPERATORS)} and order 1 or 2."
         )
     if field.ndim != 4 or min(field.shape[-2:]) <= order:
         raise ValueError(
-            f"field is {tuple(field.shape)}; order {order} needs (B, C, H, W) with sides of at least {order + 1}."
+            f"field has shape {tuple(field.shape)}; order {order} needs (B, C, H, W) with sides of at least "
+            f"{order + 1}."
         )
     gx, gy = OPERATORS[operator](field)
     if order == 1:
@@ -86,17 +87,17 @@ def image_gradient(field: Tensor, *, operator: Operator = "forward", order: Orde
 def edge_weights(
     image: Tensor, *, alpha: float, operator: Operator = "forward", order: Order = 1
 ) -> tuple[Tensor, Tensor]:
-    """Weights exp(-alpha * mean over channels of |grad I|), first differences of the image in either order.
+    """Weights exp(-alpha * mean over channels of |grad I|), from first differences of the image for both orders.
 
     Args:
-        image: (B, C, H, W); its range scales the exponent, [-1, 1] doubles it against [0, 1].
+        image: (B, C, H, W); its range scales the exponent: [-1, 1] doubles it relative to [0, 1].
         alpha: sensitivity to edges, >= 0; 0 gives ones.
-        operator: as for the field that is weighted.
-        order: that of the field's derivative; with `forward` differences and order 2 the weight of
-            (x - 1, x, x + 1) is that of the image's difference between x and x + 1.
+        operator: operator of the weighted field.
+        order: order of the derivative of the field; with `forward` and order 2, the weight of (x - 1, x, x + 1) is
+            from the difference of the image between x and x + 1.
 
     Returns:
-        (wx, wy), (B, 1, ...) in the shapes that :func:`image_gradient` gives in that order.
+        (wx, wy), (B, 1, ...), with the sizes of :func:`image_gradient` for that order.
 
     >>> edge_weights(torch.zeros(1, 3, 4, 4), alpha=10.0)[0].unique().item()
     1.0

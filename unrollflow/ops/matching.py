@@ -1,4 +1,4 @@
-"""Operations of matching networks: soft-argmax, propagation, convex up-sampling and Lucas-Kanade's step."""
+"""Operations of matching networks: soft-argmax, propagation, convex up-sampling and the Lucas-Kanade step."""
 
 import torch
 import torch.nn.functional as F
@@ -10,27 +10,27 @@ from unrollflow.ops.shifts import window_offsets, window_shifts
 from unrollflow.ops.warp import Padding
 
 LARGEST_STEP = 1.0
-"""Bound of a Lucas-Kanade step, pixels: farther away the linearisation does not hold."""
+"""Bound of a Lucas-Kanade step, pixels, because the linearisation is only valid for small steps."""
 
 ABSOLUTE_RIDGE, RELATIVE_RIDGE = 1e-3, 1e-2
-"""Added to the diagonal of the structure tensor: squared intensities per pixel, and a share of its trace."""
+"""Added to the diagonal of the structure tensor: in squared intensity per pixel, and as a share of the trace."""
 
 
 @full_precision
 def soft_argmax(scores: Tensor) -> tuple[Tensor, Tensor]:
-    """Softmax of matching scores over a window, and the displacement that it expects.
+    """Softmax of matching scores over a window, and the expected displacement.
 
     Args:
-        scores: (B, (2r + 1)^2, H, W), one for each displacement, in the order of
+        scores: (B, (2r + 1)^2, H, W), one per displacement, in the order of
             :func:`~unrollflow.ops.shifts.window_offsets`.
 
     Returns:
         likelihood (B, (2r + 1)^2, H, W), which sums to 1, and displacement (B, 2, H, W), pixels.
 
-    Source: Xu et al., GMFlow, CVPR 2022, Eq. 3, over a window in place of the whole image.
+    Source: Xu et al., GMFlow, CVPR 2022, Eq. 3, over a window instead of the whole image.
 
     >>> certain = torch.zeros(1, 9, 1, 1)
-    >>> certain[0, 5] = 100.0  # of (2r + 1)^2 = 9 displacements the one to the right
+    >>> certain[0, 5] = 100.0  # the one to the right, of (2r + 1)^2 = 9 displacements
     >>> soft_argmax(certain)[1].flatten().tolist()
     [1.0, 0.0]
     """
@@ -41,11 +41,11 @@ def soft_argmax(scores: Tensor) -> tuple[Tensor, Tensor]:
 
 @full_precision
 def propagate(flow: Tensor, scores: Tensor) -> Tensor:
-    """Replace each pixel's flow by a convex combination of its 3x3 neighbours'.
+    """Replace the flow of each pixel by a convex combination of that of its 3x3 neighbours.
 
     Args:
-        flow: (B, 2, H, W), pixels; at the border the nearest pixel is repeated.
-        scores: (B, 9, H, W), of the neighbours, row by row; their softmax are the weights.
+        flow: (B, 2, H, W), pixels; the border is repeated.
+        scores: (B, 9, H, W), scores of the neighbours, row by row; their softmax gives the weights.
 
     Returns:
         (B, 2, H, W), pixels.
@@ -63,13 +63,14 @@ def propagate(flow: Tensor, scores: Tensor) -> Tensor:
 
 @full_precision
 def convex_upsample(flow: Tensor, scores: Tensor, *, factor: int, padding: Padding = "border") -> Tensor:
-    """Enlarge a flow: each new pixel is a convex combination of the 3x3 old ones around it.
+    """Enlarge a flow; each new pixel is a convex combination of the 3x3 old pixels around it.
 
     Args:
-        flow: (B, 2, h, w), pixels of its own grid.
-        scores: (B, 9 k^2, h, w), k = factor; channel k^2 n + k y + x is neighbour n's score at (y, x) in the old pixel.
-        factor: of both sides.
-        padding: what lies outside the old frame, the nearest pixel or zero.
+        flow: (B, 2, h, w), pixels of its grid.
+        scores: (B, 9 k^2, h, w), k = factor; channel k^2 n + k y + x is the score of neighbour n at (y, x) in the old
+            pixel.
+        factor: factor k of both sides.
+        padding: values outside the old frame: the nearest pixel or zero.
 
     Returns:
         (B, 2, k h, k w), pixels of the new grid.
@@ -86,15 +87,15 @@ def convex_upsample(flow: Tensor, scores: Tensor, *, factor: int, padding: Paddi
 
 
 def neighbourhood(field: Tensor, *, padding: Padding = "border") -> Tensor:
-    """A field (B, C, H, W) at the 3x3 pixels around each one, row by row: (B, C, 9, H, W)."""
+    """Values (B, C, 9, H, W) of a field (B, C, H, W) at the 3x3 pixels around each pixel, row by row."""
     return torch.stack(window_shifts(field, 1, padding=padding), dim=2)
 
 
 @full_precision
 def neighbour_differences(flow: Tensor) -> Tensor:
-    """Differences to the left, right, upper and lower neighbour's flow, (B, 8, H, W), pixels.
+    """Differences to the flow of the left, right, upper and lower neighbour, (B, 8, H, W), pixels.
 
-    Networks that see these in place of the flow itself cannot tell one translation from another.
+    Networks with these inputs instead of the flow are invariant to a constant translation.
 
     >>> ramp = torch.arange(3.0).expand(1, 2, 3, 3)
     >>> neighbour_differences(ramp)[0, :, 1, 1].tolist()  # (u, v) of each neighbour in turn
@@ -109,14 +110,14 @@ def lucas_kanade(image: Tensor, warped: Tensor, *, window: int = 5) -> Tensor:
     """Least-squares update of the flow between an image and its reconstruction, to first order, in a window.
 
     Args:
-        image, warped: (B, C, H, W), intensities in [0, 4] or so: the ridge of the normal equations is absolute.
-        window: odd side of the window whose pixels share one change.
+        image, warped: (B, C, H, W), intensities of about [0, 4], because the ridge of the normal equations is absolute.
+        window: odd side of the window with one common change, pixels.
 
     Returns:
         (B, 2, H, W), pixels, at most :data:`LARGEST_STEP` in u and in v; zero where there is no texture.
 
     Raises:
-        ValueError: for an even window.
+        ValueError: if the window is even or less than 1.
 
     Source: Lucas and Kanade, An iterative image registration technique, IJCAI 1981, with a ridge.
 
@@ -126,7 +127,7 @@ def lucas_kanade(image: Tensor, warped: Tensor, *, window: int = 5) -> Tensor:
     0.49
     """
     if window < 1 or window % 2 == 0:
-        raise ValueError(f"window={window}: an odd side of at least 1 is needed.")
+        raise ValueError(f"window={window}: it must be odd and at least 1.")
     x_slope, y_slope = central_differences((image + warped) / 2)
     change = warped - image
     products = (x_slope**2, x_slope * y_slope, y_slope**2, x_slope * change, y_slope * change)
@@ -141,9 +142,9 @@ def lucas_kanade(image: Tensor, warped: Tensor, *, window: int = 5) -> Tensor:
 
 
 def window_means(image: Tensor, window: int) -> Tensor:
-    """Means over each whole square window of an image (B, C, H, W): (B, C, H - window + 1, W - window + 1).
+    """Means (B, C, H - window + 1, W - window + 1) over all full square windows of an image (B, C, H, W).
 
-    Sums of shifted views, along the columns and then the rows: ten times as fast on a CPU as `avg_pool2d`.
+    It sums shifted views along columns, then rows, which is ten times faster on a CPU than `avg_pool2d`.
     """
     height, width = image.shape[-2] - window + 1, image.shape[-1] - window + 1
     columns = sum((image[..., y : y + height, :] for y in range(1, window)), image[..., :height, :])
@@ -152,6 +153,6 @@ def window_means(image: Tensor, window: int) -> Tensor:
 
 
 def central_differences(image: Tensor) -> tuple[Tensor, Tensor]:
-    """Half the difference of the two neighbours along x and along y, (B, C, H, W) each; borders are repeated."""
+    """Half the difference of the two neighbours along x and y, (B, C, H, W) each; the border is repeated."""
     padded = F.pad(image, [1] * 4, mode="replicate")
     return (padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]) / 2, (padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]) / 2

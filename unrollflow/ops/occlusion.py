@@ -1,5 +1,5 @@
-"""From the two flows of a pair: which pixels of frame 1 are seen in frame 2 (1 = visible, always), and the confidence
-of a flow; without gradient.
+"""Visibility of the pixels of frame 1 in frame 2 (always 1 = visible), and confidence of a flow, from both flows of a
+pair, without gradient.
 """
 
 from typing import NamedTuple
@@ -15,10 +15,10 @@ from unrollflow.ops.precision import full_precision
 from unrollflow.ops.warp import target_coords, warp
 
 MISMATCH_WINDOW = 5
-"""Side of the window that a mismatch is averaged over, pixels."""
+"""Side of the window in the mean mismatch, pixels."""
 
 MISMATCHES = (0.01, 100.0)
-"""Range of a mismatch, pixels: values outside are clamped, and NaN counts as the largest."""
+"""Range of a mismatch, pixels: values outside are clamped, and NaN is replaced by the largest."""
 
 
 @torch.no_grad()
@@ -26,16 +26,16 @@ MISMATCHES = (0.01, 100.0)
 def forward_backward_visibility(
     flow_forward: Tensor, flow_backward: Tensor, *, scale: float = 0.01, bias: float = 0.5
 ) -> Tensor:
-    """Visible where the flow there and the flow back cancel: |F + w|^2 <= scale (|F|^2 + |w|^2) + bias.
+    """Visible where the forward and backward flow cancel: |F + w|^2 <= scale (|F|^2 + |w|^2) + bias.
 
     Args:
         flow_forward: F, (B, 2, H, W), pixels.
         flow_backward: (B, 2, H, W), pixels; w is its value at p + F(p), zero outside the frame.
-        scale: tolerance that grows with the motion.
-        bias: tolerance in pixels squared.
+        scale: tolerance relative to the motion.
+        bias: tolerance, pixels squared.
 
     Returns:
-        (B, 1, H, W), 1 = visible, in the flow's precision; not finite is not visible.
+        (B, 1, H, W), 1 = visible, in the precision of the flow; flow that is not finite is not visible.
 
     Source: Sundaram et al., Dense point trajectories by GPU-accelerated large displacement optical flow, ECCV 2010.
 
@@ -52,10 +52,10 @@ def forward_backward_visibility(
 @torch.no_grad()
 @full_precision
 def range_map(flow: Tensor) -> Tensor:
-    """How much mass each pixel receives when every pixel is splatted bilinearly to p + F(p).
+    """Mass that each pixel receives if all pixels are splatted bilinearly to p + F(p).
 
     Args:
-        flow: (B, 2, H, W), pixels; corners outside the frame are dropped one by one.
+        flow: (B, 2, H, W), pixels; each of the four target pixels outside the frame is dropped.
 
     Returns:
         (B, 1, H, W), >= 0; 1 everywhere for zero flow.
@@ -80,11 +80,11 @@ def range_map(flow: Tensor) -> Tensor:
 @torch.no_grad()
 @full_precision
 def range_map_visibility(flow_backward: Tensor, *, threshold: float = 0.2) -> Tensor:
-    """Visible where the backward flow brings something: range map of at least `threshold`.
+    """Visible where the range map of the backward flow is at least `threshold`.
 
     Args:
         flow_backward: (B, 2, H, W), from frame 2 to frame 1, pixels.
-        threshold: least mass of a visible pixel, in (0, 1].
+        threshold: smallest mass of a visible pixel, in (0, 1].
 
     Returns:
         (B, 1, H, W), visibility in frame 1, 1 = visible.
@@ -96,11 +96,11 @@ def range_map_visibility(flow_backward: Tensor, *, threshold: float = 0.2) -> Te
 @torch.no_grad()
 @full_precision
 def beside_crop(flow: Tensor, *, origin: Tensor, size: tuple[int, int]) -> Tensor:
-    """Where p + F(p) leaves a crop, but not the frame that it was cut from.
+    """Mask of the pixels for which p + F(p) is outside of a crop, but inside of the whole frame.
 
     Args:
-        flow: (B, 2, H, W), of the crop, pixels.
-        origin: x and y (B, 2) of the crop's top left corner in the frame, pixels.
+        flow: (B, 2, H, W), flow of the crop, pixels.
+        origin: x and y (B, 2) of the top left corner of the crop in the frame, pixels.
         size: (H, W) of the frame.
 
     Returns:
@@ -118,7 +118,7 @@ def beside_crop(flow: Tensor, *, origin: Tensor, size: tuple[int, int]) -> Tenso
 @torch.no_grad()
 @full_precision
 def out_of_frame(flow: Tensor) -> Tensor:
-    """Where p + F(p) leaves the frame, or is not finite.
+    """Mask of the pixels for which p + F(p) is outside of the frame, or not finite.
 
     Args:
         flow: (B, 2, H, W), pixels.
@@ -134,20 +134,20 @@ def out_of_frame(flow: Tensor) -> Tensor:
 
 
 def within(coords: Tensor, size: tuple[int, int]) -> Tensor:
-    """Which positions (B, 2, h, w), x and y in pixels, lie in an (H, W) frame, borders included: (B, 1, h, w) bool."""
+    """Mask (B, 1, h, w) bool of the positions (B, 2, h, w), x and y in pixels, in an (H, W) frame including borders."""
     height, width = size
     x, y = coords[:, :1], coords[:, 1:]
     return (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
 
 
 class Calibration(NamedTuple):
-    """Numbers that turn a mismatch into a confidence: see :func:`flow_confidence`.
+    """Parameters of the confidence as a function of the mismatch, see :func:`flow_confidence`.
 
     Attributes:
-        scale: mismatch whose confidence is halfway between 1 and the floor, pixels, over 0.
+        scale: mismatch with a confidence halfway between 1 and the floor, pixels, over 0.
         power: steepness, over 0.
-        floor: confidence of large mismatches, at least 0 and under 1; occluded pixels have large ones, but some of
-            their flow is right.
+        floor: confidence for large mismatches, at least 0 and under 1; occluded pixels have large mismatches, but the
+            flow of some is right.
     """
 
     scale: float
@@ -156,10 +156,10 @@ class Calibration(NamedTuple):
 
 
 CALIBRATION = Calibration(scale=0.527, power=2.683, floor=0.204)
-"""Of the shipped weights "small", fitted by `python -m experiments.confidence` on MovingLayers that are held out."""
+"""Calibration of the shipped weights "small", fitted by `python -m experiments.confidence` on held-out MovingLayers."""
 
 REFINED_CALIBRATION = Calibration(scale=0.338, power=1.882, floor=0.18)
-"""As :data:`CALIBRATION`, of the flow that :func:`~unrollflow.variational.refine_flow` makes of that of the network."""
+"""As :data:`CALIBRATION`, for the flow of these weights refined by :func:`~unrollflow.variational.refine_flow`."""
 
 
 @torch.no_grad()
@@ -169,13 +169,13 @@ def mean_mismatch(flow: Tensor, flow_backward: Tensor) -> Tensor:
 
     Args:
         flow: F, (B, 2, H, W), pixels.
-        flow_backward: (B, 2, H, W), pixels; w is its value at p + F(p), outside the frame that of the nearest pixel.
+        flow_backward: (B, 2, H, W), pixels; w is its value at p + F(p), or at the nearest pixel if that is outside.
 
     Returns:
-        (B, 1, H, W), pixels, within :data:`MISMATCHES`; at the border the nearest pixel is repeated.
+        (B, 1, H, W), pixels, within :data:`MISMATCHES`; at the border, the nearest pixel is repeated.
 
     Raises:
-        ValueError: if the flows are not (B, 2, H, W) of one shape.
+        ValueError: unless the flows are (B, 2, H, W) of equal shape.
 
     Source: the mismatch of Sundaram et al., Dense point trajectories by GPU-accelerated large displacement optical
         flow, ECCV 2010.
@@ -186,7 +186,7 @@ def mean_mismatch(flow: Tensor, flow_backward: Tensor) -> Tensor:
     """
     if flow.ndim != 4 or flow.shape[1] != 2 or flow.shape != flow_backward.shape:
         shapes = f"{tuple(flow.shape)} and {tuple(flow_backward.shape)}"
-        raise ValueError(f"the flows have the shapes {shapes}; two flows (B, 2, H, W) of one shape are needed.")
+        raise ValueError(f"the flows have the shapes {shapes}; expected two flows (B, 2, H, W) of equal shape.")
     returned = warp(flow_backward, flow)  # w
     mismatch = torch.linalg.vector_norm(flow + returned, dim=1, keepdim=True)
     smallest, largest = MISMATCHES
@@ -203,15 +203,15 @@ def flow_confidence(flow: Tensor, flow_backward: Tensor, *, calibration: Calibra
     With the mismatch m of :func:`mean_mismatch`, the confidence is floor + (1 - floor) / (1 + (m / scale)^power).
 
     Args:
-        flow, flow_backward: (B, 2, H, W), pixels, there and back.
-        calibration: of the network; with the one of another network, the order of pixels is kept, and the
+        flow, flow_backward: (B, 2, H, W), pixels.
+        calibration: calibration of the network; with that of another network, the order of pixels is the same, but the
             probabilities may be wrong.
 
     Returns:
         (B, 1, H, W), in [0, 1]; 0 where the flow is unknown.
 
     Raises:
-        ValueError: if the flows are not (B, 2, H, W) of one shape, or a number of the calibration is out of range.
+        ValueError: unless the flows are (B, 2, H, W) of equal shape, or if the calibration is out of range.
 
     >>> right = torch.tensor([1.0, 0.0]).view(1, 2, 1, 1)
     >>> halfway = Calibration(scale=0.25, power=2.0, floor=0.5)
@@ -220,7 +220,7 @@ def flow_confidence(flow: Tensor, flow_backward: Tensor, *, calibration: Calibra
     """
     scale, power, floor = calibration
     if not (scale > 0 and power > 0 and 0 <= floor < 1):
-        raise ValueError(f"{calibration} is out of range: scale > 0, power > 0 and 0 <= floor < 1 are needed.")
+        raise ValueError(f"{calibration} is out of range; expected scale > 0, power > 0 and 0 <= floor < 1.")
     mismatch = mean_mismatch(flow, flow_backward)
     confidence = floor + (1 - floor) / (1 + (mismatch / scale) ** power)
     return torch.where(known_flow(flow).unsqueeze(1), confidence, 0.0)

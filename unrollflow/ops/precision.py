@@ -1,4 +1,4 @@
-"""Full precision inside autocast."""
+"""Full precision in autocast regions."""
 
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -15,21 +15,21 @@ R = TypeVar("R")
 
 
 def lift(value: object) -> object:
-    """A float16 or bfloat16 tensor as float32; anything else, float64 included, as it is."""
+    """Convert a float16 or bfloat16 tensor to float32; return other values, including float64, unchanged."""
     if isinstance(value, Tensor) and value.dtype in (torch.float16, torch.bfloat16):
         return value.float()
     return value
 
 
 def full_precision(function: Callable[P, R]) -> Callable[P, R]:
-    """Run a function of tensors outside autocast, with half-precision arguments lifted to float32.
+    """Decorator that disables autocast for a function of tensors, and converts half-precision arguments to float32.
 
-    Sub-pixel positions, differences of neighbours and variances lose their meaning in half precision
-    (bfloat16 holds 8 bits: above 256 px it steps by 2 px), so coordinates, warping, correlation, census, SSIM and
-    the unrolled steps are computed in full precision. float32 and float64 arguments are left alone.
+    Half precision is not sufficient for sub-pixel positions, differences of neighbours and variances (bfloat16 has 8
+    bits: above 256 px, its step is 2 px), so coordinates, warping, correlation, census, SSIM and the unrolled steps are
+    computed in full precision. float32 and float64 arguments are not changed.
 
     Raises:
-        ValueError: for a tensor of integers; bool stands for a mask.
+        ValueError: if a tensor has integers; bool is allowed for masks.
 
     >>> full_precision(torch.square)(torch.ones((), dtype=torch.bfloat16)).dtype
     torch.float32
@@ -42,7 +42,7 @@ def full_precision(function: Callable[P, R]) -> Callable[P, R]:
             if tensor.dtype != torch.bool:
                 check_floating(tensor, user=function.__qualname__)
         device_type = tensors[0].device.type if tensors else "cpu"
-        # a region in a program of torch.export cannot be stored, and disables nothing here
+        # torch.export cannot store an autocast region, which has no effect here
         spared = torch.compiler.is_exporting() and not torch.is_autocast_enabled(device_type)
         with nullcontext() if spared else torch.autocast(device_type, enabled=False):
             lifted = [lift(a) for a in args]

@@ -1,4 +1,4 @@
-"""Changing the size of images and flows."""
+"""Resizing, cropping and padding of images and flows."""
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -12,12 +12,12 @@ Size = tuple[int, int]
 
 @full_precision
 def resize_flow(flow: Tensor, size: Size, *, align_corners: bool = True) -> Tensor:
-    """Resize a flow (B, 2, h, w) to (B, 2, H, W); u and v are rescaled, so they stay in pixels of the new grid.
+    """Resize a flow (B, 2, h, w) to (B, 2, H, W), and rescale u and v to pixels of the new grid.
 
     Args:
-        flow: (B, 2, h, w), pixels of its own grid.
+        flow: (B, 2, h, w), pixels of its grid.
         size: (H, W).
-        align_corners: True for the backbones' up-sampling (corner-aligned), False for half-pixel centres.
+        align_corners: True: corner-aligned, as in the backbones; False: half-pixel centres.
 
     >>> import torch
     >>> resize_flow(torch.ones(1, 2, 2, 2), (4, 6))[0, :, 0, 0].tolist()
@@ -29,7 +29,7 @@ def resize_flow(flow: Tensor, size: Size, *, align_corners: bool = True) -> Tens
 
 @full_precision
 def resize_image(image: Tensor, size: Size) -> Tensor:
-    """Shrink an image (B, C, H, W) to (B, C, h, w) by the mean over each new pixel's area.
+    """Shrink an image (B, C, H, W) to (B, C, h, w) by the mean over the area of each new pixel.
 
     >>> import torch
     >>> resize_image(torch.tensor([[0.0, 1.0], [2.0, 3.0]]).view(1, 1, 2, 2), (1, 1)).item()
@@ -40,9 +40,9 @@ def resize_image(image: Tensor, size: Size) -> Tensor:
 
 @full_precision
 def shrink_image(image: Tensor, factor: int) -> Tensor:
-    """Shrink an image (B, C, H, W) by a whole factor, by the mean over factor x factor pixels.
+    """Shrink an image (B, C, H, W) by an integer factor, by the mean over factor x factor pixels.
 
-    The last ones, where they do not fill such a square, are repeated: (B, C, ceil(H / factor), ceil(W / factor)).
+    The border is repeated to fill the last squares: the result is (B, C, ceil(H / factor), ceil(W / factor)).
 
     >>> import torch
     >>> shrink_image(torch.tensor([1.0, 3.0, 5.0]).expand(1, 1, 2, 3), 2).flatten().tolist()
@@ -54,9 +54,9 @@ def shrink_image(image: Tensor, factor: int) -> Tensor:
 
 
 def crop_centre(field: Tensor, size: Size) -> Tensor:
-    """The central (..., h, w) of a map (..., H, W), an equal border lost on both sides.
+    """Central part (..., h, w) of a map (..., H, W), without equal borders on both sides.
 
-    A slice, because kornia's `center_crop` resamples.
+    It is a slice; kornia's `center_crop` resamples.
 
     >>> import torch
     >>> crop_centre(torch.arange(4.0).view(1, 1, 1, 4), (1, 2)).flatten().tolist()
@@ -67,9 +67,9 @@ def crop_centre(field: Tensor, size: Size) -> Tensor:
 
 
 def pad_to_multiple(image: Tensor, stride: int) -> Tensor:
-    """Images (B, C, H, W) with the border repeated on all sides until height and width are multiples of `stride`.
+    """Pad images (B, C, H, W) by repeating the border on all sides, to multiples of `stride`.
 
-    :func:`crop_centre` undoes it.
+    :func:`crop_centre` reverses it.
 
     >>> import torch
     >>> tuple(pad_to_multiple(torch.rand(1, 3, 60, 65), 16).shape)

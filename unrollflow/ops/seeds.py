@@ -1,12 +1,12 @@
-"""Seeds of random draws that depend on what is drawn for alone, not on how a batch is split over processes."""
+"""Seeds of random draws that do not depend on how a batch is split over processes."""
 
 import hashlib
 
 
 def derived_seed(*source: int | str) -> int:
-    """A seed in 0 to 2**32 - 1 from integers and words; different sources give unrelated seeds.
+    """Seed from 0 to 2**32 - 1, computed from integers and strings; different sources give independent seeds.
 
-    NumPy's SeedSequence is not used: it takes (1,) and (1, 0), and (2**32,) and (0, 1), for the same source.
+    NumPy's SeedSequence is not used, because it treats (1,) and (1, 0), and (2**32,) and (0, 1), as equal.
 
     >>> derived_seed(0, 7, "image_2/000000_03") == derived_seed(0, 7, "image_2/000000_03")
     True

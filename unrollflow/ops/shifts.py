@@ -1,4 +1,4 @@
-"""A window of displacements: their offsets, and a map seen at each of them."""
+"""Offsets of a window of displacements, and shifted views of a map."""
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -7,7 +7,7 @@ from unrollflow.ops.warp import Padding, coords_grid
 
 
 def window_offsets(search_range: int, *, like: Tensor) -> Tensor:
-    """Displacements (K, 2), K = (2r + 1)^2, x and y from -r to r, x first to run; of a tensor's type, on its device.
+    """Displacements (K, 2), K = (2r + 1)^2, x and y from -r to r, x fastest, with type and device of a tensor.
 
     >>> import torch
     >>> window_offsets(1, like=torch.zeros(()))[:4].tolist()
@@ -24,7 +24,7 @@ def window_shifts(features: Tensor, search_range: int, *, padding: Padding) -> l
     Args:
         features: (B, C, H, W).
         search_range: r, pixels.
-        padding: what is seen outside the frame, the nearest border pixel or zero.
+        padding: values outside the frame: the nearest border pixel or zero.
 
     >>> import torch
     >>> [view.item() for view in window_shifts(torch.ones(1, 1, 1, 1), 1, padding="zeros")].index(1.0)

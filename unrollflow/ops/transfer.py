@@ -1,7 +1,7 @@
-"""Numbers on a tensor's device without making a GPU wait.
+"""Transfer of numbers to a device without synchronising with a GPU.
 
-`torch.tensor(numbers, device=...)`, `new_tensor` and a plain `.to` copy from the host and return when everything that
-the GPU still has to do is done, so that it stands idle until the host has queued more.
+`torch.tensor(numbers, device=...)`, `new_tensor` and a plain `.to` copy from the host, and return only after the GPU
+has finished all queued work, so that it is then idle until the host has queued more.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def constant(values: Sequence[float], *, like: Tensor) -> Tensor:
-    """Numbers (N,) of a tensor's type, filled in on its device.
+    """Numbers (N,) with the type and device of a tensor, created on the device.
 
     >>> constant([1.0, 2.5], like=torch.zeros(3)).tolist()
     [1.0, 2.5]
@@ -20,12 +20,13 @@ def constant(values: Sequence[float], *, like: Tensor) -> Tensor:
 
 
 def to_device(values: Tensor, *, device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
-    """Values drawn on the CPU, copied to another device without waiting for it.
+    """Copy values from the CPU to another device without waiting for it.
 
-    CUDA has read unpinned memory when the call returns; others may not have, and get a plain copy.
+    With CUDA, unpinned memory has been read when the call returns; this is not guaranteed for MPS, which gets a
+    blocking copy.
 
     >>> to_device(torch.ones(1, dtype=torch.float64), device=torch.device("cpu"), dtype=torch.float32)
     tensor([1.])
     """
-    # the type first, on the CPU: a copy that changes it is done in two steps on some devices
+    # convert the type on the CPU first, because some devices copy in two steps if the type changes
     return values.to(dtype or values.dtype).to(device, non_blocking=device.type != "mps")

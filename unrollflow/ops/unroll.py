@@ -1,8 +1,8 @@
-"""Cost Unrolling: a few ADMM steps on the weighted flow gradient c, whose constraints make a differentiable cost.
+"""Cost Unrolling: a few ADMM steps on the weighted flow gradient c, whose constraint terms are a differentiable cost.
 
-Letters as in the paper (Lifshitz & Raviv, Cost Function Unrolling in Unsupervised Optical Flow, IEEE TPAMI 2024,
-arXiv 2011.14814) and its released code: c is the weighted gradient, q its sparse twin, beta the scaled multiplier
-of the constraint q = c, rho the weight of that constraint, lam the weight of |q|, eta the multiplier's step.
+Symbols are those of the paper (Lifshitz & Raviv, Cost Function Unrolling in Unsupervised Optical Flow, IEEE TPAMI 2024,
+arXiv 2011.14814) and its released code: c is the weighted gradient, q its sparse copy, beta the scaled multiplier of
+the constraint q = c, rho the weight of that constraint, lam the weight of |q|, eta the step of the multiplier.
 """
 
 import torch
@@ -13,12 +13,12 @@ from unrollflow.ops.precision import full_precision
 
 
 def soft_threshold(x: Tensor, threshold: float) -> Tensor:
-    """Proximal map of threshold * |x|, elementwise; its derivative is 1 where |x| >= threshold, else 0.
+    """Proximal map of threshold * |x|, elementwise; its derivative is 1 if |x| >= threshold, otherwise 0.
 
     >>> soft_threshold(torch.tensor([-3.0, 0.5, 2.0]), 1.0).tolist()
     [-2.0, 0.0, 1.0]
     """
-    return x - F.hardtanh(x, -threshold, threshold)  # softshrink's derivative at the threshold itself is 0
+    return x - F.hardtanh(x, -threshold, threshold)  # not softshrink, whose derivative at the threshold is 0
 
 
 @full_precision
@@ -26,13 +26,13 @@ def unroll(c: Tensor, *, lam: float, rho: float, eta: float = 1.0, steps: int = 
     """Iterates (q_t, beta_t) for t = 0..steps, elementwise on a tensor c of any shape.
 
     Args:
-        c: weighted gradient, in the unit in which lam / rho is the threshold.
+        c: weighted gradient, in the unit of the threshold lam / rho.
         lam, rho: their quotient is the threshold; lam >= 0, rho > 0.
         eta: step of the multiplier.
         steps: T >= 1.
 
     Raises:
-        ValueError: for values outside these ranges.
+        ValueError: if a value is out of range.
 
     >>> q, beta = unroll(torch.tensor([0.4, 3.0]), lam=1.0, rho=1.0)[-1]
     >>> q.tolist(), beta.tolist()
@@ -59,9 +59,9 @@ def unrolled_cost(
     detach: bool = False,
     initial_term: bool = True,
 ) -> Tensor:
-    """Mean over t of rho/2 (q_t - c + beta_t)^2, elementwise: a tensor shaped like c.
+    """Mean over t of rho/2 (q_t - c + beta_t)^2, elementwise, with the shape of c.
 
-    Two choices decide the penalty's character. Slopes at lam = rho = eta = 1 for c = 0.6 / 1.1 / 5 / 20:
+    Two choices determine the shape of the penalty. Slopes at lam = rho = eta = 1 for c = 0.6 / 1.1 / 5 / 20:
 
     | steps | detach | initial_term | slope | character |
     |---|---|---|---|---|
@@ -70,10 +70,10 @@ def unrolled_cost(
     | 4 | True | False | 1.15 / 1.25 / 1.25 / 1.25 | bounded, like total variation |
 
     Args:
-        c, lam, rho, eta, steps: as for :func:`unroll`.
-        detach: True takes q and beta as constants of the primal step, as ADMM does; False differentiates through
-            them, as the released code does.
-        initial_term: True (released) counts t = 0, where q = beta = 0, a plain quadratic; False averages t = 1..T.
+        c, lam, rho, eta, steps: as in :func:`unroll`.
+        detach: True: q and beta are constants in the primal step, as in ADMM; False: differentiate through them, as in
+            the released code.
+        initial_term: True (released): include t = 0, where q = beta = 0, a quadratic term; False: average t = 1..T.
 
     Raises:
         ValueError: as :func:`unroll`.

@@ -12,7 +12,7 @@ from unrollflow.ops.precision import full_precision
 Padding = Literal["border", "zeros"]
 
 OUTSIDE = 2.0
-"""Positions farther out than this many pixels sample what they sample here: the border's value, or zero."""
+"""Limit of positions outside the frame, pixels; farther positions give the same values: the border, or zero."""
 
 
 def coords_grid(
@@ -31,15 +31,15 @@ def coords_grid(
 
 @full_precision
 def target_coords(flow: Tensor, *, origin: Tensor | None = None, size: tuple[int, int] | None = None) -> Tensor:
-    """Positions p + F(p), (B, 2, H, W), with every non-finite or far position moved just outside the frame.
+    """Positions p + F(p), (B, 2, H, W), with non-finite or far positions moved just outside the frame.
 
-    torch's `grid_sample` ends the process on a NaN coordinate (backward, CPU), so none may reach it. Moved
-    positions carry no gradient, and sample what any position outside samples.
+    torch's `grid_sample` crashes the process for NaN coordinates (backward, CPU). Moved positions have no gradient, and
+    give the same values as other positions outside the frame.
 
     Args:
         flow: (B, 2, H, W), pixels.
-        origin: of the flow's grid in a larger frame, x and y (B, 2), pixels; None: the frame has no other grid.
-        size: (H, W) of that frame; None: the flow's.
+        origin: x and y (B, 2) of the flow's grid in a larger frame, pixels; None: the grid is the frame.
+        size: (H, W) of that frame; None: that of the flow.
     """
     height, width = size or flow.shape[-2:]
     coords = coords_grid(*flow.shape[-2:], device=flow.device, dtype=flow.dtype) + flow
@@ -55,20 +55,20 @@ def target_coords(flow: Tensor, *, origin: Tensor | None = None, size: tuple[int
 def warp(image: Tensor, flow: Tensor, *, padding: Padding = "border", origin: Tensor | None = None) -> Tensor:
     """Sample an image (or features, or a flow) of frame 2 at p + F(p), bilinearly.
 
-    Convention: coordinates in pixels of the flow's grid, which is the image's; corner-aligned
-    (`align_corners=True`): zero flow is the identity.
+    Convention: coordinates are in pixels of the common grid of flow and image, corner-aligned (`align_corners=True`);
+    zero flow is the identity.
 
     Args:
         image: (B, C, H, W), or of any size with `origin`.
         flow: (B, 2, H, W), pixels; non-finite and huge values are safe.
-        padding: outside the frame, the nearest border pixel or zero.
-        origin: of a crop's flow in the whole image, x and y (B, 2), pixels, which need not be whole numbers.
+        padding: values outside the frame: the nearest border pixel or zero.
+        origin: x and y (B, 2) of the crop of the flow in the whole image, pixels; need not be integers.
 
     Returns:
-        (B, C, H, W), differentiable in both; where `border` clamps, the flow's gradient is zero.
+        (B, C, H, W), differentiable in both; where `border` clamps, the gradient of the flow is zero.
 
     Raises:
-        ValueError: if shapes or types do not belong together.
+        ValueError: if shapes or types do not match.
 
     Source: kornia's `remap`.
 
@@ -80,8 +80,8 @@ def warp(image: Tensor, flow: Tensor, *, padding: Padding = "border", origin: Te
     shaped = image.ndim == flow.ndim == 4 and flow.shape[1] == 2 and one_grid and image.shape[0] == flow.shape[0]
     if not shaped or image.dtype != flow.dtype:
         raise ValueError(
-            f"image {tuple(image.shape)} of {image.dtype} and flow {tuple(flow.shape)} of {flow.dtype} do not belong "
-            "together: (B, C, H, W) and (B, 2, H, W) of one grid and type are needed; see unrollflow.ops.resize_flow."
+            f"image {tuple(image.shape)} of {image.dtype} and flow {tuple(flow.shape)} of {flow.dtype} do not match; "
+            "expected (B, C, H, W) and (B, 2, H, W) of equal size and type, see unrollflow.ops.resize_flow."
         )
     size = (image.shape[-2], image.shape[-1])
     x, y = target_coords(flow, origin=origin, size=size).unbind(dim=1)  # each (B, H, W)
@@ -91,9 +91,9 @@ def warp(image: Tensor, flow: Tensor, *, padding: Padding = "border", origin: Te
 def sample_at(image: Tensor, x: Tensor, y: Tensor, *, padding: Padding) -> Tensor:
     """Values (B, C, h, w) of an image (B, C, H, W) at positions x and y, (B, h, w) each, pixels; bilinear.
 
-    kornia's `remap` gets positions from -1 to 1: the factors by which it makes them of pixels it copies from the host.
+    kornia's `remap` receives positions from -1 to 1, because it would copy the factors for pixels from the host.
     """
-    # a side of one pixel: at its centre
+    # if a side has one pixel, sample its centre
     x, y = (p * (2 / (n - 1)) - 1 if n > 1 else p for p, n in ((x, image.shape[-1]), (y, image.shape[-2])))
     sampled: Tensor = remap(
         image, x, y, mode="bilinear", padding_mode=padding, align_corners=True, normalized_coordinates=True

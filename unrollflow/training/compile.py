@@ -1,4 +1,4 @@
-"""torch.compile for the two halves of a training step, network and objective, where this machine can do it."""
+"""torch.compile for network and objective of a training step."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple, cast
@@ -9,13 +9,13 @@ from torch import Tensor, nn
 from unrollflow.contracts import FlowEstimate, FlowNetwork
 
 MOST_WORDS = 200
-"""Characters of torch's reason that an error repeats."""
+"""Maximum number of characters that an error quotes from torch's reason."""
 
 
 class CompiledNetwork:
-    """A network whose passes are compiled; weights, and their names in checkpoints, are the network's own.
+    """A network with compiled forward passes; weights, and their names in checkpoints, do not change.
 
-    Each size of frames is compiled for itself: a training sees few.
+    Each size of frames is compiled separately, because a training uses few sizes.
 
     Args:
         network: a :class:`~unrollflow.contracts.FlowNetwork`.
@@ -28,7 +28,7 @@ class CompiledNetwork:
         self._both = torch.compile(network.both, dynamic=False)
 
     def modules(self) -> Iterator[nn.Module]:
-        """The network's own."""
+        """Modules of the network."""
         return cast(nn.Module, self._network).modules()
 
     def __call__(self, image1: Tensor, image2: Tensor) -> list[FlowEstimate]:
@@ -41,7 +41,7 @@ class CompiledNetwork:
 
 
 class StepParts(NamedTuple):
-    """What a training step calls; a tuple, so that a module that keeps it does not register its parts again.
+    """Network and objective of a training step, in a tuple, so that a module does not register them twice.
 
     Attributes:
         network: the backbone, or its compiled form.
@@ -53,7 +53,7 @@ class StepParts(NamedTuple):
 
 
 def compiled(network: FlowNetwork, objective: nn.Module, *, device: torch.device) -> StepParts:
-    """Both halves, compiled at their first call; the objective a few times, until its step is not a constant.
+    """Network and objective, compiled at the first call; the objective a few times, until its step is dynamic.
 
     Raises:
         ValueError: if torch cannot compile for the device on this machine.
@@ -63,15 +63,14 @@ def compiled(network: FlowNetwork, objective: nn.Module, *, device: torch.device
 
 
 def check_compiler(device: torch.device) -> None:
-    """Raise ValueError, with torch's reason, unless a line can be compiled for a device and run on it."""
+    """Raise ValueError, with torch's reason, unless a small function can be compiled and run on a device."""
     try:
         torch.compile(_line)(torch.ones(8, device=device))
-    except RuntimeError as error:  # of which torch's kinds are subclasses
+    except RuntimeError as error:  # base class of torch's errors
         reason = " ".join(str(error.__cause__ or error).split())[:MOST_WORDS]
         raise ValueError(
-            f"torch.compile does not work for {device.type} on this machine ({reason}); it needs a C++ compiler "
-            "(g++ or clang++, or its path in CXX) with Python's headers, on a GPU also Triton. Install what is "
-            "missing, or omit --model.compile."
+            f"torch.compile does not work for {device.type} on this machine ({reason}); install a C++ compiler "
+            "(g++ or clang++, or its path in CXX), Python's headers and, for a GPU, Triton, or omit --model.compile."
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""A LightningModule of a checkpoint, which is read as data."""
+"""LightningModule that reads checkpoints as data."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,14 +23,14 @@ from unrollflow.weights.hub import FILES, pretrained_file
 
 
 class LoadsData(pl.LightningModule):
-    """A LightningModule whose checkpoints are read as primitives and tensors, and must fit it."""
+    """LightningModule whose checkpoints are read as primitives and tensors, and checked against the module."""
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse another network's weights in a few words, before torch does in many."""
+        """Raise a short error if the weights are of another network, before torch's long one."""
         check_fits(checkpoint["state_dict"], self.state_dict(), "the checkpoint")
 
     @classmethod
-    def load_from_checkpoint(  # type: ignore[override]  # Lightning's also takes open files, whose names no error could tell
+    def load_from_checkpoint(  # type: ignore[override]  # Lightning also accepts open files, which have no name for errors
         cls,
         checkpoint_path: str | Path,
         map_location: torch.device | str | int | None = None,
@@ -41,21 +41,21 @@ class LoadsData(pl.LightningModule):
         trusted: Sequence[str] = (),
         **kwargs: Any,
     ) -> Self:
-        """A module with the weights of a checkpoint, of which nothing but primitives and tensors is read.
+        """Load a module with the weights of a checkpoint, reading only primitives and tensors.
 
         Args:
-            checkpoint_path: of a run of the command line, or of any run with the constructor's arguments in `kwargs`,
-                which then stand in the place of what the file says that it was built of.
+            checkpoint_path: checkpoint of `unrollflow fit`, or any checkpoint if `kwargs` has the constructor's
+                arguments, which then replace the configuration in the file.
             map_location: device of the module; None: the CPU.
-            hparams_file: None; the checkpoint holds the configuration.
-            strict: False: names may be missing or unknown, but shapes must fit.
-            weights_only: no file is read otherwise.
-            trusted: more beginnings of names that the file may ask for, see :data:`checkpoints.TRUSTED`.
+            hparams_file: must be None, because the checkpoint contains the configuration.
+            strict: False: names may be missing or unknown, but shapes must match.
+            weights_only: must be True or None.
+            trusted: additional prefixes of names that the file may use, see :data:`checkpoints.TRUSTED`.
             kwargs: all of the constructor's arguments, or none.
 
         Raises:
-            FileNotFoundError: if there is no such file.
-            ValueError: if it cannot be read, asks for names that are not trusted, or holds another network.
+            FileNotFoundError: if the file does not exist.
+            ValueError: if it cannot be read, refers to names that are not trusted, or contains another network.
         """
         check_loading(map_location, hparams_file, weights_only)
         checkpoint = read_checkpoint(checkpoint_path)
@@ -63,9 +63,9 @@ class LoadsData(pl.LightningModule):
         if not config and not kwargs:
             refuse_weights_alone(checkpoint, checkpoint_path)
             raise ValueError(
-                f"{checkpoint_path} was saved by a module built in Python; give that one's parts: "
-                "load_from_checkpoint(path, backbone=..., photometric=..., smoothness=..., objective=..., "
-                "optimizer=...)."
+                f"{checkpoint_path} has no configuration, because its module was built in Python; pass the parts of "
+                "the module: load_from_checkpoint(path, backbone=..., photometric=..., smoothness=..., "
+                "objective=..., optimizer=...)."
             )
         module = cls(**kwargs) if kwargs else cls._build(config, checkpoint_path, trusted)
         weights, expected = checkpoint["state_dict"], module.state_dict()
@@ -85,14 +85,14 @@ class LoadsData(pl.LightningModule):
         local_files_only: bool = False,
         trusted: Sequence[str] = (),
     ) -> Self:
-        """A module in evaluation mode, on the CPU, with weights of a folder, of the package or of a hub.
+        """Load a module in evaluation mode, on the CPU, with weights from a folder, the package or a hub.
 
         Args:
-            name: folder that :meth:`save_pretrained` has written, name of shipped weights, safetensors file,
-                checkpoint, or repository of the Hugging Face hub ("owner/name", extra `hub`).
+            name: folder written by :meth:`save_pretrained`, name of shipped weights, safetensors file, checkpoint, or
+                repository of the Hugging Face hub ("owner/name", extra `hub`).
             revision: branch, tag or commit of a repository.
-            local_files_only: fetch nothing.
-            trusted: as of :meth:`load_from_checkpoint`.
+            local_files_only: do not download files.
+            trusted: as in :meth:`load_from_checkpoint`.
 
         Raises:
             FileNotFoundError, ImportError, OSError: see :func:`~unrollflow.weights.hub.pretrained_file`.
@@ -102,19 +102,19 @@ class LoadsData(pl.LightningModule):
         return cls.load_from_checkpoint(file, trusted=trusted).eval()
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write model.safetensors and its card model.json; files that are there are replaced.
+        """Write model.safetensors and its card model.json; existing files are replaced.
 
-        Args: folder: is created if it does not exist.
+        Args: folder: folder to write to; it is created if it does not exist.
 
         Raises:
-            ValueError: if the module was built in Python: its configuration is not known.
+            ValueError: if the module was built in Python, so that its configuration is unknown.
             OSError: if a file cannot be written.
         """
         config = model_arguments(self.hparams)
         if not config:
             raise ValueError(
-                "this module was built in Python, so its configuration is not known; save one that was trained by the "
-                "command line, or loaded from its checkpoint."
+                "this module was built in Python, so its configuration is not known; save a module that was trained by "
+                "the command line, or loaded from its checkpoint."
             )
         card = {"parameters": sum(p.numel() for p in self.parameters()), "model": config}
         for name, content in zip(FILES, packed_weights(self.state_dict(), card), strict=True):
@@ -122,22 +122,22 @@ class LoadsData(pl.LightningModule):
 
     @classmethod
     def _build(cls, config: dict[str, Any], path: str | Path, trusted: Sequence[str]) -> Self:
-        """A module of a checkpoint's configuration, and nothing else of the file (Lightning reads old keys too)."""
-        from pytorch_lightning.cli import instantiate_module  # jsonargparse is needed for this alone
+        """Build a module from a checkpoint's configuration (Lightning would also read old keys of the file)."""
+        from pytorch_lightning.cli import instantiate_module  # only this needs jsonargparse
 
         check_trusted(config, path, trusted=trusted)
         module = instantiate_module(cls, model_arguments(config))
-        # as the command line does: what is trained further and saved can be loaded again
+        # as in the command line, so that the module can be trained, saved and loaded again
         module.save_hyperparameters(config | {INSTANTIATOR_KEY: INSTANTIATOR}, logger=False)
         return module
 
 
 def check_loading(map_location: object, hparams_file: object, weights_only: object) -> None:
-    """Raise ValueError for those of Lightning's arguments that could read more than data, or that are not a device."""
+    """Raise ValueError if arguments of Lightning could read more than data, or the device is invalid."""
     if weights_only is False or hparams_file is not None:
         raise ValueError(
-            "weights_only=False and hparams_file are not supported: a checkpoint is read as tensors and primitives, "
-            "and holds its configuration itself; omit both."
+            "weights_only=False and hparams_file are not supported: checkpoints are read as tensors and primitives, "
+            "and contain their configuration; omit both."
         )
     if not isinstance(map_location, torch.device | str | int | None):
-        raise ValueError(f"map_location is a {type(map_location).__name__}; give a device, such as 'cpu' or 'cuda:0'.")
+        raise ValueError(f"map_location is a {type(map_location).__name__}; expected a device such as 'cpu'.")

@@ -1,4 +1,4 @@
-"""Learning rates: a schedule that torch does not have, and how Lightning advances any schedule."""
+"""Learning-rate schedules: exponential decay after a constant phase, and helpers for Lightning."""
 
 import sys
 from collections.abc import Sequence
@@ -9,17 +9,17 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 
 SCORE = "val/score"
-"""What a validation logs for the choice of a checkpoint: the smaller, the better."""
+"""Logged figure of a validation that selects the best checkpoint; lower is better."""
 
 
 class DecayAfter(LambdaLR):
-    """A constant rate, from a step on multiplied by a factor at a fixed interval of steps, smoothly in between.
+    """Constant rate, followed by exponential decay by a factor per interval of steps.
 
     Args:
-        optimizer: whose rate it is.
-        start: last step of the constant rate.
-        every: steps in which the rate falls by the factor.
-        factor: in (0, 1].
+        optimizer: the optimizer.
+        start: last step with the constant rate.
+        every: number of steps in which the rate is multiplied by the factor.
+        factor: factor in (0, 1].
 
     Raises:
         ValueError: if an argument is out of range.
@@ -41,37 +41,38 @@ class DecayAfter(LambdaLR):
     def __init__(self, optimizer: Optimizer, *, start: int, every: int, factor: float = 0.5) -> None:
         if start < 0 or every < 1 or not 0 < factor <= 1:
             raise ValueError(
-                f"start={start}, every={every}, factor={factor}: at least 0 steps, at least 1, and a factor in (0, 1]."
+                f"a value is out of range: start={start}, every={every}, factor={factor}; expected start >= 0, "
+                "every >= 1 and 0 < factor <= 1."
             )
         super().__init__(optimizer, lambda step: factor ** (max(0, step - start) / every))
 
 
 def schedule(scheduler: LRScheduler) -> dict[str, Any]:
-    """A scheduler as Lightning takes it: advanced once a step, or by :func:`step_on_plateau` alone."""
+    """Lightning's configuration of a scheduler that is advanced once per step, or only by :func:`step_on_plateau`."""
     if not isinstance(scheduler, ReduceLROnPlateau):
         return {"scheduler": scheduler, "interval": "step"}
-    # by itself, Lightning would compare the score of the last validation again after every step or epoch
+    # otherwise, Lightning would use the score of the last validation again after every step or epoch
     return {"scheduler": scheduler, "interval": "step", "frequency": sys.maxsize, "monitor": SCORE}
 
 
 def step_on_plateau(configs: Sequence[LRSchedulerConfig], score: float) -> None:
-    """Advance those schedulers that lower the rate when a validation's score does not improve."""
+    """Advance the ReduceLROnPlateau schedulers with the score of a validation."""
     for config in configs:
         if isinstance(config.scheduler, ReduceLROnPlateau):
             config.scheduler.step(score)
 
 
 def set_rate(optimizer: Optimizer, rate: float | None) -> None:
-    """Set the learning rate of every parameter group; None: leave each group's own."""
+    """Set the learning rate of every parameter group; None: keep the rates."""
     for group in optimizer.param_groups if rate is not None else ():
         group["lr"] = rate
 
 
 def check_rate(scheduler: LRScheduler, rate: float | None) -> None:
-    """Raise ValueError if a scheduler replaces a given learning rate by one of its own, as OneCycleLR does."""
+    """Raise ValueError if a scheduler replaces a given learning rate by its own, like OneCycleLR."""
     starts = [group.get("initial_lr", rate) for group in scheduler.optimizer.param_groups]
     if rate is not None and any(start != rate for start in starts):
         raise ValueError(
-            f"learning_rate is {rate}, but {type(scheduler).__name__} has rates of its own; choose another "
+            f"learning_rate is {rate}, but {type(scheduler).__name__} sets its own rates; use another "
             "--model.scheduler, or null."
         )

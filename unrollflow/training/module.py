@@ -1,4 +1,4 @@
-"""The LightningModule: a backbone makes flow of two images, an objective makes a loss of it."""
+"""LightningModule for training, validation and prediction with a backbone and an objective."""
 
 import warnings
 from collections.abc import Callable, Iterable
@@ -35,29 +35,29 @@ SchedulerFactory = Callable[[Optimizer], LRScheduler]
 class UnsupervisedFlow(LoadsData):
     """Unsupervised training, validation and prediction of an optical-flow network.
 
-    Training crops images to the backbone's multiples; everything else pads them (replicate) and crops the flow back.
+    In training, images are cropped to multiples of the backbone's stride. Otherwise, they are padded (replicate), and
+    the flow is cropped.
 
     Args:
         backbone: a :class:`~unrollflow.contracts.FlowNetwork`.
-        photometric: how a frame and its reconstruction differ.
-        smoothness: how rough a flow is.
-        objective: combines the two; in Python `functools.partial(UnsupervisedObjective, visibility=..., ...)`.
-        optimizer: makes an optimizer of parameter groups; weight decay reaches weights, not biases and norms.
-        scheduler: makes a learning-rate scheduler of the optimizer, advanced once a step, or after each validation if
-            it is a ReduceLROnPlateau; None: a constant rate.
-        distillation: kinds of lessons for a student that the network's own flow teaches (self-supervision); [] or None:
-            none.
-        jitter: changes what the backbone sees in training, such as :class:`~unrollflow.data.AppearanceJitter`; the
-            objective compares the frames as they were (SMURF). None: it sees the frames themselves.
-        init_weights: weights that this training starts from: a checkpoint of an earlier stage, a safetensors file,
-            or the name of shipped weights.
+        photometric: photometric term.
+        smoothness: smoothness term.
+        objective: combines the two terms; in Python `functools.partial(UnsupervisedObjective, visibility=..., ...)`.
+        optimizer: creates an optimizer from parameter groups; weight decay applies to weights, not to biases and norms.
+        scheduler: creates a learning-rate scheduler from the optimizer, advanced once per step, or after each
+            validation if it is a ReduceLROnPlateau; None: a constant rate.
+        distillation: terms of the self-supervision, in which the network's flow is the teacher; [] or None: none.
+        jitter: changes the input of the backbone in training, such as :class:`~unrollflow.data.AppearanceJitter`; the
+            objective compares the original frames (SMURF). None: the input are the original frames.
+        init_weights: initial weights: a checkpoint of an earlier stage, a safetensors file, or the name of shipped
+            weights.
         compile: compile network and objective (torch.compile) when a training starts; checkpoints do not change.
 
     Attributes:
-        learning_rate: replaces the optimizer's own rate if it is not None, as Lightning's learning-rate finder sets it.
+        learning_rate: replaces the optimizer's rate if it is not None; set by Lightning's learning-rate finder.
 
     Raises:
-        ValueError: if the backbone is not a FlowNetwork, or `init_weights` holds another network.
+        ValueError: if the backbone is not a FlowNetwork, or `init_weights` contains another network.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class UnsupervisedFlow(LoadsData):
         super().__init__()
         if not isinstance(backbone, FlowNetwork):
             raise ValueError(
-                f"backbone is a {type(backbone).__name__}, but a FlowNetwork is needed: see unrollflow.contracts."
+                f"backbone is a {type(backbone).__name__}; expected a FlowNetwork, see unrollflow.contracts."
             )
         self.backbone: FlowNetwork = backbone
         self.objective = objective(photometric, smoothness)
@@ -95,14 +95,14 @@ class UnsupervisedFlow(LoadsData):
             self.load_state_dict(weights)
 
     def forward(self, image1: Tensor, image2: Tensor) -> Prediction:
-        """Flow both ways of images (B, 3, H, W) of any size of at least the backbone's minimum, RGB in [0, 1]."""
+        """Flow in both directions of images (B, 3, H, W), RGB in [0, 1], not smaller than the backbone's minimum."""
         both = self.backbone.both(*self._padded(image1, image2))
         size = (image1.shape[-2], image1.shape[-1])
         flow, flow_backward = (crop_centre(estimates[-1].flow, size) for estimates in both)
         return Prediction(flow, flow_backward, forward_backward_visibility(flow, flow_backward))
 
     def one_way(self, image1: Tensor, image2: Tensor) -> Tensor:
-        """Flow (B, 2, H, W) from image1 to image2 alone: as :meth:`forward`, for half of the work."""
+        """Flow (B, 2, H, W) only from image1 to image2, at half the cost of :meth:`forward`."""
         estimates = self.backbone(*self._padded(image1, image2))
         return crop_centre(estimates[-1].flow, (image1.shape[-2], image1.shape[-1]))
 
@@ -111,26 +111,26 @@ class UnsupervisedFlow(LoadsData):
         return [pad_to_multiple(image, self.backbone.stride) for image in (image1, image2)]
 
     def setup(self, stage: str) -> None:
-        """Disable TF32, whose products have 10 bits: flow heads, up-sampling and correlations need float32."""
+        """Disable TF32, whose products have 10 bits, because flow heads, up-sampling and correlations need float32."""
         torch.backends.cudnn.allow_tf32 = False
         torch.set_float32_matmul_precision("highest")
-        # our data module has no such hook of its own, so nothing is omitted
+        # our data module does not have this hook, so the warning does not apply
         warnings.filterwarnings("ignore", message=".*overridden `on_before_batch_transfer`")
 
     def on_before_batch_transfer(self, batch: FlowSample, dataloader_idx: int) -> FlowSample:
-        """Check the frames where their range is cheap to read: before they are on a GPU."""
+        """Check the frames before they are copied to a GPU, where the check would be slow."""
         check_images(batch["image1"], batch["image2"], user=type(self).__name__)
         return batch
 
     def on_fit_start(self) -> None:
-        """Compile, where that is asked for; start the schedule at a rate that a finder found."""
+        """Compile if requested; restart the schedule if a learning-rate finder has set a rate."""
         if self.learning_rate != self.rate_in_use:
             self.trainer.strategy.setup_optimizers(self.trainer)
         if self.compiles:
             self.parts = compiled(self.backbone, self.objective, device=self.device)
 
     def training_step(self, batch: FlowSample, batch_idx: int) -> Tensor:
-        """The objective of a batch, and what its student does not do as its teacher."""
+        """Cost of a batch: the objective plus the distillation terms."""
         check_frames(self.backbone, batch["image1"], batch["image2"])
         sample = crop_to_multiple(batch, self.backbone.stride)
         seen = frames = (sample["image1"], sample["image2"])
@@ -144,13 +144,13 @@ class UnsupervisedFlow(LoadsData):
         return total
 
     def _seeds(self, batch: FlowSample) -> list[int]:
-        """Of (seed, step, sample): the same draws however a batch is split over processes, and after a resume."""
+        """Seeds from (seed, step, sample), so that draws do not depend on the number of processes or on a resume."""
         return [derived_seed(torch.initial_seed(), self.global_step, name) for name in batch["name"]]
 
     def _distil(self, sample: FlowSample, forward: list[FlowEstimate], backward: list[FlowEstimate]) -> Tensor:
-        """Weighted loss of the lessons that count at this step; the teacher sees the frames as they are."""
+        """Weighted loss of the distillation terms of this step; the teacher's input are the original frames."""
         flows = (forward[-1].flow, backward[-1].flow)
-        if not self.rehearsed:  # one that does not fit shall fail at the first step, not at its own
+        if not self.rehearsed:  # run all terms once, so that errors occur at the first step
             self.rehearsed = True
             with torch.no_grad():
                 for part in self.distillation:
@@ -171,23 +171,23 @@ class UnsupervisedFlow(LoadsData):
         return torch.stack(losses).sum()
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Log the gradient's norm as it is before clipping."""
+        """Log the norm of the gradient before clipping."""
         gradients = [p.grad for p in self.parameters() if p.grad is not None]
         self.log("grad_norm", nn.utils.get_total_norm(gradients))
 
     def validation_step(self, batch: FlowSample, batch_idx: int) -> dict[str, Any]:
-        """Flow, visibility and, where there is ground truth, each image's measures."""
+        """Compute flow, visibility, label-free measures and, with ground truth, the measures of each image."""
         return self._evaluate(batch, "test" if self.trainer.testing else "val")
 
     test_step = validation_step
 
     def on_validation_epoch_end(self) -> None:
-        """Log what is defined, and `score`: the EPE, or the photometric loss where there is no ground truth."""
+        """Log all defined measures, and `score`: the EPE, or the photometric loss without ground truth."""
         stage = "test" if self.trainer.testing else "val"
         score = self.trainer.callback_metrics.get(f"{stage}/photometric")
         if self.measures.update_called:
-            means = self.measures.compute()  # what is pooled over pixels stands in the evaluation's table
-            # joined over the processes already: `sync_dist` only silences Lightning's warning
+            means = self.measures.compute()  # the table of an evaluation has those pooled over pixels
+            # already reduced over processes; `sync_dist` only avoids a warning of Lightning
             defined = {f"{stage}/{k}": means[k] for k in MEASURES if not means[k].isnan()}
             self.log_dict(defined, sync_dist=True)
             self.log("epe", means["epe"], prog_bar=True, logger=False, sync_dist=True)
@@ -201,11 +201,11 @@ class UnsupervisedFlow(LoadsData):
     on_test_epoch_end = on_validation_epoch_end
 
     def predict_step(self, batch: FlowSample, batch_idx: int) -> Prediction:
-        """Flow both ways, at the size of the images."""
+        """Flow in both directions, at the size of the images."""
         return cast(Prediction, self(batch["image1"], batch["image2"]))
 
     def configure_optimizers(self) -> Any:
-        """Optimizer over weights and, without weight decay, biases and norms; scheduler by the step."""
+        """Create the optimizer, without weight decay for biases and norms, and the scheduler, advanced per step."""
         weights = [p for p in self.parameters() if p.requires_grad and p.ndim > 1]
         rest = [p for p in self.parameters() if p.requires_grad and p.ndim <= 1]
         optimizer = self.make_optimizer([{"params": weights}, {"params": rest, "weight_decay": 0.0}])

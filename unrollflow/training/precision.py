@@ -1,4 +1,4 @@
-"""`--trainer.precision auto`: bfloat16 on processors that compute faster with it, float32 on the others."""
+"""`--trainer.precision auto`: bfloat16 on processors that are faster with it, float32 on others."""
 
 import time
 from typing import Any, NamedTuple
@@ -10,26 +10,26 @@ from pytorch_lightning import Trainer
 AUTO = "auto"
 
 PRECISIONS = ("64-true", "32-true", "16-true", "bf16-true", "16-mixed", "bf16-mixed")
-"""Lightning's names of precisions that need no other library."""
+"""Lightning's precisions that do not need another library."""
 
 SHORT_FORMS = ("64", "32", "16", "bf16", 64, 32, 16)
-"""Lightning's other names of them."""
+"""Lightning's short names of these precisions."""
 
 LARGEST_RATIO = 0.75
-"""Of the times of a convolution, bfloat16 to float32. Above it, the rest of a step and the casts outweigh the gain."""
+"""Largest ratio of the times of a convolution, bfloat16 to float32, for which a whole training step is faster."""
 
 PROBE_SHAPE = (4, 32, 40, 40)
-"""Batch, channels and sides of the probe: a hidden layer of PyramidMatcher in a step of the quickstart."""
+"""Batch, channels and sides of the test convolution: a hidden layer of PyramidMatcher in the quickstart."""
 
 REPEATS = 5
 
 
 class Choice(NamedTuple):
-    """What "auto" stands for on this machine.
+    """Precision that replaces "auto".
 
     Attributes:
-        precision: "bf16-mixed" or "32-true", or what a run has recorded.
-        reason: one clause.
+        precision: "bf16-mixed", "32-true", or the recorded precision of a run.
+        reason: the reason, for the log.
     """
 
     precision: str | int
@@ -37,11 +37,11 @@ class Choice(NamedTuple):
 
 
 class AutoPrecisionTrainer(Trainer):
-    """Lightning's Trainer whose `precision` the command line also takes as "auto", and replaces by its choice.
+    """Lightning's Trainer, whose `precision` may be "auto" in a configuration; the command line replaces it.
 
     Args:
-        precision: one of :data:`PRECISIONS` or :data:`SHORT_FORMS`; "auto" in a configuration only; None: 32-true.
-        kwargs: Lightning's.
+        precision: one of :data:`PRECISIONS` or :data:`SHORT_FORMS`; "auto" only in a configuration; None: 32-true.
+        kwargs: arguments of Lightning's Trainer.
     """
 
     def __init__(self, *, precision: str | int | None = None, **kwargs: Any) -> None:
@@ -49,31 +49,31 @@ class AutoPrecisionTrainer(Trainer):
 
 
 def chosen_precision(accelerator: object) -> Choice:
-    """The precision that "auto" stands for with one of Lightning's accelerators.
+    """Precision that replaces "auto" for one of Lightning's accelerators.
 
-    No random number is drawn. Processes of one training may choose differently: their weights, gradients and
-    optimizers are float32 with either choice.
+    It does not draw random numbers. Processes of one training may have different results, because weights, gradients
+    and optimizers are float32 with both precisions.
     """
     if accelerator != "cpu":
-        return Choice("32-true", "auto chooses for --trainer.accelerator cpu only")
+        return Choice("32-true", "auto selects bfloat16 only for --trainer.accelerator cpu")
     ratio = bfloat16_ratio()
     precision = "bf16-mixed" if ratio <= LARGEST_RATIO else "32-true"
-    return Choice(precision, f"a bfloat16 convolution takes {ratio:.2f} of float32's time on this processor")
+    return Choice(precision, f"a bfloat16 convolution takes {ratio:.2f} of the float32 time on this processor")
 
 
 def bfloat16_ratio() -> float:
-    """Processor time of a convolution's forward and backward pass under bfloat16 autocast, in units of float32's.
+    """Ratio of the processor times of a convolution, forward and backward, with bfloat16 autocast and float32.
 
-    The smallest of a few repeats in turn on one thread, which other processes affect little. Takes less than 0.1 s
-    where the processor has bfloat16 instructions.
+    It uses the minimum of a few alternating repeats on one thread, which other processes affect only slightly. It takes
+    less than 0.1 s if the processor has bfloat16 instructions.
     """
     batch, channels, *sides = PROBE_SHAPE
     features = torch.ones(batch, channels, *sides, requires_grad=True)
     weight = torch.ones(channels, channels, 3, 3, requires_grad=True)
     times: dict[bool, list[float]] = {True: [], False: []}
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # several wait for each other, which counts as processor time
-    for _ in range(1 + REPEATS):  # the first one also prepares
+    torch.set_num_threads(1)  # with several threads, waiting adds to the processor time
+    for _ in range(1 + REPEATS):  # the first is a warm-up
         for bfloat16, taken in times.items():
             begun = time.process_time()
             with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):

@@ -1,4 +1,4 @@
-"""Functions that the copies of a module share."""
+"""Functions that are shared by copies of a module."""
 
 from collections.abc import Callable
 from typing import Generic, ParamSpec, TypeVar
@@ -8,20 +8,20 @@ R = TypeVar("R")
 
 
 class Shared(Generic[P, R]):
-    """A function that `copy.deepcopy` does not copy.
+    """Function that `copy.deepcopy` does not copy.
 
-    The command line's factories refer to the command line itself, with its trainer: a copy of a module, such as its
-    weights' average, would copy all of it, and fails where a trainer has started other processes.
+    The factories of the command line refer to the command line and its trainer. A copy of a module, such as the average
+    of its weights, would copy all of it, which fails if the trainer has started other processes.
 
     Args:
-        function: is called.
+        function: the function.
     """
 
     def __init__(self, function: Callable[P, R]) -> None:
         self.function = function
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """The function's value."""
+        """Call the function."""
         return self.function(*args, **kwargs)
 
     def __deepcopy__(self, memo: object) -> "Shared[P, R]":

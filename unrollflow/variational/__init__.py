@@ -1,4 +1,4 @@
-"""Flow without a network: direct minimisation of the package's objective, and the classical ways beside it."""
+"""Flow without a network: direct minimisation of the package's objective, and classical methods."""
 
 from unrollflow.variational.descent import OPTIMIZERS, FlowEnergy, Optimizer, estimate_flow
 from unrollflow.variational.linearised import LinearisedFlow

@@ -1,4 +1,4 @@
-"""Flow by direct minimisation of the package's own objective: no network, torch's optimizers, coarse to fine."""
+"""Flow by direct minimisation of the package's objective with torch's optimizers, without a network, coarse to fine."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -21,7 +21,7 @@ from unrollflow.variational.median import median_flow
 
 Optimizer = Literal["sgd", "momentum", "nesterov", "adagrad", "adadelta", "rmsprop", "adam", "lbfgs"]
 OnStep = Callable[[Tensor, float], None]
-"""Receives at each step the flow (B, 2, h, w), in pixels of its level, and the energy at which the step began."""
+"""Callback of each step, with the flow (B, 2, h, w), in pixels of its level, and the energy before the step."""
 
 
 OPTIMIZERS: Mapping[Optimizer, Callable[..., torch.optim.Optimizer]] = {
@@ -32,15 +32,15 @@ OPTIMIZERS: Mapping[Optimizer, Callable[..., torch.optim.Optimizer]] = {
     "adadelta": torch.optim.Adadelta,
     "rmsprop": torch.optim.RMSprop,
     "adam": torch.optim.Adam,
-    # one iteration a step, so that steps are alike; the curvature is remembered between them
+    # one iteration per step, so that steps are comparable; the curvature is kept between steps
     "lbfgs": partial(torch.optim.LBFGS, max_iter=1, history_size=10, line_search_fn="strong_wolfe"),
 }
 
 SMALLEST = 8
-"""Pixels of a side of the coarsest level."""
+"""Smallest side of the coarsest level, pixels."""
 
 WINDOW = 10
-"""Steps over which the relative decrease of the energy is taken."""
+"""Number of steps for the relative decrease of the energy."""
 
 
 def estimate_flow(
@@ -65,31 +65,32 @@ def estimate_flow(
 ) -> Tensor:
     """Flow that minimises photometric difference + smoothness_weight * smoothness, by descent from coarse to fine.
 
-    What is minimised is the sum over the pixels, in pixels of the level's grid: rates hold for every size.
+    The sum over the pixels is minimised, in pixels of the level, so that the same rates are valid for every size.
 
     Args:
         image1, image2: (B, 3, H, W), RGB in [0, 1].
-        photometric: how the images differ.
-        smoothness: how rough a flow is, guided by its own image.
-        smoothness_weight: of the mean roughness against the mean difference, >= 0.
-        optimizer: torch's, by name.
+        photometric: photometric term.
+        smoothness: smoothness term of a flow, guided by its image.
+        smoothness_weight: weight of the mean smoothness term relative to the mean difference, >= 0.
+        optimizer: name of one of torch's optimizers.
         rate: its learning rate.
-        steps: of each level.
-        levels: of the pyramid; 1: the images' own size alone.
-        factor: of the sides of a level against the next finer one, in (0, 1).
-        visibility: which pixels are compared; the flow back is solved jointly. None: all, and there is no flow back.
-        median: side of the median filter after each level but the last, 3 or 5 pixels, or None.
-        tolerance: a level ends when the energy falls by less than this share in ten steps; 0: after all its steps.
-        initial: (B, 2, H, W) to start from, such as a network's flow, pixels; None: zero.
-        initial_backward: where the flow back starts; None: from `initial`, turned round.
-        on_step: receives every step's flow (with `visibility` of both ways, 2 B) and energy.
-        progress: show a bar.
+        steps: number of steps per level.
+        levels: number of pyramid levels; 1: only the size of the images.
+        factor: ratio of the sides of a level to the next finer one, in (0, 1).
+        visibility: selects the compared pixels; the backward flow is estimated jointly. None: all pixels, and no
+            backward flow.
+        median: side of the median filter after each level except the last, 3 or 5 pixels, or None.
+        tolerance: a level ends if the energy decreases by less than this share in ten steps; 0: after all its steps.
+        initial: (B, 2, H, W), initial flow, such as that of a network, pixels; None: zero.
+        initial_backward: initial backward flow; None: the inverse of `initial`.
+        on_step: receives flow (with `visibility`, of both directions, 2 B) and energy of every step.
+        progress: show a progress bar.
 
     Returns:
         (B, 2, H, W), pixels, without gradient.
 
     Raises:
-        ValueError: for images or a flow that are not what they should be, or settings out of range.
+        ValueError: if images or flow are invalid, or settings out of range.
 
     Source: Horn and Schunck, Determining optical flow, Artificial Intelligence 1981, for the formulation.
 
@@ -110,7 +111,9 @@ def estimate_flow(
         flow = torch.cat([flow, back])
     grids = level_sizes((image1.shape[-2], image1.shape[-1]), levels, factor)
     if min(grids[0]) < SMALLEST:
-        raise ValueError(f"the coarsest of {levels} levels is {grids[0][0]}x{grids[0][1]} pixels; take fewer of them.")
+        raise ValueError(
+            f"the coarsest of {levels} levels is too small: {grids[0][0]}x{grids[0][1]}; use fewer levels."
+        )
     with tqdm(total=levels * steps, desc="descent", disable=not progress) as bar:
         for level, size in enumerate(grids):
             first, second = (resize_image(images, size) for images in (frames, others))
@@ -125,9 +128,9 @@ def estimate_flow(
 
 
 class FlowEnergy:
-    """What is minimised: mean photometric difference of what is visible + weight * smoothness.
+    """Minimised energy: mean photometric difference of visible pixels + weight * smoothness.
 
-    Args: see :func:`estimate_flow`.   Raises: ValueError for a negative weight.
+    Args: see :func:`estimate_flow`.   Raises: ValueError if the weight is negative.
     """
 
     def __init__(
@@ -139,14 +142,14 @@ class FlowEnergy:
         visibility: Visibility | None = None,
     ) -> None:
         if not smoothness_weight >= 0:
-            raise ValueError(f"smoothness_weight={smoothness_weight}: a weight is at least 0.")
+            raise ValueError(f"smoothness_weight is negative: {smoothness_weight}; it must be at least 0.")
         self.photometric, self.smoothness = photometric, smoothness
         self.smoothness_weight, self.visibility = smoothness_weight, visibility
 
     def __call__(self, image1: Tensor, image2: Tensor, flow: Tensor) -> Tensor:
         """Scalar energy of a flow (B, 2, H, W) from image1 to image2, (B, 3, H, W) each.
 
-        With a visibility test the second half of the batch is the first one's way back.
+        With a visibility test, the second half of the batch is the backward direction of the first half.
         """
         visible = torch.ones_like(flow[:, :1])
         if self.visibility is not None:
@@ -159,14 +162,14 @@ class FlowEnergy:
 def descend(
     energy: Callable[[Tensor], Tensor], flow: Tensor, optimizer: Optimizer, *, rate: float, steps: int
 ) -> Iterator[tuple[Tensor, float]]:
-    """Each step's flow with the energy that it was found at the step's beginning.
+    """Yield the flow after each step, and the energy before it.
 
     Args:
-        energy: mean over the pixels of a flow (B, 2, H, W).
-        flow: to start from; not changed.
-        optimizer: torch's, by name.
-        rate: its learning rate, of the sum over the pixels.
-        steps: how many.
+        energy: function of a flow (B, 2, H, W), mean over the pixels.
+        flow: initial flow; not changed.
+        optimizer: name of one of torch's optimizers.
+        rate: its learning rate, for the sum over the pixels.
+        steps: number of steps.
 
     Raises:
         ValueError: if the energy is not finite.
@@ -176,7 +179,7 @@ def descend(
     pixels = moved[:, 0].numel()
 
     def closure() -> float:
-        """The sum over the pixels, its gradient left where the optimizer looks for it."""
+        """Return the sum over the pixels, and set its gradient for the optimizer."""
         with torch.enable_grad():
             total = pixels * energy(moved)
             (moved.grad,) = torch.autograd.grad(total, [moved])
@@ -185,12 +188,12 @@ def descend(
     for number in range(steps):
         cost = float(mover.step(closure)) / pixels
         if not math.isfinite(cost):
-            raise ValueError(f"the energy is {cost} after {number} steps of {optimizer}; take a rate below {rate}.")
+            raise ValueError(f"the energy is {cost} after {number} steps of {optimizer}; use a rate below {rate}.")
         yield moved.detach(), cost
 
 
 def until_settled(moves: Iterator[tuple[Tensor, float]], tolerance: float) -> Iterator[tuple[Tensor, float]]:
-    """The moves, up to the first whose energy is not `tolerance` (a share) below that of ten steps before."""
+    """Yield moves up to the first whose energy is not lower by a share of `tolerance` than ten steps before."""
     costs: list[float] = []
     for flow, cost in moves:
         yield flow, cost
@@ -209,7 +212,7 @@ def level_sizes(size: Size, levels: int, factor: float) -> list[Size]:
 
 
 def start(flow: Tensor | None, image: Tensor) -> Tensor:
-    """A flow (B, 2, H, W) to start from, of an image (B, 3, H, W); zero for None."""
+    """Initial flow (B, 2, H, W) of an image (B, 3, H, W); zero for None."""
     if flow is None:
         return torch.zeros_like(image[:, :2])
     check_flow(flow, image)
@@ -220,6 +223,6 @@ def check_settings(rate: float, steps: int, levels: int, factor: float) -> None:
     """Raise ValueError for settings out of range."""
     if not (rate > 0 and steps >= 1 and levels >= 1 and 0 < factor < 1):
         raise ValueError(
-            f"rate={rate}, steps={steps}, levels={levels}, factor={factor}: a rate above 0, at least one step and one "
-            "level, and a factor between 0 and 1 are needed."
+            f"a value is out of range: rate={rate}, steps={steps}, levels={levels}, factor={factor}; expected "
+            "rate > 0, steps >= 1, levels >= 1 and 0 < factor < 1."
         )

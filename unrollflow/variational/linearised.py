@@ -1,8 +1,8 @@
-"""Flow from the constancy of the image's gradient, by linear systems from coarse to fine: the classical way, seconds.
+"""Classical flow from gradient constancy, by linear systems from coarse to fine, in seconds.
 
 The energy is sum psi(|g2(p + w) - g1(p)|^2) + weight * sum e(p) psi(|dw|^2) with g the gradient of the grey image, w
 the flow, e edge weights, psi(x^2) = sqrt(x^2 + epsilon^2). Each warp replaces g2(p + w) by its linear approximation and
-psi by the parabola that touches it (iteratively reweighted least squares), so that what is left is a linear system.
+psi by a tangent parabola (iteratively reweighted least squares), which gives a linear system.
 """
 
 from typing import NamedTuple
@@ -27,23 +27,23 @@ from unrollflow.variational.system import Tensors, solve, weighted_laplacian
 
 GREY_LEVELS = 255.0
 DERIVATIVE = (1 / 12, -8 / 12, 0.0, 8 / 12, -1 / 12)
-"""Central differences of fourth order; kornia's have two or three taps, whose error at fine texture moves the flow."""
+"""Central differences of fourth order; kornia's, with two or three taps, cause errors of the flow at fine texture."""
 
 ROUNDING_OF_DATA = 1.0
-"""Grey levels per pixel; smaller differences cost their squares."""
+"""Epsilon of the data term, grey levels per pixel; smaller differences have a quadratic cost."""
 
 ROUNDING_OF_FLOW = 0.03
-"""Pixels per pixel."""
+"""Epsilon of the smoothness term, pixels per pixel."""
 
 OCCLUDED = 0.1
-"""Weight of pixels whose flows there and back do not cancel: they may be right all the same."""
+"""Weight of pixels whose forward and backward flows do not cancel; some of them are right."""
 
 LARGEST_STEP = 1.0
-"""Pixels of the grid by which a warp moves the flow: beyond, the linear approximation says nothing."""
+"""Maximum change of the flow per warp, pixels of the level, because the linear approximation is only valid nearby."""
 
 
 class Linearised(NamedTuple):
-    """Difference of the gradients, t + mx du + my dv for a small change (du, dv) of the flow; (B, 2, H, W) each."""
+    """Difference of the gradients, t + mx du + my dv, for a small change (du, dv) of the flow; (B, 2, H, W) each."""
 
     t: Tensor
     mx: Tensor
@@ -51,18 +51,19 @@ class Linearised(NamedTuple):
 
 
 class LinearisedFlow:
-    """Flow of pairs both ways, coarse to fine, and where the two agree.
+    """Solver for the flow in both directions, coarse to fine, and the visibility.
 
     Args:
-        smoothness_weight: of the flow's roughness against the difference of gradients in grey levels per pixel.
-        edge_alpha: of the edge weights exp(-alpha |grad I|).
-        smallest: height and width in pixels at which the pyramid ends, at least.
-        warps: linearisations of each level.
-        steps: of conjugate gradients of each linearisation.
-        weighted_median: filter motion boundaries with weights and leave occluded pixels out, twice a level; otherwise
-            every pixel counts, and the filter has none.
-        search: at a quarter of the size, take OpenCV's inverse search where it explains the frames better; it finds
-            what moves farther than it is large.
+        smoothness_weight: weight of the smoothness term relative to the difference of gradients in grey levels per
+            pixel.
+        edge_alpha: alpha of the edge weights exp(-alpha |grad I|).
+        smallest: smallest height and width of the pyramid, pixels.
+        warps: number of linearisations per level.
+        steps: number of conjugate gradient steps per linearisation.
+        weighted_median: twice per level, use a weighted median at motion boundaries, without occluded pixels; otherwise
+            only use an unweighted median of all pixels.
+        search: at a quarter of the size, use OpenCV's inverse search where it explains the frames better; it finds
+            motion that is larger than the moving object.
 
     Source: Brox et al., High accuracy optical flow estimation based on a theory for warping, ECCV 2004; Sun, Roth,
     Black, Secrets of optical flow estimation and their principles, CVPR 2010.
@@ -92,7 +93,7 @@ class LinearisedFlow:
     @torch.no_grad()
     @full_precision
     def __call__(self, image1: Tensor, image2: Tensor) -> Prediction:
-        """Flow both ways, from images (B, 3, H, W) in [0, 1]."""
+        """Flow in both directions, from images (B, 3, H, W) in [0, 1]."""
         flow = self._coarse_to_fine(torch.cat([image1, image2]), torch.cat([image2, image1]), both=True)
         forward, backward = flow.chunk(2)
         return Prediction(forward, backward, forward_backward_visibility(forward, backward))
@@ -100,9 +101,9 @@ class LinearisedFlow:
     @torch.no_grad()
     @full_precision
     def refined(self, image1: Tensor, image2: Tensor, flow: Tensor) -> Tensor:
-        """A flow (B, 2, H, W), pixels, after the warps of half the size and of the full size.
+        """Refine a flow (B, 2, H, W), pixels, by the warps at half size and at full size.
 
-        What the warps of half the size change is enlarged and added, so that motion boundaries stay sharp.
+        The change at half size is enlarged and added, so that motion boundaries stay sharp.
         """
         for first, second in self._finest(image1, image2):
             size = (first.shape[-2], first.shape[-1])
@@ -112,7 +113,7 @@ class LinearisedFlow:
         return flow
 
     def _finest(self, image1: Tensor, image2: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Both images at half and at full size; at full size alone if half of it is too small."""
+        """Both images at half and at full size; only at full size if half of it is too small."""
         first, second = (pyramid(image, smallest=self.smallest)[:2] for image in (image1, image2))
         return list(zip(first, second, strict=True))[::-1]
 
@@ -129,7 +130,7 @@ class LinearisedFlow:
         return flow
 
     def _warped(self, image1: Tensor, image2: Tensor, flow: Tensor, *, both: bool) -> Tensor:
-        """The flow of one level after its warps, each followed by a median."""
+        """Flow of one level after its warps, each followed by a median."""
         weights = edge_weights(image1, alpha=self.edge_alpha)
         for number in range(self.warps):
             visible = (~out_of_frame(flow)).to(flow.dtype)
@@ -146,7 +147,7 @@ class LinearisedFlow:
     def _change(
         self, image1: Tensor, image2: Tensor, flow: Tensor, visible: Tensor, weights: tuple[Tensor, Tensor]
     ) -> Tensor:
-        """By how much a linear system changes the flow, (B, 2, H, W), pixels."""
+        """Change of the flow by a linear system, (B, 2, H, W), pixels."""
         t, mx, my = linearise(image1, image2, flow)
         k = visible * robust_weight(t, ROUNDING_OF_DATA)
         data = Tensors(*(k * (a * b).sum(dim=1, keepdim=True) for a, b in ((mx, mx), (mx, my), (my, my))))
@@ -161,7 +162,7 @@ class LinearisedFlow:
 
 
 def linearise(image1: Tensor, image2: Tensor, flow: Tensor) -> Linearised:
-    """The difference of the gradients of grey images around a flow, and how it changes with the flow."""
+    """Difference of the gradients of grey images for a flow, and its derivatives with respect to the flow."""
     coords = target_coords(flow)
     warped = remap(image2, coords[:, 0], coords[:, 1], mode="bicubic", padding_mode="border", align_corners=True)
     first, second = (torch.cat(derivatives(grey(image)), dim=1) for image in (image1, warped))
@@ -175,7 +176,7 @@ def grey(image: Tensor) -> Tensor:
 
 
 def derivatives(field: Tensor) -> tuple[Tensor, Tensor]:
-    """Derivatives of every channel along x and y, each (B, C, H, W), the border repeated."""
+    """Derivatives of every channel along x and y, each (B, C, H, W), with a repeated border."""
     taps = constant(DERIVATIVE, like=field).expand(field.shape[1], 1, 1, 5)
     x = F.conv2d(F.pad(field, [2, 2, 0, 0], mode="replicate"), taps, groups=field.shape[1])
     y = F.conv2d(F.pad(field, [0, 0, 2, 2], mode="replicate"), taps.mT, groups=field.shape[1])
@@ -183,12 +184,12 @@ def derivatives(field: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def robust_weight(difference: Tensor, rounding: float) -> Tensor:
-    """1 / (2 sqrt(|d|^2 + rounding^2)) of vectors (B, C, H, W): the parabola that touches the root; (B, 1, H, W)."""
+    """Weight 1 / (2 sqrt(|d|^2 + rounding^2)), (B, 1, H, W), of the tangent parabola, for vectors (B, C, H, W)."""
     return (difference.square().sum(dim=1, keepdim=True) + rounding**2).rsqrt() / 2
 
 
 def pyramid(image: Tensor, *, smallest: int) -> list[Tensor]:
-    """The image, then halved (with anti-aliasing) for as long as no side is shorter than `smallest`; fine to coarse."""
+    """Image pyramid, fine to coarse, halved (with anti-aliasing) while no side is shorter than `smallest`."""
     levels = [image]
     while min(levels[-1].shape[-2:]) >= 2 * smallest:
         height, width = (round(n / 2) for n in levels[-1].shape[-2:])

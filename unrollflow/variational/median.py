@@ -1,4 +1,4 @@
-"""Median filters of flow: outliers between the levels of a pyramid, and motion boundaries that follow the image."""
+"""Median filters of flow, which remove outliers and align motion boundaries with image edges."""
 
 import cv2
 import numpy as np
@@ -10,29 +10,29 @@ from unrollflow.ops.gradient import image_gradient
 from unrollflow.ops.precision import full_precision
 
 BOUNDARY = 0.2
-"""Pixels per pixel; where flow changes by more, a motion boundary may be near."""
+"""Smallest change of the flow at a motion boundary, pixels per pixel."""
 
 NEAR = 5
-"""Side in pixels of the square around such a change that is filtered with weights."""
+"""Side of the square around such a change in which the weighted filter is used, pixels."""
 
 CHUNK = 20_000
-"""Pixels that are filtered at a time: what bounds the memory."""
+"""Number of pixels that are filtered at once, which limits the memory."""
 
 
 @torch.no_grad()
 def median_flow(flow: Tensor, side: int = 5) -> Tensor:
     """Median of each component of a flow (B, 2, H, W) over a square of 3 or 5 pixels, on the CPU, in float32.
 
-    OpenCV's, because kornia's sorts every window's values anew.
+    It uses OpenCV, because kornia's filter sorts the values of every window.
 
     Raises:
-        ValueError: for another side: OpenCV has no other one of floating-point numbers.
+        ValueError: for another side, which OpenCV does not support for floating-point numbers.
 
     >>> median_flow(torch.tensor([[0.0, 0, 0], [0, 9, 0], [0, 0, 0]]).expand(1, 2, 3, 3), 3).abs().max().item()
     0.0
     """
     if side not in (3, 5):
-        raise ValueError(f"a median over {side}x{side} pixels; 3 or 5 is possible.")
+        raise ValueError(f"the side of the median filter is {side}; it must be 3 or 5 pixels.")
     planes = flow.detach().float().cpu().flatten(0, 1).numpy()
     filtered = np.stack([cv2.medianBlur(np.ascontiguousarray(plane), side) for plane in planes])
     return torch.from_numpy(filtered).view(flow.shape).to(flow)
@@ -50,19 +50,19 @@ def weighted_median_flow(
     colour_scale: float = 0.03,
     distance_scale: float = 7.0,
 ) -> Tensor:
-    """Median of each component, weighted by likeness of colour, nearness and visibility, near motion boundaries.
+    """Median of each component, weighted by similarity of colour, distance and visibility, near motion boundaries.
 
-    A boundary of the motion so moves to the boundary of the image beside it. Elsewhere the flow is that of
-    :func:`median_flow`. (OpenCV has such a filter in its contributed modules only, without visibility.)
+    This moves motion boundaries to nearby image edges. Elsewhere, the result is that of :func:`median_flow`. (OpenCV
+    has a similar filter only in its contributed modules, without visibility.)
 
     Args:
         flow: (B, 2, H, W), pixels.
         image: (B, 3, H, W) in [0, 1].
-        visible: (B, 1, H, W), weight of a pixel's flow, such as 1 = visible, 0 = occluded; not visible pixels are
-            filtered, too.
-        radius, spacing: the window reaches `radius` pixels in every direction; every `spacing`-th pixel counts.
-        colour_scale: of the weight exp(-|difference|^2 / (2 colour_scale^2)) of colours.
-        distance_scale: pixels, of the weight of distances, alike.
+        visible: (B, 1, H, W), weight of the flow of a pixel, such as 1 = visible, 0 = occluded; occluded pixels are
+            also filtered.
+        radius, spacing: the window extends `radius` pixels in every direction, with every `spacing`-th pixel.
+        colour_scale: scale of the weight exp(-|difference|^2 / (2 colour_scale^2)) of colours.
+        distance_scale: scale of the same weight of distances, pixels.
 
     Source: Sun, Roth, Black, Secrets of optical flow estimation and their principles, CVPR 2010, equation 11.
     """
@@ -83,7 +83,7 @@ def weighted_median_flow(
 
 
 def weighted_median(values: Tensor, weights: Tensor) -> Tensor:
-    """Of each row of values (N, K), the least one at which half of the weights (N, K) is reached; (N,).
+    """Weighted medians (N,) of the rows of values (N, K), with weights (N, K).
 
     >>> weighted_median(torch.tensor([[5.0, 1.0, 3.0]]), torch.tensor([[3.0, 1.0, 1.0]])).item()
     5.0
@@ -95,7 +95,7 @@ def weighted_median(values: Tensor, weights: Tensor) -> Tensor:
 
 
 def near_boundaries(flow: Tensor) -> Tensor:
-    """(B, H, W) bool, where the flow (B, 2, H, W) changes abruptly within a few pixels."""
+    """Mask (B, H, W) bool of the pixels within a few pixels of an abrupt change of the flow (B, 2, H, W)."""
     gx, gy = image_gradient(flow, operator="sobel")
     steep = (gx.square() + gy.square()).sum(dim=1, keepdim=True) > BOUNDARY**2
     return F.max_pool2d(steep.to(flow.dtype), NEAR, stride=1, padding=NEAR // 2)[:, 0] > 0

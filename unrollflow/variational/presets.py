@@ -1,4 +1,4 @@
-"""Flow of a pair with one fixed set of parameters: `fast`, or `default`, the more accurate."""
+"""Flow of a pair with fixed parameters: `fast`, or `default`, which is more accurate."""
 
 from typing import Literal
 
@@ -16,11 +16,11 @@ def preset_flow(image1: Tensor, image2: Tensor, *, preset: Preset = "default") -
 
     Args:
         image1, image2: (B, 3, H, W), RGB in [0, 1].
-        preset: `fast`: one way, plain medians; `default`: both ways, occluded pixels found by their consistency,
-            weighted medians at motion boundaries.
+        preset: `fast`: one direction, with unweighted medians; `default`: both directions, with detection of occluded
+            pixels by consistency, and weighted medians at motion boundaries.
 
     Raises:
-        ValueError: for images that are not what they should be, or another preset.
+        ValueError: if images are invalid, or the preset is unknown.
     """
     solver = preset_solver(preset)
     check_pair(image1, image2)
@@ -28,24 +28,24 @@ def preset_flow(image1: Tensor, image2: Tensor, *, preset: Preset = "default") -
 
 
 def preset_solver(preset: Preset) -> LinearisedFlow:
-    """The solver of a preset, which computes the flow both ways and where the two agree.
+    """Solver of a preset, which computes the flow in both directions and the visibility.
 
     Raises:
-        ValueError: for another preset.
+        ValueError: if the preset is unknown.
     """
     check_choice("preset", preset, Preset)
     return LinearisedFlow(weighted_median=preset == "default")
 
 
 def refine_flow(image1: Tensor, image2: Tensor, flow: Tensor) -> Tensor:
-    """A flow (B, 2, H, W), such as a network's, after two warps of the linearised solver at half and at full size.
+    """Refine a flow (B, 2, H, W), such as that of a network, by two warps of the solver at half and at full size.
 
     Args:
         image1, image2: (B, 3, H, W), RGB in [0, 1].
-        flow: pixels.
+        flow: (B, 2, H, W), pixels.
 
     Raises:
-        ValueError: for images or a flow that are not what they should be.
+        ValueError: if images or flow are invalid.
     """
     check_pair(image1, image2)
     check_flow(flow, image1)

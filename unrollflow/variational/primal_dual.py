@@ -1,8 +1,8 @@
-"""The classical way to total variation: a primal-dual method, with whose energy descent is compared.
+"""Classical primal-dual method for total variation, as a reference for the energy of descent.
 
-It minimises what :class:`~unrollflow.variational.FlowEnergy` is of `L1()` and `TotalVariation(edge_alpha=...)`, both
-without rounding. For a linearised image that is convex: min_x sum |K x + b| over a box around the flow, x the flow, K
-the stacked operators of both terms.
+It minimises :class:`~unrollflow.variational.FlowEnergy` with `L1()` and `TotalVariation(edge_alpha=...)`, both without
+smoothing at 0. For a linearised image, this is convex: min_x sum |K x + b| over a box around the flow, with x the flow
+and K the stacked operators of both terms.
 """
 
 from typing import NamedTuple
@@ -21,17 +21,17 @@ from unrollflow.variational.descent import FlowEnergy, OnStep, start
 from unrollflow.variational.linearised import derivatives
 
 FIRST_BOX = 1.0
-"""Pixels by which the first linearisation may move the flow."""
+"""Maximum change of the flow in the first linearisation, pixels."""
 
 LAST_BOX = 1e-3
-"""Pixels; where so small a move does not lower the energy, the method is stuck, which need not be at a minimum: of
-photographs the linear approximation holds for less, and descent may go on from there."""
+"""Smallest box, pixels. The method ends if moves of this size do not lower the energy. This need not be a minimum: for
+photographs, the linear approximation may only be valid for smaller moves, and descent may lower the energy further."""
 
 TINY = 1e-9
 
 
 class Operator(NamedTuple):
-    """K: the rows of the data, (B, 3, H, W) each, and the weights of the differences of neighbours, >= 0."""
+    """Operator K: the data rows, (B, 3, H, W) each, and the weights of the differences of neighbours, >= 0."""
 
     mx: Tensor
     my: Tensor
@@ -39,7 +39,7 @@ class Operator(NamedTuple):
     wy: Tensor
 
     def times(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """K x: of the data, and of the differences along x and y."""
+        """K x: the data part, and the differences along x and y."""
         return self.mx * x[:, :1] + self.my * x[:, 1:], self.wx * x.diff(dim=-1), self.wy * x.diff(dim=-2)
 
     def transposed(self, data: Tensor, along_x: Tensor, along_y: Tensor) -> Tensor:
@@ -49,7 +49,7 @@ class Operator(NamedTuple):
         return pull + F.pad(gx, [1, 0]) - F.pad(gx, [0, 1]) + F.pad(gy, [0, 0, 1, 0]) - F.pad(gy, [0, 0, 0, 1])
 
     def steps(self) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
-        """Primal and dual step sizes: one over the absolute sums of K's columns and rows."""
+        """Primal and dual step sizes: inverse absolute sums of the columns and rows of K."""
         columns = torch.cat([m.abs().sum(dim=1, keepdim=True) for m in (self.mx, self.my)], dim=1)
         columns = columns + F.pad(self.wx, [1, 0]) + F.pad(self.wx, [0, 1])
         columns = columns + F.pad(self.wy, [0, 0, 1, 0]) + F.pad(self.wy, [0, 0, 0, 1])
@@ -73,19 +73,19 @@ def primal_dual_flow(
 ) -> Tensor:
     """Flow (B, 2, H, W) that minimises L1 differences of colour + smoothness_weight * total variation.
 
-    Each warp solves a linearised problem within a box of pixels around the flow. A solution that does not lower the
-    batch's energy is rejected, and the box halved; so the energy never rises.
+    Each warp solves a linearised problem in a box around the flow. A solution that does not lower the energy of the
+    batch is rejected, and the box is halved, so the energy never increases.
 
     Args:
         image1, image2: (B, 3, H, W), RGB in [0, 1].
-        smoothness_weight: of the mean roughness against the mean difference, > 0.
-        edge_alpha: of the edge weights exp(-alpha |grad I|).
-        warps: linearisations, at most; `steps` of the method each.
-        initial: flow to start from, pixels; None: zero.
-        on_step: receives each warp's flow and energy.
+        smoothness_weight: weight of the mean total variation relative to the mean difference, > 0.
+        edge_alpha: alpha of the edge weights exp(-alpha |grad I|).
+        warps: maximum number of linearisations, with `steps` steps of the method each.
+        initial: initial flow, pixels; None: zero.
+        on_step: receives flow and energy of each warp.
 
     Raises:
-        ValueError: for images or a flow that are not what they should be, or a negative weight.
+        ValueError: if images or flow are invalid, or the weight is negative.
 
     Source: Chambolle and Pock, A first-order primal-dual algorithm, JMIV 2011; its step sizes: Pock and Chambolle,
     Diagonal preconditioning for first order primal-dual algorithms, ICCV 2011; the flow's formulation: Zach et al., A
@@ -110,12 +110,12 @@ def primal_dual_flow(
 def linearise(
     image1: Tensor, image2: Tensor, flow: Tensor, *, smoothness_weight: float, edge_alpha: float
 ) -> tuple[Operator, Tensor]:
-    """K and the data's offset: the energy times its pixels is about sum |K x + (offset, 0, 0)| for x near the flow."""
+    """K and the data offset: energy times number of pixels is about sum |K x + (offset, 0, 0)| near the flow."""
     warped = warp(image2, flow)
-    mx, my = (m / image1.shape[1] for m in derivatives(warped))  # the mean over the colours
+    mx, my = (m / image1.shape[1] for m in derivatives(warped))  # mean over the colours
     offset = (warped - image1) / image1.shape[1] - mx * flow[:, :1] - my * flow[:, 1:]
     pixels = flow[0, 0].numel()
-    # mean of the two directions' means over both components: weight / (2 * 2) for each difference of a component
+    # mean over two directions and two components: weight / (2 * 2) for each difference of a component
     wx, wy = (
         smoothness_weight / 4 * edge * pixels / edge[0, 0].numel() for edge in edge_weights(image1, alpha=edge_alpha)
     )
@@ -123,7 +123,7 @@ def linearise(
 
 
 def solve_in_box(operator: Operator, offset: Tensor, flow: Tensor, *, box: float, steps: int) -> Tensor:
-    """The flow x after some steps towards the minimum of sum |K x + (offset, 0, 0)| over |x - flow| <= box."""
+    """Flow x after some steps towards the minimum of sum |K x + (offset, 0, 0)| with |x - flow| <= box."""
     tau, (sigma_data, sigma_x, sigma_y) = operator.steps()
     x = ahead = flow
     data, along_x, along_y = (torch.zeros_like(part) for part in operator.times(flow))

@@ -1,16 +1,16 @@
-"""The linearised solver as a teacher: a network learns from its own flow after the solver's finishing warps."""
+"""Linearised solver as a teacher: a network learns from its own flow, refined by the solver."""
 
 from unrollflow.losses.views import LabelledPair, View
 from unrollflow.variational.presets import refine_flow
 
 
 class RefinedTeacher(View):
-    """Frames as they are; the teacher's flow is refined by :func:`~unrollflow.variational.refine_flow`.
+    """Refines the teacher's flow by :func:`~unrollflow.variational.refine_flow`, without changing the frames.
 
-    As the first view of a :class:`~unrollflow.losses.Distillation` it makes the student's target better than the
-    network's own flow, without labels. It costs two linear systems of each pair's size a step.
+    As the first view of a :class:`~unrollflow.losses.Distillation`, it makes the student's target better than the
+    network's own flow, without labels. Each pair and step costs two linear systems of the size of the frames.
     """
 
     def forward(self, pair: LabelledPair, *, seeds: list[int]) -> LabelledPair:
-        """The same frames with a refined flow; nothing is drawn."""
+        """Return the same frames with a refined flow; the seeds are not used."""
         return pair._replace(flow=refine_flow(pair.image1, pair.image2, pair.flow))

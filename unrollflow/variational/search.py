@@ -1,4 +1,4 @@
-"""Coarse search: motion that is larger than what moves, which no descent from zero finds."""
+"""Coarse search for motion that is larger than the moving object, which descent from zero does not find."""
 
 import cv2
 import numpy as np
@@ -11,19 +11,19 @@ from unrollflow.losses.photometric import census
 from unrollflow.ops.warp import warp
 
 SMALLEST = 64
-"""Pixels; of smaller frames OpenCV's search has no pyramid."""
+"""Smallest side of frames, pixels; for smaller frames, OpenCV's search has no pyramid."""
 
 CENSUS_SIDE = 3
 COST_SIDE = 5
-"""Side in pixels of the square over which the costs of two flows are compared."""
+"""Side of the square over which the costs of two flows are averaged, pixels."""
 
 LEAST_GAIN = 0.02
-"""By how much of the census (of at most 1) another flow must be cheaper to be taken."""
+"""Smallest difference of the census cost (at most 1) for which the other flow is used."""
 
 
 @torch.no_grad()
 def inverse_search(image1: Tensor, image2: Tensor) -> Tensor:
-    """Flow (B, 2, H, W) by OpenCV's dense inverse search, in pixels; zero for frames under 64 pixels.
+    """Flow (B, 2, H, W) by OpenCV's dense inverse search, pixels; zero if a side is under 64 pixels.
 
     Args: image1, image2: (B, 3, H, W) in [0, 1].
 
@@ -36,12 +36,12 @@ def inverse_search(image1: Tensor, image2: Tensor) -> Tensor:
         [cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY) for rgb in (255 * pixels(image)).round().astype(np.uint8)]
         for image in (image1, image2)
     ]
-    flows = np.stack([search.calc(first, second, None) for first, second in zip(*frames, strict=True)])  # type: ignore[call-overload]  # None: no flow to start from
+    flows = np.stack([search.calc(first, second, None) for first, second in zip(*frames, strict=True)])  # type: ignore[call-overload]  # None: no initial flow
     return rearrange(torch.from_numpy(flows), "b h w c -> b c h w").to(image1)
 
 
 def pixels(image: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-    """An image (B, 3, H, W) as an array (B, H, W, 3) in [0, 1]."""
+    """Image (B, 3, H, W) as an array (B, H, W, 3) in [0, 1]."""
     array: np.ndarray[tuple[int, ...], np.dtype[np.float32]] = (
         rearrange(image.float().clamp(0, 1), "b c h w -> b h w c").cpu().numpy()
     )
@@ -50,9 +50,9 @@ def pixels(image: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
 
 @torch.no_grad()
 def better_of(flow: Tensor, other: Tensor, image1: Tensor, image2: Tensor) -> Tensor:
-    """Of two flows (B, 2, H, W), at each pixel the one that explains its surroundings better; the first, in doubt.
+    """Combine two flows (B, 2, H, W): at each pixel, use the other flow only if its local census cost is clearly lower.
 
-    Args: image1, image2: (B, 3, H, W) in [0, 1], of the flows' size.
+    Args: image1, image2: (B, 3, H, W) in [0, 1], of the size of the flows.
     """
     cost, cost_of_other = (
         F.avg_pool2d(

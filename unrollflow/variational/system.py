@@ -1,4 +1,4 @@
-"""The linear system of one linearisation: a data term of each pixel, and neighbours held together by weights."""
+"""Linear system of one linearisation: a data term per pixel, and weighted differences of neighbours."""
 
 from typing import NamedTuple
 
@@ -7,10 +7,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 TINY = 1e-12
-"""Keeps quotients of sums of squares finite where everything is solved already."""
+"""Keeps quotients of sums of squares finite if the system is already solved."""
 
 RIDGE = 1e-6
-"""Of the data term's diagonal: a pixel without texture, isolated from its neighbours, stays where it is."""
+"""Ridge of the diagonal of the data term, so that isolated pixels without texture do not change."""
 
 
 class Tensors(NamedTuple):
@@ -21,22 +21,22 @@ class Tensors(NamedTuple):
     vv: Tensor
 
     def times(self, flow: Tensor) -> Tensor:
-        """Product with the vectors of a field (B, 2, H, W)."""
+        """Products with the vectors of a field (B, 2, H, W)."""
         u, v = flow[:, :1], flow[:, 1:]
         return torch.cat([self.uu * u + self.uv * v, self.uv * u + self.vv * v], dim=1)
 
     def inverse(self) -> "Tensors":
-        """The inverse matrices."""
+        """Inverse matrices."""
         determinant = self.uu * self.vv - self.uv.square()
         return Tensors(self.vv / determinant, -self.uv / determinant, self.uu / determinant)
 
 
 def weighted_laplacian(field: Tensor, weight_x: Tensor, weight_y: Tensor) -> Tensor:
-    """Minus the divergence of the weighted forward differences: the gradient of half the sum of weight * difference^2.
+    """Negative divergence of weighted forward differences: the gradient of half the sum of weight * difference^2.
 
     Args:
         field: (B, C, H, W).
-        weight_x, weight_y: of the differences along x and y, (B, 1, H, W - 1) and (B, 1, H - 1, W).
+        weight_x, weight_y: weights of the differences along x and y, (B, 1, H, W - 1) and (B, 1, H - 1, W).
 
     Returns:
         (B, C, H, W).
@@ -51,14 +51,14 @@ def weighted_laplacian(field: Tensor, weight_x: Tensor, weight_y: Tensor) -> Ten
 def solve(data: Tensors, right: Tensor, weight_x: Tensor, weight_y: Tensor, start: Tensor, *, steps: int) -> Tensor:
     """Solution (B, 2, H, W) of (data + weighted Laplacian) x = right, after some steps from `start`.
 
-    Conjugate gradients, preconditioned by each pixel's own 2 x 2 matrix; scipy's want a matrix on the CPU and do not
-    take a batch.
+    It uses conjugate gradients, preconditioned with the 2 x 2 matrix of each pixel. scipy's solver needs a matrix on
+    the CPU and does not support batches.
 
     Args:
-        data: positive semidefinite.
+        data: positive semidefinite matrices.
         right, start: (B, 2, H, W).
-        weight_x, weight_y: as of :func:`weighted_laplacian`, >= 0.
-        steps: how many.
+        weight_x, weight_y: as in :func:`weighted_laplacian`, >= 0.
+        steps: number of steps.
 
     Source: Saad, Iterative Methods for Sparse Linear Systems, 2003, algorithm 9.1.
     """

@@ -1,4 +1,4 @@
-"""What a comparison page shows: groups of runs that differ by their seeds alone, and samples."""
+"""Data of a comparison page: groups of runs that differ only in their seeds, and samples."""
 
 import json
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from torch import Tensor
 from unrollflow.visualization.report import Curve
 
 MOST_NAMED = 2
-"""Settings in a group's label."""
+"""Number of settings in the label of a group."""
 
 
 class ComparedRun(NamedTuple):
@@ -18,13 +18,13 @@ class ComparedRun(NamedTuple):
 
     Attributes:
         folder: its directory, as given.
-        checkpoint: the file that was evaluated, and its step, in a few words.
-        seeds: its seeds in a few words, empty where all runs have the same.
-        pair: runs of two groups with equal values are a pair: their seeds.
+        checkpoint: text with the evaluated file and its step.
+        seeds: text with its seeds, empty if all runs have the same.
+        pair: key that pairs runs of two groups: their seeds.
         curves: logged values by name.
-        figures: of its metrics.json.
-        means: measure to a value for each image of the evaluation, NaN where an image defines none.
-        flows: of the first samples, (2, H, W), pixels.
+        figures: contents of its metrics.json.
+        means: by measure: one value per image of the evaluation, NaN if undefined.
+        flows: flows (2, H, W) of the first samples, pixels.
     """
 
     folder: str
@@ -38,12 +38,12 @@ class ComparedRun(NamedTuple):
 
 
 class ComparedGroup(NamedTuple):
-    """Runs that differ by their seeds alone.
+    """Runs that differ only in their seeds.
 
     Attributes:
-        label: a letter and what distinguishes it.
-        settings: those that are not the same in all groups.
-        runs: at least one.
+        label: a letter and the distinguishing settings.
+        settings: settings that differ between the groups.
+        runs: at least one run.
     """
 
     label: str
@@ -52,24 +52,24 @@ class ComparedGroup(NamedTuple):
 
     @property
     def letter(self) -> str:
-        """The label's letter."""
+        """Letter of the label."""
         return self.label.partition(":")[0]
 
     def run_name(self, run: ComparedRun) -> str:
-        """A run's name: the group's letter, and the seed or the number of several."""
+        """Name of a run: the label of the group or, for several runs, its letter with the seed or number of the run."""
         if len(self.runs) == 1:
             return self.label
         return f"{self.letter}, {run.seeds or f'run {self.runs.index(run) + 1}'}"
 
 
 class ComparedSample(NamedTuple):
-    """A sample that is drawn.
+    """A sample of the page.
 
     Attributes:
-        name: of the sample.
+        name: name of the sample.
         image1, image2: (3, H, W), RGB in [0, 1].
         flow: (2, H, W), pixels, the ground truth, or None.
-        valid: (H, W) bool, where the ground truth counts; None: everywhere.
+        valid: (H, W) bool, True where the ground truth is valid; None: everywhere.
     """
 
     name: str
@@ -80,7 +80,7 @@ class ComparedSample(NamedTuple):
 
 
 def group_label(number: int, settings: dict[str, object]) -> str:
-    """A letter and, of the settings that differ, the first two; classes first.
+    """Label of a group: a letter and the first two settings that differ, classes first.
 
     >>> group_label(1, {"model.smoothness.init_args.lam": 0.1, "model.smoothness.class_path": "a.TotalVariation"})
     'B: TotalVariation, lam 0.1'
@@ -100,7 +100,7 @@ def group_label(number: int, settings: dict[str, object]) -> str:
 
 
 def text(value: object) -> str:
-    """A setting as YAML writes it.
+    """Text of a setting as in YAML.
 
     >>> text(None), text(True), text([1, 2]), text("unrollflow.losses.Census")
     ('null', 'true', '[1, 2]', 'unrollflow.losses.Census')
@@ -109,5 +109,5 @@ def text(value: object) -> str:
 
 
 def all_runs(groups: Sequence[ComparedGroup]) -> list[tuple[int, str, ComparedRun]]:
-    """Number of the group, name and run, of every run."""
+    """Group number, name and run, for every run."""
     return [(number, group.run_name(run), run) for number, group in enumerate(groups) for run in group.runs]

@@ -1,4 +1,4 @@
-"""One self-contained page that compares runs: settings, curves, measures, and pictures side by side."""
+"""Self-contained page that compares runs: settings, curves, measures and images."""
 
 from collections.abc import Sequence
 from html import escape
@@ -14,17 +14,17 @@ from unrollflow.visualization.curves import GroupCurves, colour, curves_svg, das
 from unrollflow.visualization.report import Curve, duration
 
 CURVES = {"val/epe": "validation EPE (px)", "val/score": "validation score"}
-"""What is drawn: the first one that every run has logged."""
+"""Curves that may be drawn; the first one that every run has logged is used."""
 
 ABSENT = "<span class='unit'>not set</span>"
 
 
 def comparison_page(groups: Sequence[ComparedGroup], samples: Sequence[ComparedSample]) -> str:
-    """The page as HTML, which loads nothing from elsewhere.
+    """HTML of the page, which does not load other files.
 
     Args:
-        groups: the reference first.
-        samples: those that are drawn; each run's flows belong to them.
+        groups: the groups, starting with the reference.
+        samples: the samples of the page, in the order of the flows of each run.
     """
     runs = sum(len(group.runs) for group in groups)
     body = [
@@ -40,7 +40,7 @@ def comparison_page(groups: Sequence[ComparedGroup], samples: Sequence[ComparedS
 
 
 def lead(groups: Sequence[ComparedGroup]) -> str:
-    """What is compared, in a few words."""
+    """Summary of the comparison."""
     images = len(next(iter(groups[0].runs[0].means.values())))
     runs = sum(len(group.runs) for group in groups)
     if len(groups) == 1:
@@ -51,7 +51,7 @@ def lead(groups: Sequence[ComparedGroup]) -> str:
 
 
 def settings_table(groups: Sequence[ComparedGroup]) -> str:
-    """Settings that are not the same in all groups, a column for each group; the seeds in the last row."""
+    """Table of the settings that differ, with one column per group, and the seeds in the last row."""
     names = list(dict.fromkeys(name for group in groups for name in group.settings))
     heads = "".join(f"<th>{chip(i)}{escape(group.letter)}</th>" for i, group in enumerate(groups))
     rows = [(name, [setting(group, name) for group in groups]) for name in names]
@@ -70,14 +70,14 @@ def settings_table(groups: Sequence[ComparedGroup]) -> str:
 
 
 def setting_name(name: str) -> str:
-    """A setting's name as HTML, without what every configuration repeats; the whole name shows under the pointer."""
+    """HTML of the short name of a setting, with the full name as tooltip."""
     short = name.replace(".init_args", "").removesuffix(".class_path")
     above, point, last = short.rpartition(".")
     return f'<span title="{escape(name)}"><span class="unit">{breakable(above + point)}</span>{escape(last)}</span>'
 
 
 def setting(group: ComparedGroup, name: str) -> str:
-    """A setting of a group as HTML; of a class its last name, the whole one shows under the pointer."""
+    """HTML of a setting of a group; for a class, its last name, with the full name as tooltip."""
     if name not in group.settings:
         return ABSENT
     value = text(group.settings[name])
@@ -86,12 +86,12 @@ def setting(group: ComparedGroup, name: str) -> str:
 
 
 def chip(group: int) -> str:
-    """A small square in a group's colour."""
+    """Small square in the colour of a group."""
     return f'<i class="chip" style="background:{colour(group)}"></i>'
 
 
 def curves(groups: Sequence[ComparedGroup]) -> str:
-    """Validation curves of all runs with a legend; empty where they have logged no common one."""
+    """Validation curves of all runs with a legend; empty if no curve is common to all runs."""
     runs = [run for group in groups for run in group.runs]
     key = next((key for key in CURVES if all(key in run.curves for run in runs)), None)
     if key is None:
@@ -109,14 +109,14 @@ def curves(groups: Sequence[ComparedGroup]) -> str:
         f'stroke-dasharray="{dash(i)}"/></svg>{escape(group.label)}</li>'
         for i, group in enumerate(groups)
     )
-    thin = "<p class='note'>Thin lines are runs, thick lines the mean of a group's runs.</p>"
+    thin = "<p class='note'>Thin lines are runs; thick lines are the means of the runs of a group.</p>"
     several = thin if any(len(group.runs) > 1 for group in groups) else ""
     drawing = curves_svg(drawn, label=CURVES[key])
     return f'<h2>Learning curves</h2><ul class="legend">{entries}</ul>{drawing}{several}' if drawing else ""
 
 
 def runs_table(groups: Sequence[ComparedGroup]) -> str:
-    """Every run with its error, steps, time and folder."""
+    """Table of all runs with error, steps, time and folder."""
     measure, name = ("epe", "EPE (px)") if "epe" in groups[0].runs[0].means else ("census", "census")
     rows = []
     for number, label, run in all_runs(groups):

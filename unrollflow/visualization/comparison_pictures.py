@@ -1,4 +1,4 @@
-"""The pictures of a comparison: frames, and each run's flow and error, with one scale for all runs of a sample."""
+"""Images of a comparison: frames, and flow and error of each run, with one scale for all runs of a sample."""
 
 import math
 from collections.abc import Sequence
@@ -25,17 +25,17 @@ from unrollflow.visualization.flow import (
 from unrollflow.visualization.report import data_url
 
 WIDEST = 800
-"""Pixels of a picture in the page."""
+"""Maximum width of an image in the page, pixels."""
 
 SMALLEST_SHARP = 320
-"""Pictures of less width, pixels, are enlarged without smoothing."""
+"""Images of less width, pixels, are enlarged without smoothing."""
 
 WHEEL = 96
-"""Pixels of the legend of directions."""
+"""Side of the legend of directions, pixels."""
 
 
 def samples_part(groups: Sequence[ComparedGroup], samples: Sequence[ComparedSample]) -> str:
-    """The viewer, and every sample with both frames and the flow and error of each run."""
+    """HTML of the viewer, and of every sample with both frames and the flow and error of each run."""
     if not samples:
         return ""
     options = "".join(f'<option value="{i}">{escape(name)}</option>' for i, (_, name, _) in enumerate(all_runs(groups)))
@@ -46,7 +46,7 @@ def samples_part(groups: Sequence[ComparedGroup], samples: Sequence[ComparedSamp
 
 
 def viewer(options: str, second: int, *, with_truth: bool) -> str:
-    """Two runs, one over the other, with a slider; the page's script fills it, first with runs 0 and `second`."""
+    """HTML of the viewer of two overlaid runs with a slider; the script of the page starts with runs 0 and `second`."""
     panes = pane("flow") + (pane("error") if with_truth else "")
     wheel = f'<img class="wheel" alt="" src="{picture_url(colour_wheel(WHEEL))}">'
     scale = (
@@ -69,7 +69,7 @@ def viewer(options: str, second: int, *, with_truth: bool) -> str:
 
 
 def pane(kind: str) -> str:
-    """The place of two pictures, one over the other."""
+    """HTML of two overlaid images."""
     return (
         f'<div class="pane" data-kind="{kind}"><img class="below" alt="{kind} of the right run" draggable="false">'
         f'<img class="above" alt="{kind} of the left run" draggable="false"><i class="handle"></i></div>'
@@ -77,11 +77,11 @@ def pane(kind: str) -> str:
 
 
 def article(groups: Sequence[ComparedGroup], place: int, sample: ComparedSample) -> str:
-    """A sample: its frames and truth, then each run."""
+    """HTML of a sample: frames, ground truth, and all runs."""
     runs = all_runs(groups)
     known = torch.ones(sample.image1.shape[-2:], dtype=torch.bool) if sample.valid is None else sample.valid
     known = known if sample.flow is None else known & known_flow(sample.flow)
-    # without ground truth the reference's flow sets the scale
+    # without ground truth, the flow of the reference sets the scale
     longest = longest_flow(runs[0][2].flows[place] if sample.flow is None else sample.flow[:, known])
     given = [picture("frame 1", sample.image1), picture("frame 2", sample.image2)]
     largest = 0.0
@@ -110,7 +110,7 @@ def run_figure(
     known: Tensor,
     ranges: tuple[float, float],
 ) -> str:
-    """Flow and, with ground truth, error of a run; full flow and error in `ranges`, pixels."""
+    """HTML of the flow and, with ground truth, the error of a run; `ranges` are the largest flow and error, pixels."""
     flow, (longest, largest) = run.flows[place], ranges
     pictures = image("flow", flow_to_rgb(flow, max_flow=longest), f"flow of {name}")
     if sample.flow is not None:
@@ -124,7 +124,7 @@ def run_figure(
 
 
 def sample_figure(run: ComparedRun, place: int) -> str:
-    """The error of a sample, or its census difference without ground truth."""
+    """Text of the error of a sample or, without ground truth, of its census difference."""
     for name, unit in (("epe", " px"), ("census", " census")):
         value = run.means.get(name, [math.nan] * (place + 1))[place]
         if not math.isnan(value):
@@ -133,18 +133,18 @@ def sample_figure(run: ComparedRun, place: int) -> str:
 
 
 def picture(name: str, pixels: Tensor) -> str:
-    """A picture (3, H, W), RGB in [0, 1], with its name."""
+    """HTML of an image (3, H, W), RGB in [0, 1], with its name."""
     return f"<figure>{image('frame', pixels, name)}<figcaption>{escape(name)}</figcaption></figure>"
 
 
 def image(kind: str, pixels: Tensor, name: str) -> str:
-    """A picture (3, H, W), RGB in [0, 1], as an element of a class."""
+    """HTML element of an image (3, H, W), RGB in [0, 1], with a class."""
     sharp = " sharp" if pixels.shape[-1] < SMALLEST_SHARP else ""
     return f'<img class="{kind}{sharp}" alt="{escape(name)}" src="{picture_url(pixels)}">'
 
 
 def picture_url(pixels: Tensor) -> str:
-    """A picture (3, H, W), RGB in [0, 1], of at most WIDEST pixels' width, as a URL that holds it."""
+    """Data URL of an image (3, H, W), RGB in [0, 1], shrunk to at most WIDEST pixels."""
     values = rearrange((255 * pixels.detach().cpu().float().clamp(0, 1)).round().byte(), "c h w -> h w c").numpy()
     height, width = values.shape[:2]
     if width > WIDEST:

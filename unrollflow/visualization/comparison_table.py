@@ -1,4 +1,4 @@
-"""The measures of a comparison as a table, with intervals of the differences to the reference."""
+"""Table of the measures of a comparison, with intervals of the differences to the reference."""
 
 import math
 import re
@@ -14,17 +14,17 @@ from unrollflow.visualization.compared import ComparedGroup
 from unrollflow.visualization.curves import colour
 
 BASELINES = ("epe_zero_flow", "epe_median_flow")
-"""The same for all runs."""
+"""Measures that are equal for all runs."""
 
 UNDIRECTED = ("visible_fraction", "occluded_fraction", "out_of_frame_fraction", "motion")
-"""Measures of which neither less nor more is better."""
+"""Measures for which neither lower nor higher is better."""
 
 WHISKER, MIDDLE = 128, 7
-"""Width of an interval's drawing, and the height of its line."""
+"""Width of the drawing of an interval, and the height of its line."""
 
 
 def measures_table(groups: Sequence[ComparedGroup]) -> str:
-    """Mean of every measure for each group and its difference to the first group; rare measures are folded away."""
+    """Tables of the mean of every measure and its difference to the first group; most measures are collapsed."""
     known = [name for name in MEASURES | UNLABELLED if name not in BASELINES and defined(groups, name)]
     first = HEADLINE if "epe" in known else UNLABELLED_HEADLINE
     shown, folded = [n for n in known if n in first], [n for n in known if n not in first]
@@ -39,7 +39,7 @@ def defined(groups: Sequence[ComparedGroup], name: str) -> bool:
 
 
 def table(groups: Sequence[ComparedGroup], names: Sequence[str]) -> str:
-    """A row for each measure, a column for each group."""
+    """Table with one row per measure and one column per group."""
     heads = "".join(
         f'<th><i class="chip" style="background:{colour(i)}"></i>{label(group)}</th>' for i, group in enumerate(groups)
     )
@@ -48,13 +48,13 @@ def table(groups: Sequence[ComparedGroup], names: Sequence[str]) -> str:
 
 
 def label(group: ComparedGroup) -> str:
-    """A group's label as HTML: its letter, and the rest on a line of its own."""
+    """HTML of the label of a group: its letter, and the rest on a second line."""
     letter, _, rest = group.label.partition(": ")
     return f"<b>{letter}</b><small>{breakable(rest)}</small>"
 
 
 def breakable(name: str) -> str:
-    """A dotted name as HTML that may be broken after a point and within a class's name.
+    """HTML of a dotted name with line-break opportunities after points and in class names.
 
     >>> breakable("losses.TotalVariation")
     'losses.<wbr>Total<wbr>Variation'
@@ -63,7 +63,7 @@ def breakable(name: str) -> str:
 
 
 def table_row(groups: Sequence[ComparedGroup], name: str) -> str:
-    """The cells of a measure; the intervals of a row have one scale."""
+    """Row of a measure; all intervals of a row have one scale."""
     measure = (MEASURES | UNLABELLED)[name]
     found = [difference(group, groups[0], name) for group in groups[1:]]
     scale = max([abs(end) for one in found if one for end in one if math.isfinite(end)], default=0.0)
@@ -77,12 +77,12 @@ def table_row(groups: Sequence[ComparedGroup], name: str) -> str:
 
 
 def errors(group: ComparedGroup, name: str) -> NDArray[np.float64]:
-    """A measure of a group, (runs, images)."""
+    """Values (runs, images) of a measure in a group."""
     return np.array([run.means[name] for run in group.runs], np.float64)
 
 
 def mean_text(group: ComparedGroup, name: str) -> str:
-    """Mean over runs and images, with the standard deviation over several runs."""
+    """Text of the mean over runs and images, with the standard deviation over several runs."""
     values = errors(group, name)
     known = values[~np.isnan(values)]
     if not known.size:
@@ -95,15 +95,16 @@ def mean_text(group: ComparedGroup, name: str) -> str:
 
 
 def pairs(group: ComparedGroup, reference: ComparedGroup) -> list[tuple[int, int]]:
-    """Places of the runs that both groups have from the same seeds."""
+    """Indices of the runs with the same seeds in both groups."""
     theirs = {run.pair: i for i, run in enumerate(reference.runs)}
     return [(i, theirs[run.pair]) for i, run in enumerate(group.runs) if run.pair in theirs]
 
 
 def difference(group: ComparedGroup, reference: ComparedGroup, name: str) -> Interval | None:
-    """Difference of a measure to the reference over images and common seeds; None where nothing can be compared.
+    """Difference of a measure to the reference, over images and common seeds; None if it is undefined.
 
-    Without a common seed each image's mean over each group's seeds is compared, and the interval is of images alone.
+    Without common seeds, the means of each image over the seeds of a group are compared, and the interval is only over
+    images.
     """
     ours, theirs = errors(group, name), errors(reference, name)
     if np.isinf(ours).any() or np.isinf(theirs).any():
@@ -117,7 +118,7 @@ def difference(group: ComparedGroup, reference: ComparedGroup, name: str) -> Int
 
 
 def change_text(interval: Interval, scale: float, *, directed: bool) -> str:
-    """A difference, its interval in numbers and as a drawing; coloured where it does not contain 0."""
+    """HTML of a difference and its interval, as numbers and as a drawing, coloured if it does not contain 0."""
     estimate, low, high = interval
     ends = f" <span>[{signed(low)}, {signed(high)}]</span>" if math.isfinite(low) else ""
     significant = low > 0 or high < 0
@@ -127,7 +128,7 @@ def change_text(interval: Interval, scale: float, *, directed: bool) -> str:
 
 
 def signed(value: float) -> str:
-    """A difference with its sign.
+    """Text of a difference with its sign.
 
     >>> signed(0.0123), signed(-2.0), signed(-1e-9)
     ('+0.012', '\N{MINUS SIGN}2.000', '0.000')
@@ -137,7 +138,7 @@ def signed(value: float) -> str:
 
 
 def whisker(interval: Interval, scale: float, name: str) -> str:
-    """An interval on a line whose middle is 0 and whose ends are `scale` away from it."""
+    """Drawing of an interval on a line from -`scale` to `scale`."""
     if not scale or not math.isfinite(interval.low):
         return ""
     centre, low, high = (WHISKER / 2 * (1 + 0.94 * value / scale) for value in interval)
@@ -150,7 +151,7 @@ def whisker(interval: Interval, scale: float, name: str) -> str:
 
 
 def baselines(groups: Sequence[ComparedGroup]) -> str:
-    """Errors of flows that need no network, in one line."""
+    """Line with the errors of flows without a network."""
     first = groups[0].runs[0].means
     found = {name: np.array(first[name]) for name in BASELINES if defined(groups, name)}
     listed = "; ".join(f"{MEASURES[name].label}: {np.nanmean(values):.3f} px" for name, values in found.items())
@@ -158,26 +159,26 @@ def baselines(groups: Sequence[ComparedGroup]) -> str:
 
 
 def explanation(groups: Sequence[ComparedGroup]) -> str:
-    """What the figures and the intervals are over."""
+    """Explanation of the figures and intervals."""
     images = len(next(iter(groups[0].runs[0].means.values())))
     parts = [
-        f"Means over the {images} validation images and the runs of a group, of the checkpoints in the table of runs. "
-        "Each image counts once."
+        f"Means over the {images} validation images and the runs of a group, for the checkpoints in the table of runs. "
+        "All images have equal weights."
     ]
     if any(len(group.runs) > 1 for group in groups):
         parts.append("± is the standard deviation over the seeds.")
     if len(groups) == 1:
         return " ".join(parts)
     parts.append(
-        f"Small figures are differences to {groups[0].letter}, with 95 % intervals of a paired bootstrap; colour marks "
-        "intervals that do not contain 0, green for better. They are not corrected for the number of comparisons."
+        f"Small figures are differences to {groups[0].letter}, with 95 % intervals of a paired bootstrap. Colours mark "
+        "intervals that do not contain 0 (green: better). They are not corrected for multiple comparisons."
     )
     parts += [f"{group.letter}: {resampled(group, groups[0])}." for group in groups[1:]]
     return escape(" ".join(parts))
 
 
 def resampled(group: ComparedGroup, reference: ComparedGroup) -> str:
-    """What the intervals of a group are over."""
+    """Text that says over what the difference and interval of a group are."""
     common = len(pairs(group, reference))
     left_out = len(group.runs) + len(reference.runs) - 2 * common
     left = f" ({left_out} run(s) of other seeds are omitted)" if common and left_out else ""

@@ -1,4 +1,4 @@
-"""Curves against training steps as inline SVG: a colour for each group of runs, a thin line for each run."""
+"""Curves against training steps as inline SVG, with one colour per group of runs and one thin line per run."""
 
 import math
 from collections.abc import Sequence
@@ -9,21 +9,21 @@ from unrollflow.visualization.report import Curve
 
 WIDTH, HEIGHT = 760, 340
 LEFT, RIGHT, TOP, BOTTOM = 80, 14, 38, 54
-"""Margins of the axes, in units of the drawing."""
+"""Margins around the axes, in units of the drawing."""
 
 TICKS = 5
 COLOURS = ("#2563eb", "#ea580c", "#059669", "#c026d3", "#ca8a04", "#0891b2", "#dc2626", "#64748b")
 DASHES = ("none", "7 4", "2 3")
-"""Of the first eight groups, the next eight, and so on."""
+"""Dash patterns of the first eight groups, the next eight, and so on."""
 
 
 class GroupCurves(NamedTuple):
     """Curves of the runs of a group.
 
     Attributes:
-        label: of the group.
-        names: of the runs.
-        curves: a curve for each run; one without points is not drawn.
+        label: label of the group.
+        names: names of the runs.
+        curves: one curve per run; a curve without points is not drawn.
     """
 
     label: str
@@ -38,7 +38,7 @@ class Axes(NamedTuple):
     values: tuple[float, float]
 
     def place(self, step: float, value: float) -> str:
-        """A point of the data in the drawing."""
+        """Position of a data point in the drawing."""
         (x0, x1), (y0, y1) = self
         x = LEFT + (step - x0) / (x1 - x0) * (WIDTH - LEFT - RIGHT)
         y = HEIGHT - BOTTOM - (value - y0) / (y1 - y0) * (HEIGHT - TOP - BOTTOM)
@@ -51,16 +51,16 @@ def colour(group: int) -> str:
 
 
 def dash(group: int) -> str:
-    """Dashes of a group by its number: colours are used again."""
+    """Dash pattern of a group by its number, because colours are repeated."""
     return DASHES[group // len(COLOURS) % len(DASHES)]
 
 
 def curves_svg(groups: Sequence[GroupCurves], *, label: str) -> str:
-    """The curves of all groups in one drawing, empty where there is none.
+    """Drawing with the curves of all groups; empty if there are none.
 
     Args:
-        groups: a group with several curves also gets their mean, as a thick line.
-        label: of the vertical axis.
+        groups: the groups; for a group with several curves, their mean is drawn as a thick line.
+        label: label of the vertical axis.
     """
     points = [p for group in groups for curve in group.curves for p in known_points(curve)]
     if not points:
@@ -79,7 +79,7 @@ def curves_svg(groups: Sequence[GroupCurves], *, label: str) -> str:
 
 
 def group_lines(group: GroupCurves, number: int, axes: Axes) -> list[str]:
-    """The lines of a group: each run's, and the mean of several."""
+    """Lines of a group: one per run, and the mean of several runs."""
     style = f'stroke="{colour(number)}" stroke-dasharray="{dash(number)}"'
     runs = [(name, known_points(curve)) for name, curve in zip(group.names, group.curves, strict=True)]
     drawn = [(name, points) for name, points in runs if points]
@@ -92,19 +92,19 @@ def group_lines(group: GroupCurves, number: int, axes: Axes) -> list[str]:
 
 
 def polyline(name: str, points: Sequence[tuple[int, float]], style: str, axes: Axes) -> str:
-    """A line, whose name a browser shows under the pointer; of one point a short line."""
+    """Line with its name as tooltip; a single point becomes a line of length 0."""
     places = [axes.place(*point) for point in points]
     ends = places if len(places) > 1 else [places[0], places[0]]
     return f'<polyline {style} points="{" ".join(ends)}"><title>{escape(name)}</title></polyline>'
 
 
 def known_points(curve: Curve) -> list[tuple[int, float]]:
-    """Steps and values of a curve where the value is finite."""
+    """Steps and finite values of a curve."""
     return [(s, v) for s, v in zip(curve.steps, curve.values, strict=True) if math.isfinite(v)]
 
 
 def mean_points(curves: Sequence[Sequence[tuple[int, float]]]) -> list[tuple[int, float]]:
-    """Mean of some curves at the steps that all of them have.
+    """Mean of curves at their common steps.
 
     >>> mean_points([[(1, 2.0), (2, 1.0)], [(1, 4.0)]])
     [(1, 3.0)]
@@ -115,7 +115,7 @@ def mean_points(curves: Sequence[Sequence[tuple[int, float]]]) -> list[tuple[int
 
 
 def frame(axes: Axes, label: str) -> str:
-    """Grid, numbers and names of the axes."""
+    """Grid, tick labels and names of the axes."""
     parts = []
     for value in ticks(*axes.values):
         y = axes.place(axes.steps[0], value).partition(",")[2]

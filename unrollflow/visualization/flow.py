@@ -1,4 +1,4 @@
-"""Flow as pictures: the Middlebury colour wheel, arrows, and panels that show a prediction beside the truth."""
+"""Visualisation of flow: the Middlebury colour wheel, arrows, and panels with prediction and ground truth."""
 
 from typing import NamedTuple
 
@@ -12,30 +12,30 @@ from torch import Tensor
 from unrollflow.contracts import known_flow
 
 WHEEL_SEGMENTS = (15, 6, 4, 11, 13, 6)
-"""Hues from red to yellow, green, cyan, blue, magenta and back: more where the eye tells more apart."""
+"""Numbers of hues from red to yellow, green, cyan, blue, magenta and red, by perceptual difference."""
 
 OVER_RANGE_DIMMING = 0.75
 TILE_HEIGHT = 192
-"""Small frames are enlarged by a whole factor until they are at least this high."""
+"""Small frames are enlarged by an integer factor to at least this height, pixels."""
 
 LONGEST_ARROW = 1.5
 SEEN, HIDDEN = 0.88, 0.15
-"""Greys of visible and occluded pixels: a white tile would vanish on white."""
+"""Grey values of visible and occluded pixels; not white, because the page is white."""
 
 GAP, CAPTION_HEIGHT, CAPTION_SCALE = 8, 22, 0.45
-"""Pixels, pixels and OpenCV's font scale beside tiles of TILE_HEIGHT; larger tiles get larger captions."""
+"""Gap and caption height, pixels, and OpenCV's font scale, for tiles of TILE_HEIGHT; larger for larger tiles."""
 
 LONGEST_TIP = 2**14
-"""Pixels; OpenCV's coordinates are 32-bit with 16 of them for fractions."""
+"""Maximum length of an arrow, pixels; OpenCV's coordinates have 32 bits, 16 of them for fractions."""
 
 SMALLEST_FLOW = 1e-6
 SMALLEST_ERROR_RANGE = 1.0
 ERROR_QUANTILE = 0.99
-"""So that a few extreme errors do not make all other pixels black."""
+"""Quantile of the errors with the brightest colour, so that a few extreme errors do not make other pixels black."""
 
 
 def wheel_colours() -> Tensor:
-    """The wheel's 55 colours, (55, 3), RGB in [0, 1], clockwise on the screen from red.
+    """The 55 colours of the wheel, (55, 3), RGB in [0, 1], clockwise on the screen from red.
 
     >>> wheel_colours()[0].tolist()
     [1.0, 0.0, 0.0]
@@ -49,20 +49,20 @@ def wheel_colours() -> Tensor:
 
 
 def flow_to_rgb(flow: Tensor, *, max_flow: float | None = None) -> Tensor:
-    """Colours of a flow: hue is its direction, saturation its length.
+    """Colours of a flow: the hue is its direction, the saturation its length.
 
-    torchvision's function has neither `max_flow` nor NaN, and torchvision is not a dependency.
+    torchvision's function supports neither `max_flow` nor NaN, and torchvision is not a dependency.
 
     Args:
         flow: (..., 2, H, W), pixels.
-        max_flow: length of full saturation, pixels; longer flow is darkened. None: the longest known of each flow.
+        max_flow: length with full saturation, pixels; longer flow is darkened. None: the longest known vector.
 
     Returns:
-        (..., 3, H, W), RGB in [0, 1], on the CPU; white where there is no motion, black where it is unknown
+        (..., 3, H, W), RGB in [0, 1], on the CPU; white for no motion, black for unknown flow
         (:func:`~unrollflow.contracts.known_flow`).
 
     Raises:
-        ValueError: if the flow has not two channels, or max_flow is not positive.
+        ValueError: if the flow does not have two channels, or max_flow is not positive.
 
     Source: Baker et al., A Database and Evaluation Methodology for Optical Flow, IJCV 2011 (colour code).
 
@@ -71,7 +71,7 @@ def flow_to_rgb(flow: Tensor, *, max_flow: float | None = None) -> Tensor:
     """
     if flow.ndim < 3 or flow.shape[-3] != 2 or (max_flow is not None and max_flow <= 0):
         raise ValueError(
-            f"flow is {tuple(flow.shape)}, max_flow {max_flow}; (..., 2, H, W) and more than 0 px are needed."
+            f"flow has shape {tuple(flow.shape)}, max_flow is {max_flow}; expected (..., 2, H, W) and more than 0 px."
         )
     flow = flow.detach().cpu().float()
     known = known_flow(flow).unsqueeze(-3)
@@ -80,7 +80,7 @@ def flow_to_rgb(flow: Tensor, *, max_flow: float | None = None) -> Tensor:
     longest = length.amax(dim=(-2, -1), keepdim=True) if max_flow is None else torch.tensor(max_flow)
     saturation = (length / longest.clamp_min(SMALLEST_FLOW)).unsqueeze(-1)
     colours = wheel_colours()
-    # the standard code stretches the circle over 54 of the 55 steps: a seam to the right, but the published colours
+    # like the standard code, map the circle to 54 of the 55 steps: this has a seam, but gives the published colours
     position = (torch.atan2(v, u) / (2 * torch.pi)).remainder(1) * (len(colours) - 1)
     lower = position.floor().long() % len(colours)
     share = (position - position.floor()).unsqueeze(-1)
@@ -90,7 +90,7 @@ def flow_to_rgb(flow: Tensor, *, max_flow: float | None = None) -> Tensor:
 
 
 def colour_wheel(size: int) -> Tensor:
-    """The legend of :func:`flow_to_rgb`, (3, size, size): each pixel's colour is that of the flow towards it."""
+    """Legend (3, size, size) of :func:`flow_to_rgb`: each pixel has the colour of the flow from the centre to it."""
     axis = torch.linspace(-1, 1, size)
     v, u = torch.meshgrid(axis, axis, indexing="ij")
     inside = torch.hypot(u, v) <= 1
@@ -98,13 +98,13 @@ def colour_wheel(size: int) -> Tensor:
 
 
 def flow_arrows(image: Tensor, flow: Tensor, *, spacing: int = 16, scale: float | None = None) -> Tensor:
-    """Arrows of a flow over its frame, one every `spacing` pixels.
+    """Draw arrows of a flow over its frame, one every `spacing` pixels.
 
     Args:
         image: (3, H, W), RGB in [0, 1].
-        flow: (2, H, W), pixels; a dot stands for no motion and for unknown motion.
-        spacing: distance of the arrows, pixels.
-        scale: an arrow's length for one pixel of flow; None: the longest arrow spans 1.5 spacings.
+        flow: (2, H, W), pixels; no motion and unknown flow are dots.
+        spacing: distance between arrows, pixels.
+        scale: length of an arrow per pixel of flow; None: the longest arrow has 1.5 spacings.
 
     Returns:
         (3, H, W), RGB in [0, 1].
@@ -116,7 +116,7 @@ def flow_arrows(image: Tensor, flow: Tensor, *, spacing: int = 16, scale: float 
     height, width = vectors.shape[-2:]
     scale = LONGEST_ARROW * spacing / longest_flow(vectors) if scale is None else scale
     vectors = (scale * vectors).clamp(-LONGEST_TIP, LONGEST_TIP)
-    for colour, thickness in (((0, 0, 0), 3), ((255, 235, 60), 1)):  # dark rim, light core: readable on any frame
+    for colour, thickness in (((0, 0, 0), 3), ((255, 235, 60), 1)):  # dark border, light centre: visible on any frame
         for y in range(spacing // 2, height, spacing):
             for x in range(spacing // 2, width, spacing):
                 u, v = vectors[:, y, x].tolist()
@@ -126,10 +126,10 @@ def flow_arrows(image: Tensor, flow: Tensor, *, spacing: int = 16, scale: float 
 
 
 class Tile(NamedTuple):
-    """One picture of a panel.
+    """One image of a panel.
 
     Attributes:
-        caption: a few words.
+        caption: caption.
         picture: (3, H, W), RGB in [0, 1].
     """
 
@@ -146,15 +146,15 @@ def panel(
     valid: Tensor | None = None,
     occluded: Tensor | None = None,
 ) -> Tensor:
-    """Frame, prediction, truth, error and visibility in one row, with captions and the colour wheel.
+    """Panel with frame, prediction, ground truth, error and visibility in one row, with captions and the colour wheel.
 
     Args:
         image1: (3, H, W), RGB in [0, 1].
         prediction: (2, H, W), pixels.
         visible: (1, H, W), 1 = visible, as predicted.
-        target: (2, H, W), pixels, the truth if it is known; both flows then share its colours' range.
-        valid: (H, W) bool, where the truth counts; elsewhere, and where it is unknown, truth and error are grey.
-        occluded: (H, W) bool, the true occlusion; shown beside the predicted one.
+        target: (2, H, W), pixels, the ground truth, or None; both flows use its colour range.
+        valid: (H, W) bool, True where the ground truth is valid; elsewhere, ground truth and error are grey.
+        occluded: (H, W) bool, true occlusions, shown beside the predicted ones.
 
     Returns:
         (3, h, w), RGB in [0, 1].
@@ -169,14 +169,14 @@ def panel(
     if target is not None:
         tiles.append(Tile("ground truth", greyed(flow_to_rgb(target, max_flow=longest), known)))
         tiles.append(error_tile(prediction, target, known))
-    tiles.append(Tile("seen in frame 2 (predicted)", visibility_picture(visible[0])))
+    tiles.append(Tile("visible in frame 2 (predicted)", visibility_picture(visible[0])))
     if occluded is not None:
-        tiles.append(Tile("seen in frame 2 (true)", visibility_picture(~occluded)))
+        tiles.append(Tile("visible in frame 2 (true)", visibility_picture(~occluded)))
     return row(tiles)
 
 
 def longest_flow(flow: Tensor) -> float:
-    """Length of the longest known vector of a flow (2, ...), pixels, or of a tiny one where there is none.
+    """Length of the longest known vector of a flow (2, ...), pixels, at least SMALLEST_FLOW.
 
     >>> longest_flow(torch.tensor([[3.0, torch.inf, 1e10], [4.0, 0.0, 1e10]]))
     5.0
@@ -187,31 +187,31 @@ def longest_flow(flow: Tensor) -> float:
 
 
 def visibility_picture(visible: Tensor) -> Tensor:
-    """Visibility (H, W), 1 = visible, as a picture (3, H, W): light grey seen, dark grey hidden."""
+    """Image (3, H, W) of a visibility (H, W), 1 = visible: light grey is visible, dark grey is occluded."""
     return (HIDDEN + (SEEN - HIDDEN) * visible.detach().cpu().float()).expand(3, -1, -1)
 
 
 def error_tile(prediction: Tensor, target: Tensor, known: Tensor) -> Tile:
-    """End-point error of (2, H, W) flows as a picture; its range is that of :func:`error_range`."""
+    """Tile with the end-point error of (2, H, W) flows, with the range of :func:`error_range`."""
     error = error_map(prediction, target)
     largest = error_range(error[known])
     return Tile(f"error, mean {error[known].mean():.3g} (0 - {largest:.3g} px)", greyed(heat(error, largest), known))
 
 
 def error_map(prediction: Tensor, target: Tensor) -> Tensor:
-    """End-point error (H, W) of (2, H, W) flows, pixels; a broken flow is infinitely wrong, as for the metrics."""
+    """End-point error (H, W) of (2, H, W) flows, pixels; infinite for NaN flow, as in the metrics."""
     error: Tensor = torch.linalg.vector_norm((prediction.cpu() - target.cpu()).detach().float(), dim=0)
     return error.nan_to_num(nan=torch.inf, posinf=torch.inf)
 
 
 def error_range(errors: Tensor) -> float:
-    """Largest error of a picture, pixels: the finite ones' 99th percentile, at least 1 px."""
+    """Largest error of an image, pixels: 99th percentile of finite errors, at least 1 px."""
     finite = errors[errors.isfinite()].numpy()
     return max(float(np.quantile(finite, ERROR_QUANTILE)) if finite.size else 0.0, SMALLEST_ERROR_RANGE)
 
 
 def heat(values: Tensor, largest: float) -> Tensor:
-    """Values (H, W) from 0 to `largest` as a picture (3, H, W), black to yellow."""
+    """Image (3, H, W) of values (H, W) from 0 (black) to `largest` (yellow)."""
     grey = (255 * (values / largest).clamp(0, 1)).byte().numpy()
     bgr = cv2.applyColorMap(grey, cv2.COLORMAP_INFERNO)
     picture: Tensor = rearrange(torch.from_numpy(bgr[..., ::-1].copy()), "h w c -> c h w").float() / 255
@@ -219,15 +219,15 @@ def heat(values: Tensor, largest: float) -> Tensor:
 
 
 def greyed(picture: Tensor, known: Tensor) -> Tensor:
-    """A picture (3, H, W) in grey where nothing is known, (H, W) bool."""
+    """Image (3, H, W) that is grey where `known` (H, W) is False."""
     return torch.where(known, picture, 0.5)
 
 
 def row(tiles: list[Tile]) -> Tensor:
-    """Tiles of one size side by side on white, captions above them, the colour wheel at the end."""
+    """Tiles of equal size side by side on white, with captions above, and the colour wheel at the end."""
     height, width = tiles[0].picture.shape[-2:]
     factor = max(1, -(-TILE_HEIGHT // height))
-    size = max(1.0, factor * (height * width) ** 0.5 / TILE_HEIGHT)  # a row is shrunk to fit a page, captions with it
+    size = max(1.0, factor * (height * width) ** 0.5 / TILE_HEIGHT)  # the page shrinks wide rows and their captions
     columns = [captioned(tile.caption, enlarged(tile.picture.detach().cpu().float(), factor), size) for tile in tiles]
     wheel = colour_wheel(factor * min(height, width) // 2)
     legend = captioned("direction", F.pad(wheel, (0, 0, 0, factor * height - wheel.shape[-2]), value=1.0), size)
@@ -235,12 +235,12 @@ def row(tiles: list[Tile]) -> Tensor:
 
 
 def enlarged(picture: Tensor, factor: int) -> Tensor:
-    """Each pixel of (3, H, W) as a square of factor x factor pixels."""
+    """Enlarge an image (3, H, W) by repeating pixels."""
     return picture.repeat_interleave(factor, dim=-2).repeat_interleave(factor, dim=-1)
 
 
 def captioned(caption: str, picture: Tensor, size: float) -> Tensor:
-    """A picture (3, H, W) below a line of text `size` times CAPTION_HEIGHT high, widened where the text is longer."""
+    """Image (3, H, W) below a line of text of height `size` * CAPTION_HEIGHT, widened if the text is longer."""
     font, scale, thickness = cv2.FONT_HERSHEY_SIMPLEX, CAPTION_SCALE * size, round(size)
     (text_width, _), _ = cv2.getTextSize(caption, font, scale, thickness)
     height, width = round(CAPTION_HEIGHT * size), max(picture.shape[-1], text_width + 4)

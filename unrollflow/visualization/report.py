@@ -1,4 +1,4 @@
-"""One self-contained report.html of what lies in a run's directory."""
+"""Self-contained report.html of a run."""
 
 import base64
 import csv
@@ -24,12 +24,12 @@ ROWS = (
 )
 LOSSES = (("loss/total", "total"), ("loss/photometric", "photometric"))
 SMOOTHNESS = (("loss/smoothness", "smoothness"),)
-"""Apart, because it is smaller by orders of magnitude."""
+"""In a separate plot, because it is smaller by orders of magnitude."""
 
 SHARE = (("telemetry/smoothness_share", "smoothness"),)
 ERRORS = (("val/epe", "all pixels"), ("val/epe_noc", "visible"), ("val/epe_occ", "occluded"))
 SHARES = (
-    ("val/zero_flow_ratio", "census, of zero flow's"),
+    ("val/zero_flow_ratio", "census, ratio to zero flow"),
     ("val/visible_fraction", "visible"),
     ("val/out_of_frame_fraction", "out of frame"),
 )
@@ -37,27 +37,27 @@ BASELINES = (("epe_zero_flow", "zero flow", "--"), ("epe_median_flow", "median f
 FEW_POINTS = 30
 MOST_HISTORY = 12
 WIDEST_PICTURE = 1600
-"""Pixels; the files in panels/ keep their full size."""
+"""Maximum width of images in the page, pixels; the files in panels/ have full size."""
 
 
 class Curve(NamedTuple):
-    """Values of one quantity over the training's steps."""
+    """Values of one quantity by training step."""
 
     steps: list[int]
     values: list[float]
 
 
 def write_report(directory: Path, *, title: str) -> Path:
-    """Write report.html of a run's directory: figures, curves, panels and configuration, in one file.
+    """Write report.html with figures, curves, panels and configuration of a run to its directory.
 
-    Whatever the directory lacks is omitted.
+    Parts whose files are missing are omitted.
 
     Args:
-        directory: holds config.yaml, metrics.csv, metrics.json and panels/*.png, any of them.
+        directory: directory with any of config.yaml, metrics.csv, metrics.json and panels/*.png.
         title: heading.
 
     Returns:
-        the path of report.html.
+        path of report.html.
     """
     metrics = json.loads((directory / "metrics.json").read_text()) if (directory / "metrics.json").is_file() else {}
     curves = read_curves(directory / "metrics.csv")
@@ -71,34 +71,34 @@ def write_report(directory: Path, *, title: str) -> Path:
 
 
 def headline(metrics: dict[str, Any]) -> str:
-    """The result in one sentence, empty where there is none."""
+    """The result in one sentence; empty if there is none."""
     epe, zero, constant = (metrics.get(k) for k in ("epe", "epe_zero_flow", "epe_median_flow"))
     if not zero or constant is None:
         return blind_headline(metrics)
     if epe is None:
         return '<p class="lead">The predicted flow is not finite everywhere, so it has no end-point error.</p>'
-    verdict = "better" if epe < constant else "no better"
+    verdict = "better" if epe < constant else "not better"
     return (
-        f'<p class="lead">End-point error {epe:.3f} px: {epe / zero:.2f} of what zero flow leaves ({zero:.3f} px), and '
-        f"{verdict} than the median of each image's true flow, a constant ({constant:.3f} px).</p>"
+        f'<p class="lead">End-point error {epe:.3f} px: {epe / zero:.2f} times that of zero flow ({zero:.3f} px), and '
+        f"{verdict} than that of the constant median of each image's true flow ({constant:.3f} px).</p>"
     )
 
 
 def blind_headline(metrics: dict[str, Any]) -> str:
-    """The result in one sentence where there is no ground truth."""
+    """The result in one sentence, without ground truth."""
     ratio, visible, motion = (metrics.get(k) for k in ("zero_flow_ratio", "visible_fraction", "motion"))
     if ratio is None or visible is None or motion is None:
         return ""
-    verdict = "better" if ratio < 1 else "no better"
+    verdict = "better" if ratio < 1 else "not better"
     return (
-        f'<p class="lead">Without ground truth: the flow explains held-out frames {verdict} than no motion would '
-        f"(census difference {ratio:.2f} of zero flow's), calls {visible:.0%} of the pixels visible, and moves them by "
-        f"{motion:.2f} px on average.</p>"
+        f'<p class="lead">Without ground truth: the flow explains held-out frames {verdict} than zero flow (census '
+        f"difference {ratio:.2f} times that of zero flow); {visible:.0%} of the pixels are visible, and the mean "
+        f"motion is {motion:.2f} px.</p>"
     )
 
 
 def table(metrics: dict[str, Any]) -> str:
-    """The figures with their units."""
+    """Table of the figures with their units."""
     rows = [
         f"<tr><td>{name}</td><td>{duration(value) if key == 'seconds' else number(value)}</td><td>{unit}</td></tr>"
         for key, name, unit in ROWS
@@ -109,7 +109,7 @@ def table(metrics: dict[str, Any]) -> str:
 
 
 def number(value: float) -> str:
-    """A figure with three decimals, a count without.
+    """Text of a figure, with three decimals unless it is a count.
 
     >>> number(1.23456), number(1500)
     ('1.235', '1500')
@@ -118,7 +118,7 @@ def number(value: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them.
+    """Text of a duration in seconds.
 
     >>> duration(7.26), duration(547.5), duration(7325)
     ('7.3 s', '9 min 8 s', '2 h 2 min')
@@ -130,7 +130,7 @@ def duration(seconds: float) -> str:
 
 
 def read_curves(path: Path) -> dict[str, Curve]:
-    """Every numeric column of Lightning's metrics.csv against its steps."""
+    """Read all numeric columns of Lightning's metrics.csv, by step."""
     curves: dict[str, Curve] = defaultdict(lambda: Curve([], []))
     if not path.is_file():
         return curves
@@ -144,7 +144,7 @@ def read_curves(path: Path) -> dict[str, Curve]:
 
 
 def plots(curves: dict[str, Curve], metrics: dict[str, Any]) -> str:
-    """Losses and errors against the training step, side by side; without ground truth, what needs none."""
+    """Plots of losses and errors against the training step; without ground truth, of label-free measures."""
     drawn = [
         ("loss", figure(curves, LOSSES, "training loss", {})),
         ("smoothness", figure(curves, SMOOTHNESS, "smoothness, unweighted", {})),
@@ -159,11 +159,11 @@ def plots(curves: dict[str, Curve], metrics: dict[str, Any]) -> str:
 def figure(
     curves: dict[str, Curve], names: tuple[tuple[str, str], ...], label: str, levels: dict[str, float | None]
 ) -> str:
-    """A plot of some curves as a data URL, empty where there is none."""
+    """Data URL of a plot of some curves; empty if there are none."""
     present = [(curves[key], name) for key, name in names if key in curves]
     if not present:
         return ""
-    from matplotlib.figure import Figure  # heavy; only a report needs it
+    from matplotlib.figure import Figure  # slow to import, only needed for reports
 
     drawing = Figure(figsize=(4.6, 3.3), layout="constrained")
     axes = drawing.subplots()
@@ -185,12 +185,12 @@ def figure(
 
 
 def data_url(png: bytes) -> str:
-    """A PNG inside a URL."""
+    """Data URL of a PNG."""
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
 def panels(folder: Path) -> str:
-    """The last step's panels, then how the first sample came to be."""
+    """Panels of the last step, and of the first sample at earlier steps."""
     by_step: dict[int, list[Path]] = defaultdict(list)
     for path in sorted(folder.glob("step-*.png")):
         found = re.match(r"step-(\d+)", path.name)
@@ -201,13 +201,13 @@ def panels(folder: Path) -> str:
     steps = sorted(by_step)
     parts = [f"<h2>Predictions at step {steps[-1]}</h2>", *(picture(path) for path in by_step[steps[-1]])]
     if len(steps) > 1:
-        parts.append("<h2>How the first one came to be</h2>")
+        parts.append("<h2>First sample during training</h2>")
         parts += [picture(by_step[step][0], caption=f"step {step}") for step in spread(steps[:-1])]
     return "\n".join(parts)
 
 
 def spread(steps: list[int]) -> list[int]:
-    """At most MOST_HISTORY of some steps, evenly spread, the first and the last among them.
+    """At most MOST_HISTORY evenly spaced steps, including the first and the last.
 
     >>> spread(list(range(23)))
     [0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22]
@@ -217,14 +217,14 @@ def spread(steps: list[int]) -> list[int]:
 
 
 def picture(path: Path, *, caption: str = "") -> str:
-    """A PNG file inside the page, wide ones smaller, below them the caption or the sample's name."""
+    """HTML of a PNG file, shrunk if it is wide, with the caption or the name of the sample."""
     name = escape(caption or re.sub(r"^step-\d+_\d+-", "", path.stem))
     image = f'<img alt="panel, {name}" src="{data_url(shrunk(path.read_bytes()))}">'
     return f'<figure class="wide">{image}<figcaption>{name}</figcaption></figure>'
 
 
 def shrunk(content: bytes) -> bytes:
-    """A PNG of at most WIDEST_PICTURE pixels' width."""
+    """PNG shrunk to a width of at most WIDEST_PICTURE pixels."""
     pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     if pixels is None or pixels.shape[1] <= WIDEST_PICTURE:
         return content
@@ -233,7 +233,7 @@ def shrunk(content: bytes) -> bytes:
 
 
 def configuration(path: Path) -> str:
-    """The configuration, folded away."""
+    """HTML of the configuration, collapsed."""
     if not path.is_file():
         return ""
     text = escape(path.read_text(encoding="utf-8"))

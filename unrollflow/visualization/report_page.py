@@ -1,4 +1,4 @@
-"""The frame of report.html: how it looks, everything in one file."""
+"""HTML template of report.html."""
 
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">

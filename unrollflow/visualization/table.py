@@ -1,11 +1,11 @@
-"""Figures as tables of plain text."""
+"""Plain-text tables of figures."""
 
 import math
 from collections.abc import Sequence
 
 
 def format_table(headings: Sequence[str], rows: Sequence[tuple[str, Sequence[float]]]) -> str:
-    """Aligned lines of names and measures; what is undefined is a dash, a count has no decimals.
+    """Aligned lines of names and measures; undefined values are dashes, counts have no decimals.
 
     >>> print(format_table(["EPE", "zero flow"], [("a", [1.0, math.nan]), ("b c", [0.25, 2])]))
     name      EPE    zero flow

@@ -1,7 +1,7 @@
-"""Weights as NAME.safetensors, with the card NAME.json beside them; some are shipped with the package.
+"""Weights as NAME.safetensors with the card NAME.json; some are shipped with the package.
 
-The card holds the SHA-256 of the weights, the configuration of the module that they belong to (`model`), and how they
-were trained. Weights are read as data: safetensors files hold tensors alone.
+The card contains the SHA-256 of the weights, the configuration of their module (`model`), and the details of their
+training. Weights are read as data, because safetensors files only contain tensors.
 """
 
 import json
@@ -16,7 +16,7 @@ SHIPPED = Path(__file__).parent
 SUFFIX = ".safetensors"
 
 DEFAULT = "small"
-"""Name of the shipped weights that are used unless others are asked for."""
+"""Name of the default shipped weights."""
 
 
 def shipped_weights() -> list[str]:
@@ -25,10 +25,10 @@ def shipped_weights() -> list[str]:
 
 
 def weights_file(name: str | Path) -> Path:
-    """The file of a checkpoint or of weights, or of shipped weights by their name.
+    """Path of a checkpoint or of weights, given as a path or as the name of shipped weights.
 
     Raises:
-        FileNotFoundError: if there is neither such a file nor such a name.
+        FileNotFoundError: if there is no such file, and no such name.
     """
     path, shipped = Path(name), SHIPPED / f"{name}{SUFFIX}"
     if path.is_file():
@@ -41,15 +41,15 @@ def weights_file(name: str | Path) -> Path:
 
 
 def read_card(path: Path) -> dict[str, Any]:
-    """The card beside a file of weights.
+    """Read the card beside a file of weights.
 
     Raises:
-        FileNotFoundError: if there is none.
-        ValueError: if it is not a JSON object with the texts and mappings that a card needs.
+        FileNotFoundError: if the card does not exist.
+        ValueError: if it is not a JSON object with the required entries.
     """
     file = path.with_suffix(".json")
     if not file.is_file():
-        raise FileNotFoundError(f"{path} needs its card {file}, which describes the network.")
+        raise FileNotFoundError(f"the card of {path} is missing: no file {file}, which describes the network.")
     try:
         card = json.loads(file.read_bytes())
     except ValueError as error:
@@ -57,16 +57,16 @@ def read_card(path: Path) -> dict[str, Any]:
     kinds = {"sha256": str, "model": dict}
     wrong = [key for key, kind in kinds.items() if not isinstance(card, dict) or not isinstance(card.get(key), kind)]
     if wrong:
-        raise ValueError(f"{file} is not a card of weights: {' and '.join(wrong)} missing or of another type.")
+        raise ValueError(f"{file} is not a card of weights: {' and '.join(wrong)} missing or of a wrong type.")
     return dict(card)
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors by name, and the card, of a safetensors file.
+    """Read the tensors, by name, and the card of a safetensors file.
 
     Raises:
         FileNotFoundError: if the file or its card does not exist.
-        ValueError: if the file is damaged or does not belong to its card.
+        ValueError: if the file is damaged or does not match its card.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load
@@ -76,7 +76,7 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     card, content = read_card(path), path.read_bytes()
     if sha256(content).hexdigest() != card["sha256"]:
         raise ValueError(
-            f"{path} does not belong to its card {path.with_suffix('.json')}: the SHA-256 differs, so one of them is "
+            f"{path} does not match its card {path.with_suffix('.json')}: the SHA-256 differs, so one of the files is "
             "damaged or was replaced."
         )
     try:
@@ -86,7 +86,7 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def packed_weights(tensors: Mapping[str, Tensor], card: Mapping[str, Any]) -> tuple[bytes, bytes]:
-    """Contents of the safetensors file and of its card, to which the SHA-256 of the former is added."""
+    """Contents of a safetensors file, and of its card with the SHA-256 of the file."""
     from safetensors.torch import save
 
     content = save({name: tensor.contiguous() for name, tensor in tensors.items()})

@@ -1,4 +1,4 @@
-"""Weights in a folder as a model hub keeps them: model.safetensors and its card model.json."""
+"""Weights in a folder or a repository of a model hub: model.safetensors and its card model.json."""
 
 from pathlib import Path
 
@@ -6,24 +6,24 @@ from unrollflow.weights import SUFFIX, weights_file
 
 NAME = "model"
 FILES = (f"{NAME}{SUFFIX}", f"{NAME}.json")
-"""Weights and card of a folder or a repository."""
+"""Names of weights and card in a folder or a repository."""
 
 
 def pretrained_file(name: str | Path, *, revision: str | None = None, local_files_only: bool = False) -> Path:
-    """The safetensors file of a folder, of shipped weights, of a path, or of a repository of the Hugging Face hub.
+    """Path of the weights in a folder, a file, shipped weights, or a repository of the Hugging Face hub.
 
-    Only a name such as "owner/repository" that is neither a folder nor a file is looked up at the hub; weights and
-    card are fetched into its cache and read as data.
+    The hub is only used for a name such as "owner/repository" that is neither a folder nor a file; weights and card are
+    downloaded to the cache of the hub, and read as data.
 
     Args:
         name: folder, name of shipped weights, file, or repository.
         revision: branch, tag or commit of a repository; None: its main branch.
-        local_files_only: use what the cache of the hub holds; fetch nothing.
+        local_files_only: only use the cache of the hub; do not download files.
 
     Raises:
-        FileNotFoundError: if there is nothing of that name, or a folder or a repository has no such file.
-        ImportError: if a repository is named and huggingface_hub is not installed.
-        OSError: if a repository cannot be fetched.
+        FileNotFoundError: if the name does not exist, or a folder or repository does not contain the weights.
+        ImportError: if the name is a repository, and huggingface_hub is not installed.
+        OSError: if a repository cannot be downloaded.
     """
     if Path(name).is_dir():
         return existing_weights(Path(name))
@@ -33,7 +33,7 @@ def pretrained_file(name: str | Path, *, revision: str | None = None, local_file
         from huggingface_hub import snapshot_download
     except ImportError as error:
         raise ImportError(
-            f"{name} is not a folder here, and the hub's repositories need huggingface_hub: "
+            f"{name} is not a local folder, and repositories of the hub need huggingface_hub: "
             "pip install 'unrollflow[hub]'"
         ) from error
     folder = snapshot_download(
@@ -43,19 +43,19 @@ def pretrained_file(name: str | Path, *, revision: str | None = None, local_file
 
 
 def existing_weights(folder: Path) -> Path:
-    """The weights of a folder.
+    """Path of the weights in a folder.
 
     Raises:
-        FileNotFoundError: if there are none.
+        FileNotFoundError: if they do not exist.
     """
     file = folder / FILES[0]
     if not file.is_file():
-        raise FileNotFoundError(f"{folder} holds no {FILES[0]}; save_pretrained writes {' and '.join(FILES)}.")
+        raise FileNotFoundError(f"{folder} does not contain {FILES[0]}; save_pretrained writes {' and '.join(FILES)}.")
     return file
 
 
 def is_repository(name: str) -> bool:
-    """Whether a name may be one of a hub's repositories: an owner and a name.
+    """Whether a name may be a repository of a hub, with an owner and a name.
 
     >>> [is_repository(name) for name in ("owner/flow-v1.0", "small", "./small", "runs/last.ckpt")]
     [True, False, False, False]

@@ -111,7 +111,7 @@ def test_convex_upsampling_of_a_constant_is_eight_times_it_inside() -> None:
 
 def test_too_small_images_are_refused_with_the_reason() -> None:
     small = torch.rand(1, 3, 120, 256)
-    with pytest.raises(ValueError, match=r"120x256, but RAFT needs at least 128 pixels a side.*fewer levels"):
+    with pytest.raises(ValueError, match=r"120x256, but RAFT needs at least 128 pixels per side.*fewer levels"):
         RAFT()(small, small)
     assert RAFT.stride == 8
     assert RAFT().minimum_size == 128

@@ -118,7 +118,7 @@ def test_what_is_left_out_is_reported_with_its_reason(tmp_path: Path) -> None:
     report = import_weights(saved(tmp_path / "x.tar", "cost", theirs), PWCLite(), source="cost_unrolling")
     assert report.skipped == ADMM_CONSTANTS
     assert "without aligned corners" in str(report).splitlines()[-1]
-    assert str(report).splitlines()[0] == "60 tensors taken over, 2,236,660 parameters; 2 skipped"
+    assert str(report).splitlines()[0] == "60 tensors imported, 2,236,660 parameters; 2 skipped"
     theirs, _ = released("princeton_raft")
     path = saved(tmp_path / "raft.pth", "princeton_raft", theirs)
     report = import_weights(path, RAFT(upsampling="convex"), source="princeton_raft")
@@ -172,7 +172,7 @@ def test_another_source_or_another_network_is_refused(tmp_path: Path) -> None:
         import_weights(path, PWCLite(normalise_features=True), source="arflow")
     with pytest.raises(ValueError, match="source"):
         import_weights(path, RAFT(), source="smurf")  # type: ignore[arg-type]
-    assert "which that source's network has not" in refusal(path, PWCLite(pyramid_channels=[8] * 7))
+    assert "does not exist in that project" in refusal(path, PWCLite(pyramid_channels=[8] * 7))
 
 
 def test_twins_that_differ_are_refused(tmp_path: Path) -> None:
@@ -217,7 +217,7 @@ def test_a_truncated_file_is_refused(zipped: bool, share: float, tmp_path: Path)
 )  # fmt: skip
 def test_what_is_no_mapping_of_plain_tensors_is_refused(contents: object, tmp_path: Path) -> None:
     torch.save(contents, tmp_path / "other.pt")
-    assert "something else than names and plain tensors" in refusal(tmp_path / "other.pt", PWCLite())
+    assert "other objects than names and plain tensors" in refusal(tmp_path / "other.pt", PWCLite())
 
 
 @pytest.mark.parametrize(
@@ -225,8 +225,8 @@ def test_what_is_no_mapping_of_plain_tensors_is_refused(contents: object, tmp_pa
     [
         (lambda t: t.long(), "is of torch.int64"),
         (lambda t: t * 1j, "is of torch.complex64"),
-        (lambda t: t / 0, "holds numbers that are not finite"),
-        (lambda t: t.double() + 1e300, "holds numbers that are not finite"),
+        (lambda t: t / 0, "has numbers that are not finite"),
+        (lambda t: t.double() + 1e300, "has numbers that are not finite"),
     ],
 )
 def test_tensors_of_other_numbers_are_refused(

@@ -1,7 +1,7 @@
-"""RAFT's correlation lookup: how well each pixel matches a window around where the flow sends it, at four scales.
+"""Correlation lookup of RAFT: correlation of each pixel with a window around its target position, at four scales.
 
-Two ways to the same numbers: `AllPairs` computes every correlation once and samples from it; `OnDemand` computes, at
-every lookup, only what the windows ask for, in memory linear in the number of pixels.
+There are two equivalent implementations: `AllPairs` computes all correlations once and samples them; `OnDemand`
+computes only the correlations in the windows of each lookup, with memory linear in the number of pixels.
 """
 
 import torch
@@ -14,15 +14,15 @@ from unrollflow.ops.precision import full_precision
 from unrollflow.ops.transfer import constant
 
 ON_DEMAND_PIXELS = 1024
-"""Pixels whose windows are gathered at once: a hundred feature vectors each."""
+"""Number of pixels whose windows, of a hundred feature vectors each, are gathered at once."""
 
 
 class AllPairs:
-    """The all-pairs volume with the second image's axes pooled by 1, 2, 4, ...
+    """All-pairs correlation volume, with the axes of the second image pooled by 1, 2, 4, ...
 
     Args:
         features1, features2: (B, C, H, W).
-        levels: how many scales.
+        levels: number of scales.
         radius: r of the window, pixels of each scale.
 
     Source: Teed and Deng, RAFT, ECCV 2020, section 3.2; the channel order is that of its released code:
@@ -43,11 +43,11 @@ class AllPairs:
 
 
 class OnDemand:
-    """As :class:`AllPairs`, without the volume: features2 are pooled in its place, which is the same by linearity.
+    """As :class:`AllPairs`, without the volume: features2 are pooled instead, which is equivalent by linearity.
 
     Args:
         features1, features2: (B, C, H, W).
-        levels: how many scales.
+        levels: number of scales.
         radius: r of the window, pixels of each scale.
     """
 
@@ -56,7 +56,7 @@ class OnDemand:
         self.pixels, self.pyramid = feature_pyramid(features1, features2, levels=levels)
 
     def __call__(self, coordinates: Tensor) -> Tensor:
-        """Correlations (B, levels (2r + 1)^2, H, W) around positions (B, 2, H, W), some pixels at a time."""
+        """Correlations (B, levels (2r + 1)^2, H, W) around positions (B, 2, H, W), computed for groups of pixels."""
         height, width = coordinates.shape[-2:]
         centres = rearrange(coordinates, "b xy h w -> b (h w) xy")
         levels = []
@@ -72,7 +72,7 @@ class OnDemand:
 
 @full_precision
 def volume_pyramid(features1: Tensor, features2: Tensor, *, levels: int) -> list[Tensor]:
-    """Correlations <f1, f2> / sqrt(C) of all pairs of pixels, (B H W, 1, h, w) at each level."""
+    """Correlations <f1, f2> / sqrt(C) of all pairs of pixels, (B H W, 1, h, w) for each level."""
     batch, channels, height, width = features1.shape
     rows, columns = features1.flatten(2).transpose(1, 2), features2.flatten(2)
     volume = (torch.bmm(rows, columns) / channels**0.5).view(batch * height * width, 1, height, width)
@@ -84,7 +84,7 @@ def volume_pyramid(features1: Tensor, features2: Tensor, *, levels: int) -> list
 
 @full_precision
 def feature_pyramid(features1: Tensor, features2: Tensor, *, levels: int) -> tuple[Tensor, list[Tensor]]:
-    """Features of the first image's pixels (B, H W, C), over sqrt(C), and the second's (B, C, h, w) at each level."""
+    """Features (B, H W, C) of the first image, divided by sqrt(C), and (B, C, h, w) of the second for each level."""
     pyramid = [features2]
     for _ in range(levels - 1):
         pyramid.append(F.avg_pool2d(pyramid[-1], 2))
@@ -92,7 +92,7 @@ def feature_pyramid(features1: Tensor, features2: Tensor, *, levels: int) -> tup
 
 
 def window(radius: int, *, like: Tensor) -> Tensor:
-    """Offsets (2r + 1, 2r + 1, 2) of a window, its x offset first: element (a, b) is (a - r, b - r)."""
+    """Offsets (2r + 1, 2r + 1, 2) of a window, x before y: element (a, b) is (a - r, b - r)."""
     axis = torch.arange(-radius, radius + 1, device=like.device, dtype=like.dtype)
     return torch.stack(torch.meshgrid(axis, axis, indexing="ij"), dim=-1)
 
@@ -101,7 +101,7 @@ def window(radius: int, *, like: Tensor) -> Tensor:
 def sample(plane: Tensor, positions: Tensor) -> Tensor:
     """Values (N, x, y) of planes (N, 1, h, w) at positions (N, x, y, 2), pixels; bilinear, zeros outside."""
     last = constant([plane.shape[-1] - 1, plane.shape[-2] - 1], like=positions)
-    # a position that is not finite, which torch's backward on the CPU does not survive, goes outside, too
+    # move positions that are not finite, which crash torch's backward pass on the CPU, outside the frame
     safe = positions.nan_to_num(nan=-2.0).clamp(positions.new_full((), -2.0), last + 2)
     normalised = 2 * safe / last - 1
     return F.grid_sample(plane, normalised, align_corners=True, padding_mode="zeros")[:, 0]
@@ -111,12 +111,12 @@ def sample(plane: Tensor, positions: Tensor) -> Tensor:
 def windowed(pixels: Tensor, features2: Tensor, centres: Tensor, radius: int) -> Tensor:
     """Correlations (N, (2r + 1)^2) of pixels (N, C) with windows of features2 (C, h, w) at centres (N, 2).
 
-    All positions of a window share their fraction, so whole pixels are correlated and then mixed bilinearly.
+    All positions of a window have the same fraction, so whole pixels are correlated and then interpolated bilinearly.
     """
     side = 2 * radius + 2
     _, height, width = features2.shape
     size = constant([width, height], like=centres)
-    # beyond this the window lies outside anyway
+    # beyond this limit, the window is outside the frame
     safe = centres.nan_to_num(nan=-2.0 * side).clamp(centres.new_full((), -2.0 * side), size + 2 * side)
     corner = safe.floor()
     axis = torch.arange(side, device=centres.device) - radius

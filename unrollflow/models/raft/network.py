@@ -1,4 +1,4 @@
-"""RAFT: all-pairs correlations, and a recurrent update of one flow field at 1/8 of the image."""
+"""RAFT: all-pairs correlations, and a recurrent update of a flow field at 1/8 of the image."""
 
 from typing import Literal
 
@@ -21,31 +21,32 @@ STRIDE = 8
 
 
 class RAFT(nn.Module):
-    """Recurrent all-pairs field transforms; the list of estimates is the iterates, first to last.
+    """Recurrent all-pairs field transforms; the estimates are the iterates, first to last.
 
-    The defaults are Cost Unrolling's variant with bilinear up-sampling, 4,814,336 parameters; with convex
-    up-sampling it is the published network, 5,257,536. Without convex up-sampling and with smaller widths it trains
-    on a CPU (configs/backbone/raft_small.yaml).
+    The defaults are the variant of Cost Unrolling with bilinear up-sampling, with 4,814,336 parameters; with convex
+    up-sampling, it is the published network, with 5,257,536. With bilinear up-sampling and fewer channels, it can be
+    trained on a CPU (configs/backbone/raft_small.yaml).
 
     Args:
         upsampling: bilinear, or a learned convex combination.
         context_norm: norm of the context encoder, see :class:`~unrollflow.models.raft.residual.ResidualEncoder`; the
             feature encoder has instance norm.
-        encoder_channels: of the stages of both encoders.
-        feature_channels: of the features that are correlated.
-        hidden_channels: of the recurrent state.
-        context_channels: of the context that every iteration sees.
-        motion_channels: of the motion encoder: two layers of correlations, two of flow, its output.
-        head_channels: inside the flow head and the up-sampler.
-        correlation_levels: scales of the correlations.
-        radius: of the lookup's window, pixels of each scale.
-        correlation: all pairs once, or on demand: slower, in memory linear in the number of pixels.
-        iterations: in training.
-        evaluation_iterations: in evaluation, a fixed number.
+        encoder_channels: channels of the stages of both encoders.
+        feature_channels: channels of the correlated features.
+        hidden_channels: channels of the recurrent state.
+        context_channels: channels of the context, an input of every iteration.
+        motion_channels: channels of the motion encoder: two layers of correlations, two of flow, its output.
+        head_channels: channels inside the flow head and the up-sampler.
+        correlation_levels: number of scales of the correlations.
+        radius: radius of the lookup window, pixels of each scale.
+        correlation: all pairs once, or on demand, which is slower, with memory linear in the number of pixels.
+        iterations: number of iterations in training.
+        evaluation_iterations: number of iterations in evaluation.
 
     Raises:
-        ValueError: for an unknown choice or fewer than one iteration or level; for images that are not a multiple of 8,
-            or under 8 * 2^levels pixels (128 by default): the coarsest correlations would be under 2 pixels wide.
+        ValueError: if a choice is unknown, there is less than one iteration or level, or images are not multiples of 8
+            or smaller than 8 * 2^levels pixels (128 by default), for which the coarsest correlations would be less than
+            2 pixels wide.
 
     Source: Teed and Deng, RAFT, ECCV 2020; the released codes of RAFT and of Cost Unrolling (smurf).
     """
@@ -104,7 +105,7 @@ class RAFT(nn.Module):
     def both(self, image1: Tensor, image2: Tensor) -> tuple[list[FlowEstimate], list[FlowEstimate]]:
         """Forward and backward flow in one batch; the features of each image are computed once."""
         features = self._features(image1, image2)
-        # once a direction, forward first: batch norm's statistics are those of the released training
+        # one call per direction, forward first, so that the statistics of batch norm are as in the released training
         context = torch.cat([self.context(normalised(image)) for image in (image1, image2)])
         return halves(self._iterate(features, features.roll(len(image1), dims=0), context))
 
@@ -118,7 +119,7 @@ class RAFT(nn.Module):
         batch, _, height, width = features1.shape
         lookup = LOOKUPS[self.correlation](features1, features2, levels=self.correlation_levels, radius=self.radius)
         hidden, inputs = context[:, : self.hidden_channels].tanh(), context[:, self.hidden_channels :].relu()
-        # float32 throughout: half precision cannot hold sub-pixel positions
+        # float32, because half precision cannot represent sub-pixel positions
         dtype = torch.promote_types(features1.dtype, torch.float32)
         grid = coords_grid(height, width, dtype=dtype, device=features1.device)
         flow = grid.new_zeros(batch, 2, height, width)
@@ -131,7 +132,7 @@ class RAFT(nn.Module):
         return estimates
 
     def _enlarge(self, hidden: Tensor, flow: Tensor) -> Tensor:
-        """Flow (B, 2, h, w) at eight times its size."""
+        """Enlarge a flow (B, 2, h, w) by a factor of 8."""
         if self.upsample is None:
             return resize_flow(flow, (STRIDE * flow.shape[-2], STRIDE * flow.shape[-1]))
         enlarged: Tensor = self.upsample(hidden, flow)
@@ -139,5 +140,5 @@ class RAFT(nn.Module):
 
 
 def normalised(image: Tensor) -> Tensor:
-    """Images in [0, 1] to [-1, 1]."""
+    """Map images from [0, 1] to [-1, 1]."""
     return 2 * image - 1

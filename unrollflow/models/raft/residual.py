@@ -1,4 +1,4 @@
-"""RAFT's residual encoders: from an image to features at 1/8 of its size."""
+"""Residual encoders of RAFT, which compute features at 1/8 of the size of an image."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -11,10 +11,10 @@ Norm = Literal["batch", "instance", "frozen"]
 
 
 class FrozenBatchNorm(nn.Module):
-    """Batch norm that keeps its statistics in training, too: each image by itself, however a batch is split.
+    """Batch norm with fixed statistics in training, so that the result for an image does not depend on the batch.
 
-    Its names are those of torch's. It is not a subclass, because Lightning's `sync_batchnorm` would exchange and thaw
-    it.
+    Parameters and buffers have the same names as in torch. It is not a subclass of torch's batch norm, because
+    Lightning's `sync_batchnorm` would replace it by one with changing statistics.
     """
 
     def __init__(self, channels: int) -> None:
@@ -27,7 +27,7 @@ class FrozenBatchNorm(nn.Module):
         self.register_buffer("num_batches_tracked", torch.zeros((), dtype=torch.long))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise by the statistics; weight and bias are trained."""
+        """Normalise with the statistics; weight and bias are trained."""
         return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias)
 
 
@@ -39,7 +39,7 @@ NORMS: dict[str, Callable[[int], nn.Module]] = {
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions with norms and a shortcut, which is projected where the stride is 2."""
+    """Two 3x3 convolutions with norms and a shortcut, which is projected if the stride is 2."""
 
     def __init__(self, inputs: int, outputs: int, *, norm: Norm, stride: int) -> None:
         super().__init__()
@@ -50,20 +50,20 @@ class ResidualBlock(nn.Module):
         self.shortcut = nn.Conv2d(inputs, outputs, 1, stride) if stride > 1 else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, inputs, h, w) to (B, outputs, h / stride, w / stride)."""
+        """Features (B, outputs, h / stride, w / stride) of (B, inputs, h, w)."""
         y = F.relu(self.norm1(self.conv1(x)))
         y = F.relu(self.norm2(self.conv2(y)))
         return F.relu(self.norm3(self.shortcut(x)) + y)
 
 
 class ResidualEncoder(nn.Module):
-    """A 7x7 convolution, three stages of two residual blocks, a 1x1 convolution; halves the size three times.
+    """A 7x7 convolution, three stages of two residual blocks, and a 1x1 convolution; halves the size three times.
 
     Args:
-        channels: of the first convolution and the first stage, of the second, of the third stage.
+        channels: channels of the first convolution and stage, of the second stage, and of the third stage.
         outputs: channels of the features.
-        norm: batch norm, instance norm without parameters, or frozen: batch norm with the statistics that it has (those
-            of an earlier stage, or 0 and 1).
+        norm: batch norm, instance norm without parameters, or frozen: batch norm with its current statistics (of an
+            earlier stage, or 0 and 1).
 
     Source: Teed and Deng, RAFT, ECCV 2020, and its released code (core/extractor.py).
     """
@@ -87,6 +87,6 @@ class ResidualEncoder(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, image: Tensor) -> Tensor:
-        """(B, 3, H, W) to (B, outputs, H / 8, W / 8)."""
+        """Features (B, outputs, H / 8, W / 8) of (B, 3, H, W)."""
         features: Tensor = self.project(self.stages(F.relu(self.norm(self.stem(image)))))
         return features

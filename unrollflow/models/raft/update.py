@@ -1,4 +1,4 @@
-"""RAFT's update operator: from correlations, flow and a hidden state to the next hidden state and a change of flow."""
+"""Update operator of RAFT, which computes the next hidden state and a change of the flow."""
 
 import torch
 import torch.nn.functional as F
@@ -9,7 +9,7 @@ from unrollflow.ops.matching import convex_upsample
 
 
 class MotionEncoder(nn.Module):
-    """Correlations and flow to motion features, of which the last two channels are the flow itself."""
+    """Encoder of correlations and flow to motion features, whose last two channels are the flow."""
 
     def __init__(self, correlations: int, channels: tuple[int, int, int, int, int]) -> None:
         super().__init__()
@@ -19,14 +19,14 @@ class MotionEncoder(nn.Module):
         self.joint = nn.Conv2d(corr2 + flow2, outputs - 2, 3, padding=1)
 
     def forward(self, correlation: Tensor, flow: Tensor) -> Tensor:
-        """(B, correlations, h, w) and (B, 2, h, w) to (B, outputs, h, w)."""
+        """Features (B, outputs, h, w) of correlations (B, correlations, h, w) and flow (B, 2, h, w)."""
         c = F.relu(self.corr2(F.relu(self.corr1(correlation))))
         f = F.relu(self.flow2(F.relu(self.flow1(flow))))
         return torch.cat([F.relu(self.joint(torch.cat([c, f], dim=1))), flow], dim=1)
 
 
 class ConvGRU(nn.Module):
-    """One gated step with a kernel of one direction."""
+    """Convolutional GRU with a one-dimensional kernel."""
 
     def __init__(self, hidden: int, inputs: int, kernel: tuple[int, int]) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class ConvGRU(nn.Module):
         self.z, self.r, self.q = (nn.Conv2d(hidden + inputs, hidden, kernel, padding=padding) for _ in range(3))
 
     def forward(self, h: Tensor, x: Tensor) -> Tensor:
-        """Hidden state (B, hidden, h, w) and input (B, inputs, h, w) to the next hidden state."""
+        """Next hidden state (B, hidden, h, w) from the hidden state and the input (B, inputs, h, w)."""
         hx = torch.cat([h, x], dim=1)
         z, r = torch.sigmoid(self.z(hx)), torch.sigmoid(self.r(hx))
         q = torch.tanh(self.q(torch.cat([r * h, x], dim=1)))
@@ -47,8 +47,8 @@ class Update(nn.Module):
     Args:
         correlations: channels of the lookup.
         hidden: channels of the hidden state.
-        context: channels of the context's input.
-        motion: channels of the motion encoder's five layers.
+        context: channels of the context.
+        motion: channels of the five layers of the motion encoder.
         head: channels inside the flow head.
 
     Source: Teed and Deng, RAFT, ECCV 2020, Eq. 3-6, and its released code (core/update.py).
@@ -64,20 +64,20 @@ class Update(nn.Module):
         self.head = nn.Sequential(nn.Conv2d(hidden, head, 3, padding=1), nn.ReLU(), FlowHead(head))
 
     def forward(self, h: Tensor, context: Tensor, correlation: Tensor, flow: Tensor) -> tuple[Tensor, Tensor]:
-        """The next hidden state and the change of flow (B, 2, h, w)."""
+        """Next hidden state, and change of the flow (B, 2, h, w)."""
         x = torch.cat([context, self.encoder(correlation, flow)], dim=1)
         h = self.vertical(self.horizontal(h, x), x)
         return h, self.head(h)
 
 
 class ConvexUpsampler(nn.Module):
-    """Eight times larger flow, each pixel a learned convex combination of its 3x3 coarse neighbours.
+    """Up-sampling by a factor of 8, with learned convex combinations of 3x3 coarse neighbours.
 
     Source: Teed and Deng, RAFT, ECCV 2020, section 3.3.
     """
 
     FACTOR = 8
-    MASK_SCALE = 0.25  # the released code's balance of gradients
+    MASK_SCALE = 0.25  # balances gradients, as in the released code
 
     def __init__(self, hidden: int, channels: int) -> None:
         super().__init__()
@@ -85,6 +85,6 @@ class ConvexUpsampler(nn.Module):
         self.mask = nn.Sequential(nn.Conv2d(hidden, channels, 3, padding=1), nn.ReLU(), nn.Conv2d(channels, outputs, 1))
 
     def forward(self, h: Tensor, flow: Tensor) -> Tensor:
-        """Hidden state (B, hidden, h, w) and flow (B, 2, h, w) to flow (B, 2, 8h, 8w), pixels of its own grid."""
+        """Flow (B, 2, 8h, 8w), pixels of its grid, from hidden state (B, hidden, h, w) and flow (B, 2, h, w)."""
         scores = (self.MASK_SCALE * self.mask(h)).to(flow.dtype)
         return convex_upsample(flow, scores, factor=self.FACTOR, padding="zeros")

@@ -1,1 +1,1 @@
-"""Weights of other projects, imported by name."""
+"""Import of weights of other projects by name."""

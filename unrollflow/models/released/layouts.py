@@ -1,4 +1,4 @@
-"""Names that other projects have for the parts of our networks: a table for each, by hand, of their code.
+"""Tables of the names that other projects use for the parts of our networks, written from their code.
 
 Sources: lliuz/ARFlow (models/pwclite.py), gallif/CostFunctionUnrolling (models/pwc_admm.py, models/admm.py),
 princeton-vl/RAFT (core/extractor.py, core/update.py), pytorch/vision (torchvision/models/optical_flow/raft.py).
@@ -20,8 +20,8 @@ ADMM_CONSTANTS = {
 }
 
 UNALIGNED = (
-    "With the torch 2.0.1 that Cost Unrolling's environment names, its network warps features without aligned corners; "
-    "ours aligns them, so its flow is not quite the released one."
+    "With torch 2.0.1, the version in Cost Unrolling's environment, its network warps features without aligned "
+    "corners; ours aligns them, so its flow differs slightly from the released one."
 )
 
 PRINCETON_ENCODER = {"stem": "conv1", "norm": "norm1", "project": "conv2"}
@@ -68,17 +68,17 @@ TORCHVISION_UPDATE = {
     "upsample.mask.2": "mask_predictor.conv",
 }
 SHORTCUT = {"shortcut": "downsample.0", "norm3": "downsample.1"}
-"""Only the blocks of stride 2 have a shortcut; princeton's and torchvision's names are the same."""
+"""Shortcut of the blocks of stride 2, with the same names in princeton and torchvision."""
 
 
 class Layout(NamedTuple):
     """Names of a released file.
 
     Attributes:
-        names: of each part with tensors, ours -> theirs.
-        twins: second names of parts that a file holds twice, theirs -> theirs.
-        skipped: tensors that are skipped, theirs -> why.
-        remark: how the released network differs from ours, or nothing.
+        names: names of each part with tensors, ours -> theirs.
+        twins: second names of parts that are in a file twice, theirs -> theirs.
+        skipped: tensors that are skipped, theirs -> reason.
+        remark: difference between the released network and ours, or empty.
     """
 
     names: dict[str, str]
@@ -88,13 +88,13 @@ class Layout(NamedTuple):
 
 
 def arflow_layout(network: nn.Module) -> Layout:
-    """PWC-Lite's names, with the reduced estimator or, if the network has it, with the dense one."""
+    """Names of PWC-Lite, with the estimator of the network, reduced or dense."""
     if not isinstance(network, PWCLite):
         raise ValueError(
-            f"ARFlow's and Cost Unrolling's weights are of PWCLite; the network is a {type(network).__name__}."
+            f"the network is a {type(network).__name__}; weights of ARFlow and Cost Unrolling need a PWCLite."
         )
     if network.normalise_features:
-        raise ValueError("the released PWCLite was trained without normalise_features; the network has it.")
+        raise ValueError("the network has normalise_features; the released PWCLite was trained without it.")
     head = "conv_last" if isinstance(network.estimator, DenseEstimator) else "predict_flow"
     names = {
         **{f"pyramid.levels.{i}.{k}.0": f"feature_pyramid_extractor.convs.{i}.{k}.0" for i in range(6) for k in (0, 1)},
@@ -108,12 +108,12 @@ def arflow_layout(network: nn.Module) -> Layout:
 
 
 def cost_unrolling_layout(network: nn.Module) -> Layout:
-    """As ARFlow's; a network trained with the unrolled cost holds that block's constants as well."""
+    """Names of Cost Unrolling: those of ARFlow, and the constants of the unrolled cost, which are skipped."""
     return arflow_layout(network)._replace(skipped=ADMM_CONSTANTS, remark=UNALIGNED)
 
 
 def princeton_layout(network: nn.Module) -> Layout:
-    """RAFT's names; the norm of a shortcut is an attribute of its block and a part of `downsample`: two names."""
+    """Names of RAFT; the norm of a shortcut has two names, as an attribute of its block and in `downsample`."""
     encoders = {"features": "fnet", "context": "cnet"}
     names = encoder_names(encoders, PRINCETON_ENCODER, PRINCETON_BLOCK) | PRINCETON_UPDATE
     twins = {
@@ -125,22 +125,22 @@ def princeton_layout(network: nn.Module) -> Layout:
 
 
 def torchvision_layout(network: nn.Module) -> Layout:
-    """raft_large's names."""
+    """Names of torchvision's raft_large."""
     encoders = {"features": "feature_encoder", "context": "context_encoder"}
     names = encoder_names(encoders, TORCHVISION_ENCODER, TORCHVISION_BLOCK) | TORCHVISION_UPDATE
     return raft_layout(network, Layout(names, {}, {}))
 
 
 def raft_layout(network: nn.Module, layout: Layout) -> Layout:
-    """The layout, if the network is one that it describes."""
+    """Return the layout, or raise ValueError unless the network is a RAFT with convex up-sampling."""
     if not isinstance(network, RAFT) or network.upsample is None:
         kind = f"{type(network).__name__}{' with bilinear up-sampling' if isinstance(network, RAFT) else ''}"
-        raise ValueError(f"these weights are of RAFT with upsampling='convex'; the network is a {kind}.")
+        raise ValueError(f"the network is a {kind}; these weights need a RAFT with upsampling='convex'.")
     return layout
 
 
 def encoder_names(encoders: dict[str, str], ends: dict[str, str], block: dict[str, str]) -> dict[str, str]:
-    """Names of RAFT's encoders: their layers 1 to 3 of two blocks each are our six stages."""
+    """Names of RAFT's encoders, whose layers 1 to 3 of two blocks each are our six stages."""
     names: dict[str, str] = {}
     for ours, theirs in encoders.items():
         names |= {f"{ours}.{part}": f"{theirs}.{name}" for part, name in ends.items()}
