@@ -97,7 +97,7 @@ def test_a_network_that_predicts_nothing_is_found_out(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("options", [{"least_motion": -1.0}, {"least_visible": 1.0}, {"patience": 0}])
 def test_limits_out_of_range_are_refused(options: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="a value is out of range: .*expected least_motion >= 0"):
+    with pytest.raises(ValueError, match=r"a value is out of range: .*expected least_motion >= 0"):
         CollapseGuard(**options)
 
 

@@ -191,7 +191,9 @@ def test_newly_occluded_pixels_alone() -> None:
 
 def test_estimates_of_another_size_are_named() -> None:
     target, weight = torch.zeros(1, 2, *SIZE).double(), torch.ones(1, 1, *SIZE).double()
-    with pytest.raises(ValueError, match=r"an estimate and the teacher.s flow differ in size: \(1, 2, 8, 12\).*set gamma to 0"):
+    with pytest.raises(
+        ValueError, match=r"an estimate and the teacher.s flow differ in size: \(1, 2, 8, 12\).*set gamma to 0"
+    ):
         consistency_loss([estimate(0.0, (8, 12)), estimate(0.0)], target, weight, **(SETTINGS | {"gamma": 0.8}))
 
 

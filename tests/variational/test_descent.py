@@ -127,7 +127,7 @@ def test_the_energy_has_the_gradient_that_descent_follows() -> None:
         ({"median": 7, "levels": 2}, "7x7"),
         ({"initial": torch.zeros(1, 2, 9, 9)}, r"\(1, 2, 9, 9\).*expected \(1, 2, 48, 64\)"),
         ({"initial": torch.full((1, 2, 48, 64), torch.nan)}, "at 3072 pixel"),
-        ({"smoothness": Broken()}, r"the energy is nan after 0 steps of adam; take a rate below 0\.1"),
+        ({"smoothness": Broken()}, r"the energy is nan after 0 steps of adam; use a rate below 0\.1"),
     ],
 )
 def test_bad_settings_are_named(settings: dict[str, Any], message: str) -> None:

@@ -163,7 +163,7 @@ def test_raw_shots_are_paired_in_natural_order_and_not_across(tmp_path: Path) ->
     sample = dataset[1]
     assert torch.equal(sample["image2"], read_image(tmp_path / "shot_1" / "10.png"))
     assert sample.keys() == {"image1", "image2", "name"}
-    with pytest.raises(FileNotFoundError, match="there are no frames. Expected layout: <scene>"):
+    with pytest.raises(FileNotFoundError, match=r"there are no frames\. Expected layout: <scene>"):
         SintelRaw(root=tmp_path / "shot_1")
     with pytest.raises(FileNotFoundError, match=r"no folder .*nowhere"):
         SintelRaw(root=tmp_path / "nowhere")
