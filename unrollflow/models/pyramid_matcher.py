@@ -165,7 +165,7 @@ class PyramidMatcher(nn.Module):
         return unit_features(features) if torch.is_grad_enabled() else unit_features_in_place(features)
 
     def _match(self, first: list[LevelInput], second: list[LevelInput], *, like: Tensor) -> list[FlowEstimate]:
-        """Estimates from the pyramids of images such as `like`; levels are removed after use, which frees their memory."""
+        """Estimates from pyramids of images such as `like`; levels are removed after use, which frees memory."""
         # float32, because half precision cannot represent sub-pixel positions
         coarsest = first[-1].grey
         flow = coarsest.new_zeros(
