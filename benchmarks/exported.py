@@ -44,7 +44,6 @@ def flows(torch_file: Path, onnx_file: Path) -> dict[str, Flow]:
     network = PaddedFlow(module.backbone, levels=json.loads(found[METADATA])["levels"])
     methods: dict[str, Flow] = {
         "network": network,
-        "torch.compile": torch.compile(network, dynamic=False),
         "torch.export": torch_runner(torch_file.read_bytes()),
         "onnxruntime": onnx_runner(onnx_file.read_bytes()),
     }
