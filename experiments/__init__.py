@@ -1,1 +1,1 @@
-"""What the method does, measured: one module an experiment, run by `make reproduce EXP=NN`."""
+"""Experiments with the method: one package per experiment, run by `make reproduce EXP=NN`."""

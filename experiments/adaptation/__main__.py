@@ -1,14 +1,14 @@
 """Does adapting the shipped weights to a scene, without labels, lower the error on other frames of the scene?
 
-Command: python -m experiments.adaptation; what is finished is not run again. Minutes on two CPU cores, one process
-each: about 8. It needs the benchmark sequences below UNROLLFLOW_DATA_DIR.
+Command: python -m experiments.adaptation; finished runs are skipped. Minutes on two CPU cores, one process each:
+about 8. It needs the benchmark sequences in the folder UNROLLFLOW_DATA_DIR.
 
 For each of three Sintel scenes, `unrollflow fit --config configs/experiment/adapt.yaml` runs on frames of the scene.
-The start and the outcome (best.ckpt, chosen without labels) are measured on pairs with ground truth. alley_1 is adapted
-to frames 16 to 25 and measured on the pairs of frames 1 to 4. Of alley_2 and bandage_1 there are four frames: the
-adaptation reads the first two and the last two as pairs, and the pair in the middle is measured, whose flow it never
-computes. The solver as teacher, the number of steps and the score (the forward-backward mismatch in place of the census
-difference, which rises while the error falls) were chosen while looking at the errors of alley_1 and alley_2.
+The initial weights and the result (best.ckpt, chosen without labels) are measured on pairs with ground truth. alley_1
+is adapted to frames 16 to 25 and measured on the pairs of frames 1 to 4. alley_2 and bandage_1 have four frames: the
+adaptation reads the first two and the last two as pairs. The pair in the middle is measured; the adaptation never
+computes its flow. The solver as teacher, the number of steps and the score were chosen while looking at the errors of
+alley_1 and alley_2. The score is the forward-backward mismatch; the census difference rises while the error falls.
 """
 
 import os
@@ -34,12 +34,12 @@ STEPS = 240
 
 
 class Scene(NamedTuple):
-    """Frames below UNROLLFLOW_DATA_DIR that the adaptation reads, and what it is measured on.
+    """Frames below UNROLLFLOW_DATA_DIR for the adaptation, and the set for the measurement.
 
     Attributes:
-        clips: each a folder's frames, by number; they are not neighbours of each other.
-        folder: of the frames.
-        measured: the set of :func:`~experiments.common.accuracy.benchmark_sets`.
+        clips: frame numbers of each clip; the clips are not neighbours of each other.
+        folder: folder of the frames.
+        measured: name of a set of :func:`~experiments.common.accuracy.benchmark_sets`.
     """
 
     clips: list[list[int]]
@@ -55,10 +55,10 @@ SCENES = {
 
 
 def adapted(*, scene: str, steps: int) -> Results:
-    """Errors before and after the adaptation to a scene, and whether the start was kept."""
+    """Return the errors before and after the adaptation to a scene, and whether the initial weights were kept."""
     data = data_folder()
     if data is None:
-        raise SystemExit("the adaptation needs Sintel's scenes: set UNROLLFLOW_DATA_DIR to their folder.")
+        raise SystemExit("there is no folder of Sintel's scenes; set UNROLLFLOW_DATA_DIR to it.")
     clips, place, measured = SCENES[scene]
     pairs = [pair for pair in benchmark_sets(data, measured)[measured] if scene in pair["name"]]
     with tempfile.TemporaryDirectory() as folder, chdir(folder):

@@ -18,19 +18,19 @@ from unrollflow.variational import refine_flow
 from unrollflow.variational.search import inverse_search
 
 TRUE_MAPS = ("valid", "occluded", "boundary_distance")
-"""Of a pair, for what its measures are averaged over."""
+"""Keys of the maps of a pair that select the pixels of each measure."""
 
 FlowOf = Callable[[Tensor, Tensor], Tensor]
-"""Two images (1, 3, H, W), RGB in [0, 1], to flow (1, 2, H, W), pixels."""
+"""Function of two images (1, 3, H, W), RGB in [0, 1], that returns the flow (1, 2, H, W) in pixels."""
 
 
 class Errors(NamedTuple):
-    """Means over the images of a set; pixels, NaN where no image has such a pixel.
+    """Mean errors over the images of a set in pixels; NaN if no image has such pixels.
 
     Attributes:
-        epe: of all pixels whose flow is known.
-        visible, occluded: of those that the second frame shows, or not.
-        images: each image's error of all pixels, by name.
+        epe: error of all pixels with known flow.
+        visible, occluded: errors of the pixels that are visible or occluded in the second frame.
+        images: error of all pixels of each image, by name.
     """
 
     epe: float
@@ -40,29 +40,29 @@ class Errors(NamedTuple):
 
 
 def data_folder() -> Path | None:
-    """The folder of benchmark sequences that UNROLLFLOW_DATA_DIR names, or None."""
+    """Return the folder of benchmark sequences that UNROLLFLOW_DATA_DIR names, or None."""
     named = os.environ.get("UNROLLFLOW_DATA_DIR")
     return Path(named) if named and Path(named).is_dir() else None
 
 
 def held_out() -> MovingLayers:
-    """The quickstart's validation samples: 128 pairs of 64x64."""
+    """Return the validation samples of the quickstart: 128 pairs of 64x64."""
     return layers("validation")
 
 
 def final_layers() -> MovingLayers:
-    """The quickstart's test samples: 512 pairs of 64x64."""
+    """Return the test samples of the quickstart: 512 pairs of 64x64."""
     return layers("test")
 
 
 def layers(split: str) -> MovingLayers:
-    """The samples of a split, as the quickstart's data file states them."""
+    """Return the samples of a split that the data file of the quickstart defines."""
     atom = yaml.safe_load((CONFIGS / "data" / "moving_layers.yaml").read_text())
     return MovingLayers(**atom[split]["init_args"])
 
 
 def benchmark_sets(folder: Path | None, *names: str) -> dict[str, Iterable[FlowSample]]:
-    """The named sets with ground truth that are there, by name; none without a folder."""
+    """Return the benchmark sets with ground truth that exist, by name; empty if there is no folder."""
     if folder is None:
         return {}
     makers: dict[str, tuple[str, Callable[[Path], Iterable[FlowSample]]]] = {
@@ -78,7 +78,7 @@ def benchmark_sets(folder: Path | None, *names: str) -> dict[str, Iterable[FlowS
 
 
 def errors(flow_of: FlowOf, pairs: Iterable[FlowSample]) -> Errors:
-    """Errors of a method on pairs with ground truth."""
+    """Return the errors of a method on pairs with ground truth."""
     found = [(pair["name"], measured_pair(flow_of, pair)) for pair in pairs]
     means = (
         torch.tensor([measures[name] for _, measures in found]).nanmean().item()
@@ -89,7 +89,7 @@ def errors(flow_of: FlowOf, pairs: Iterable[FlowSample]) -> Errors:
 
 @torch.no_grad()
 def measured_pair(flow_of: FlowOf, pair: FlowSample) -> dict[str, float]:
-    """Every measure of a method's flow of a pair with ground truth; NaN where it has no such pixel."""
+    """Return all measures of the flow of a pair with ground truth; NaN if the pair has no such pixels."""
     maps = {name: pair[name].unsqueeze(0) for name in TRUE_MAPS if name in pair}
     flow = flow_of(pair["image1"].unsqueeze(0), pair["image2"].unsqueeze(0))
     means = image_measures(flow, pair["flow"].unsqueeze(0), **maps).mean
@@ -97,12 +97,12 @@ def measured_pair(flow_of: FlowOf, pair: FlowSample) -> dict[str, float]:
 
 
 def refined(flow_of: FlowOf) -> FlowOf:
-    """A method's flow after the solver's finishing warps."""
+    """Return a method whose flow the solver refines."""
     return lambda image1, image2: refine_flow(image1, image2, flow_of(image1, image2))
 
 
 def network_flow(module: UnsupervisedFlow) -> FlowOf:
-    """The flow of a trained network."""
+    """Return the flow of a trained network as a method."""
     return module.eval().one_way
 
 

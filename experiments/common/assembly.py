@@ -1,4 +1,4 @@
-"""Models of experiment files, built in this process."""
+"""Build the models of experiment files in this process."""
 
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -13,14 +13,14 @@ T = TypeVar("T")
 
 
 def build(cls: type[T], config: dict[str, Any]) -> T:
-    """An object of a class from its arguments as a YAML file gives them."""
+    """Return an object of a class from the arguments of a YAML file."""
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(cls, "part")
     return cast(T, parser.instantiate(parser.parse_object({"part": config})).part)
 
 
 def build_model(experiment: Path, **atoms: Path) -> UnsupervisedFlow:
-    """The model of an experiment, some of its parts exchanged."""
+    """Return the model of an experiment file; some of its parts can be replaced."""
     config = yaml.safe_load(experiment.read_text())["model"]
     for part, value in config.items():
         if isinstance(value, str):

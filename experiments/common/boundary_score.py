@@ -1,4 +1,4 @@
-"""How well a flow's jumps lie where the motion's are."""
+"""F1 score of the motion boundaries of a flow."""
 
 import torch
 from torch import Tensor
@@ -6,18 +6,18 @@ from torch import Tensor
 from unrollflow.data.transforms.motion_boundaries import distance_to, motion_boundary
 
 TOLERANCE = 2.0
-"""Pixels within which a predicted and a true boundary pixel find each other."""
+"""Largest distance of matching predicted and true boundary pixels, in pixels."""
 
 THRESHOLDS = (0.1, 0.2, 0.3, 0.5, 0.75, 1.0)
-"""Pixels per pixel over which a flow's gradient may count as a predicted boundary; validation data choose one."""
+"""Thresholds of the flow gradient for a predicted boundary, pixels per pixel; chosen on validation data."""
 
 
 def boundary_f1(flow: Tensor, target: Tensor, *, threshold: float, tolerance: float = TOLERANCE) -> float:
-    """F1 of a flow's motion boundaries against the true ones, pixels of all images counted together.
+    """Return the F1 score of the motion boundaries of a flow, over the pixels of all images.
 
-    A true boundary is a jump of over 1 px between neighbours. A predicted one, which a network smears over a few
-    pixels, is a gradient of over `threshold`. Precision: the share of predicted pixels within `tolerance` of a true
-    one; recall: the share of true pixels within it of a predicted one.
+    A true boundary is a jump of more than 1 px between neighbours. A predicted boundary is a gradient of more than
+    `threshold`, because a network blurs it over a few pixels. Precision: share of predicted pixels within `tolerance`
+    of a true one; recall: share of true pixels within `tolerance` of a predicted one.
 
     Args:
         flow, target: (B, 2, H, W), pixels.
@@ -25,7 +25,7 @@ def boundary_f1(flow: Tensor, target: Tensor, *, threshold: float, tolerance: fl
         tolerance: pixels.
 
     Returns:
-        in [0, 1]; 0 where nothing is found, NaN where there is no true boundary.
+        Score in [0, 1]; 0 if no boundary is predicted, NaN if there is no true boundary.
 
     Source: Martin et al., Learning to Detect Natural Image Boundaries, PAMI 2004 (F-measure with a tolerance).
 
@@ -48,7 +48,7 @@ def boundary_f1(flow: Tensor, target: Tensor, *, threshold: float, tolerance: fl
 
 
 def steep(flow: Tensor, threshold: float) -> Tensor:
-    """Pixels (B, H, W) bool at either side of a step of the flow of over `threshold` between neighbours."""
+    """Return (B, H, W) bool: the pixels on both sides of a jump of the flow of more than `threshold`."""
     chosen = torch.zeros_like(flow[:, 0], dtype=torch.bool)
     for dim in (-1, -2):
         step = torch.linalg.vector_norm(flow.diff(dim=dim), dim=1) > threshold
@@ -59,5 +59,5 @@ def steep(flow: Tensor, threshold: float) -> Tensor:
 
 
 def best_threshold(flow: Tensor, target: Tensor) -> float:
-    """The one of :data:`THRESHOLDS` with the best F1, to be taken over to other images."""
+    """Return the value of :data:`THRESHOLDS` with the best F1, for use with other images."""
     return max(THRESHOLDS, key=lambda threshold: boundary_f1(flow, target, threshold=threshold))

@@ -1,4 +1,4 @@
-"""A small network that learns to denoise without clean targets: it minimises the energy that descent minimises."""
+"""A small network that is trained to denoise without clean targets, on the same energy as the direct descent."""
 
 from collections.abc import Callable
 
@@ -9,11 +9,11 @@ from experiments.common.penalties import Penalty, scaled
 
 
 class Denoiser(nn.Module):
-    """The input plus a correction by dilated convolutions; the correction starts at 0.
+    """Add a correction by dilated convolutions to the input; the initial correction is 0.
 
     Args:
         dimensions: 1 for signals (B, 1, N), 2 for images (B, 1, H, W).
-        channels: of the layers between.
+        channels: number of channels of the hidden layers.
     """
 
     def __init__(self, *, dimensions: int, channels: int = 16) -> None:
@@ -32,13 +32,13 @@ class Denoiser(nn.Module):
         self.layers = nn.Sequential(*layers, last)
 
     def forward(self, noisy: Tensor) -> Tensor:
-        """Denoised, shaped like the input."""
+        """Return the denoised input, with the same shape."""
         corrected: Tensor = noisy + self.layers(noisy)
         return corrected
 
 
 def unsupervised_energy(x: Tensor, noisy: Tensor, penalty: Penalty, *, weight: float, scale: float) -> Tensor:
-    """Mean over samples of 1/2 (x - noisy)^2 + weight * sum over directions of the penalty, a scalar."""
+    """Return the mean over samples of 1/2 (x - noisy)^2 + weight * sum over directions of the penalty, a scalar."""
     differences = [x.diff(dim=-1)] if x.ndim == 3 else [x.diff(dim=-1), x.diff(dim=-2)]
     smoothness = torch.stack([scaled(penalty, d, scale).sum() for d in differences]).sum()
     return ((x - noisy).square().sum() / 2 + weight * smoothness) / x.numel()
@@ -47,15 +47,15 @@ def unsupervised_energy(x: Tensor, noisy: Tensor, penalty: Penalty, *, weight: f
 def train_denoiser(
     draw: Callable[[int], Tensor], penalty: Penalty, *, weight: float, scale: float, rate: float, steps: int, seed: int
 ) -> Denoiser:
-    """Train with Adam and a cosine rate on noisy data alone.
+    """Train on noisy data only, with Adam and a cosine schedule.
 
     Args:
-        draw: step to a batch of noisy data, (B, 1, N) or (B, 1, H, W).
-        penalty: elementwise.
-        weight, scale: of the penalty.
-        rate: learning rate at the start.
-        steps: of training.
-        seed: of the weights.
+        draw: function of the step that returns a batch of noisy data, (B, 1, N) or (B, 1, H, W).
+        penalty: elementwise penalty.
+        weight, scale: weight and scale of the penalty.
+        rate: initial learning rate.
+        steps: number of training steps.
+        seed: seed of the weights.
     """
     torch.manual_seed(seed)
     network = Denoiser(dimensions=draw(0).ndim - 2)

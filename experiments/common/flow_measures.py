@@ -1,4 +1,4 @@
-"""What a trained network's flow is worth on stored samples, with ground truth and without."""
+"""Measures of the flow of a trained network on stored samples, with and without ground truth."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ MEASURES = ("epe", "epe_noc", "epe_occ", "epe_d0_5", "epe_d0_10", "epe_d10_60")
 
 @torch.no_grad()
 def predicted(model: UnsupervisedFlow, data: StoredLayers) -> dict[str, Tensor]:
-    """Every map of a data set, batched, with `flow_forward`, `flow_backward` and `visible` of the network."""
+    """Return all maps of a data set as batches, with `flow_forward`, `flow_backward` and `visible` of the network."""
     model.eval()
     parts: list[dict[str, Tensor]] = []
     loader = FlowDataModule(train=None, validation=data, validation_batch_size=32, workers=0).val_dataloader()
@@ -30,14 +30,14 @@ def predicted(model: UnsupervisedFlow, data: StoredLayers) -> dict[str, Tensor]:
 
 
 def errors(maps: dict[str, Tensor], flow: Tensor) -> dict[str, Tensor]:
-    """Of :data:`MEASURES` each image's mean error of a flow, (B,), pixels; NaN where an image has no such pixel."""
+    """Return the mean error of each image for each of :data:`MEASURES`, (B,), pixels; NaN without such pixels."""
     chosen = {name: maps[name] for name in ("valid", "occluded", "boundary_distance")}
     means = image_measures(flow, maps["flow"], **chosen).mean
     return {name: means[name] for name in MEASURES}
 
 
 def averages(model: UnsupervisedFlow, data: StoredLayers) -> dict[str, float]:
-    """Means over the images of :func:`errors`."""
+    """Return the means over the images of :func:`errors`."""
     maps = predicted(model, data)
     return {name: value.nanmean().item() for name, value in errors(maps, maps["flow_forward"]).items()}
 
@@ -45,13 +45,13 @@ def averages(model: UnsupervisedFlow, data: StoredLayers) -> dict[str, float]:
 def measured(
     model: UnsupervisedFlow, data: StoredLayers, *, threshold: float | None = None, by_image: bool = False
 ) -> dict[str, Any]:
-    """Errors of a model and of zero flow, motion boundaries, and what needs no labels (`unlabelled`).
+    """Return the errors of a model and of zero flow, the boundary score, and label-free measures (`unlabelled`).
 
     Args:
-        model: trained.
-        data: what it is measured on.
-        threshold: of predicted boundaries, px/px; None: the best one here, as on validation data.
-        by_image: give each image's errors (`images`), rounded to 1e-4 px, as well.
+        model: trained model.
+        data: samples to measure.
+        threshold: threshold of predicted boundaries, px/px; None selects the best one on this data.
+        by_image: also return the errors of each image (`images`), rounded to 1e-4 px.
     """
     maps = predicted(model, data)
     flow, truth = maps["flow_forward"], maps["flow"]
@@ -67,13 +67,13 @@ def measured(
 
 
 def rounded(values: Tensor) -> list[float | None]:
-    """To 1e-4, None in the place of NaN, which JSON does not know."""
+    """Round to 1e-4; replace NaN by None, because JSON has no NaN."""
     return [None if value.isnan() else round(value.item(), 4) for value in values]
 
 
 @torch.no_grad()
 def unlabelled(model: UnsupervisedFlow, maps: dict[str, Tensor]) -> dict[str, float]:
-    """Means over the images of what a validation tells without ground truth."""
+    """Return the means over the images of the label-free measures of a validation."""
     image1, image2, flow = maps["image1"], maps["image2"], maps["flow_forward"]
     found = unlabelled_measures(image1, image2, Prediction(flow, maps["flow_backward"], maps["visible"]))
     means = {name: values.mean().item() for name, values in found.items()}

@@ -29,12 +29,12 @@ RAMP = 0.5
 """Share of the steps over which the smoothness weight rises from 0: some terms stop an untrained network's learning."""
 
 ALL_VISIBLE_STEPS = 200
-"""Steps after which what the range map calls occluded leaves the photometric loss."""
+"""Step from which the photometric loss omits the pixels that the range map classifies as occluded."""
 
 CLIPPED_NORM = 1.0
 
 TEST_SEED = 4
-"""Of the test samples: experiments 06 and 09 measure on those of seed 0."""
+"""Seed of the test samples; experiments 06 and 09 use other seeds."""
 
 
 def train_flow(
@@ -58,20 +58,20 @@ def train_flow(
 
     Args:
         term: "none", "tv", "charbonnier", "huber", "unrolled", or "supervised" (end-point error on the ground truth).
-        learning_rate: at the first step; a cosine takes it to 0.
-        seed: of weights, order and flips.
-        steps: of 4 pairs each.
-        samples: how many different training pairs.
-        images: of validation.
-        weight: of the term at the end of the ramp; every term is scaled so that it counts in the unit of TV's.
+        learning_rate: initial learning rate; a cosine schedule reduces it to 0.
+        seed: seed of weights, order and flips.
+        steps: number of steps of 4 pairs each.
+        samples: number of different training pairs.
+        images: number of validation images.
+        weight: weight of the term at the end of the ramp; every term is scaled to the unit of total variation.
         scale: epsilon, delta or threshold lam / rho, pixels per pixel of the grid at a quarter of the frame.
-        iterations, detach, initial_term: of the unrolled term.
+        iterations, detach, initial_term: arguments of the unrolled term.
         ramp: share of the steps over which the weight rises from 0; 0: full weight from the first step.
-        test_images: measured as well at the end; 0: none, as it must be in a search.
-        points: of the learning curve.
+        test_images: number of test images that are measured at the end; 0, none, in a search.
+        points: number of points of the learning curve.
 
     Returns:
-        `curve` (`step`, and `epe`, `epe_noc`, `epe_occ` on validation), `validation` and, where asked for, `test`:
+        `curve` (`step`, and `epe`, `epe_noc`, `epe_occ` on validation), `validation` and, with `test_images`, `test`:
         see :func:`~experiments.common.flow_measures.measured`.
     """
     torch.manual_seed(seed)
@@ -104,14 +104,15 @@ def train_flow(
 def smoothness_term(
     term: str, scale: float, iterations: int, detach: bool, initial_term: bool
 ) -> tuple[losses.Smoothness, float]:
-    """A term, and the factor that brings it to total variation's unit.
+    """Return a term, and the factor that converts it to the unit of total variation.
 
-    Total variation and Charbonnier's penalty have slope 1 far out; Huber's has delta, so that its factor is 1 / delta.
-    The unrolled term takes lam = 1, the weight with which ADMM solves for total variation, and rho = 1 / threshold: the
-    slope is about 1 where a form of it is bounded (T = 4, detached), and grows with the gradient where it is not.
+    For large gradients, total variation and Charbonnier's penalty have the slope 1, and Huber's penalty has the slope
+    delta, so its factor is 1 / delta. The unrolled term has lam = 1, the weight with which ADMM solves for total
+    variation, and rho = 1 / threshold. Its slope is about 1 if the form is bounded (T = 4, detached); otherwise it
+    grows with the gradient.
 
     Raises:
-        ValueError: for another term.
+        ValueError: if the term is unknown.
     """
     if term in ("none", "supervised"):
         return losses.NoSmoothness(), 0.0
@@ -182,7 +183,7 @@ def flow_model(
 
 
 def training_batches(samples: int, seed: int) -> Iterator[FlowSample]:
-    """Batches without end: every epoch in another order, flipped at random."""
+    """Yield batches without end: each epoch has a new order and random flips."""
     flips = Compose(transforms=[RandomHorizontalFlip(), RandomVerticalFlip()])
     data = FlowDataModule(
         train=StoredLayers(split="train", length=samples), batch_size=BATCH, workers=0, seed=seed, transform=flips

@@ -1,4 +1,4 @@
-"""A grid of runs that can be finished in several goes: every finished run is one line on disk, with its settings."""
+"""A grid of runs that can be stopped and continued: each finished run is one line of a file, with its settings."""
 
 import importlib
 import json
@@ -21,10 +21,10 @@ from tqdm import tqdm
 Value = str | int | float | bool | None
 Settings = Mapping[str, Value]
 Results = Mapping[str, Any]
-"""Of a run: figures, or lists of figures (curves), by name."""
+"""Results of a run: figures, or lists of figures (curves), by name."""
 
 AGREEMENT = 0.05
-"""Relative difference of a figure between machines: thousands of steps carry differences of the last bit far."""
+"""Tolerated relative difference of a figure between machines: thousands of steps amplify rounding errors."""
 
 Row = dict[str, Any]
 """`settings`, `results`, `seconds`, `torch` (its version), `machine` and `commit` of a finished run."""
@@ -33,23 +33,23 @@ Row = dict[str, Any]
 def run_grid(
     cells: Sequence[Settings], run: Callable[..., Results], store: Path, *, processes: int = 1, about: str = "runs"
 ) -> list[Row]:
-    """Rows of all cells, in their order: those that the store holds are not run again.
+    """Run the cells that are not in the store, and return the rows of all cells in their order.
 
     Args:
-        cells: the arguments of each run, all different; a run depends on nothing else.
-        run: a function of a module, called with one cell's settings as keyword arguments. Several processes run it on
-            one thread each, which on few cores is faster than one process on all of them.
-        store: file of the finished runs, one JSON object a line; the folder is made.
-        processes: at work at the same time; 1: this one, on all its threads.
-        about: what the progress bar counts.
+        cells: the arguments of each run; all cells differ, and a run depends on nothing else.
+        run: a function at the top level of a module. It is called with the settings of a cell as keyword arguments.
+            Several processes run it on one thread each, which is faster on few cores than one process on all of them.
+        store: file of the finished runs, one JSON object per line; its folder is created.
+        processes: number of processes; 1: this process, on all its threads.
+        about: description of the progress bar.
 
     Raises:
-        ValueError: if two cells are alike, or a line of the store is not a row (except the last line, which a killed
-            process may have left incomplete).
+        ValueError: if two cells are equal, or if a line of the store is not a row. The last line is excepted, because
+            a killed process can leave it incomplete.
     """
     keys = [identity(cell) for cell in cells]
     if len(set(keys)) < len(keys):
-        raise ValueError(f"two of {len(keys)} cells have the same settings: each run needs its own.")
+        raise ValueError(f"two of {len(keys)} cells have the same settings; each cell must be different.")
     rows = {identity(row["settings"]): row for row in read_rows(store)}
     missing = [cell for cell, key in zip(cells, keys, strict=True) if key not in rows]
     with tqdm(total=len(cells), initial=len(cells) - len(missing), desc=about, disable=not missing) as bar:
@@ -61,18 +61,18 @@ def run_grid(
 
 
 def check_again(rows: Sequence[Row], run: Callable[..., Results], figure: Callable[[Results], float]) -> None:
-    """Run the quickest of some finished runs again, and compare a figure of it: does this checkout still give it?
+    """Repeat the fastest of the finished runs, and compare one of its figures with the stored one.
 
     Args:
         rows: finished runs.
-        run: what they are runs of.
-        figure: of a run's results.
+        run: function of the runs.
+        figure: name of a figure in the results.
 
     Raises:
-        SystemExit: if there are none, or the figure differs by more than :data:`AGREEMENT`.
+        SystemExit: if there is no finished run, or the figure differs by more than :data:`AGREEMENT`.
     """
     if not rows:
-        raise SystemExit("there is no finished run that could be run again: run the experiment first.")
+        raise SystemExit("there is no finished run to repeat; run the experiment first.")
     row = min(rows, key=lambda row: row["seconds"])
     before, now = figure(row["results"]), figure(run(**row["settings"]))
     print(f"run again: {before:.5g} stored, {now:.5g} now, of {row['settings']}")
@@ -83,12 +83,12 @@ def check_again(rows: Sequence[Row], run: Callable[..., Results], figure: Callab
 
 
 def identity(settings: Settings) -> str:
-    """The same text for the same settings, whatever their order."""
+    """Return a text that identifies settings and does not depend on their order."""
     return json.dumps(settings, sort_keys=True)
 
 
 def significant(value: float) -> float:
-    """A setting of three significant digits: what a person can repeat, and what is read back as it was written.
+    """Round a setting to three significant digits, so that reading it back gives the same number.
 
     >>> significant(0.0123456)
     0.0123
@@ -97,7 +97,7 @@ def significant(value: float) -> float:
 
 
 def read_rows(store: Path) -> list[Row]:
-    """What has been finished; a last line without its end is of a run that was killed as it was noted."""
+    """Return the finished runs. An incomplete last line is skipped: the run was killed while it was written."""
     if not store.is_file():
         return []
     text = store.read_text()
@@ -116,7 +116,7 @@ def read_rows(store: Path) -> list[Row]:
 
 
 def append_row(store: Path, row: Row) -> None:
-    """Add a finished run, after taking away what a killed process left of a line."""
+    """Append a finished run, after removing an incomplete last line of a killed process."""
     store.parent.mkdir(parents=True, exist_ok=True)
     with store.open("a+b") as file:
         file.seek(0)
@@ -127,7 +127,7 @@ def append_row(store: Path, row: Row) -> None:
 
 
 def finished(cells: Sequence[Settings], run: Callable[..., Results], processes: int) -> Any:
-    """Each row as soon as its run has ended."""
+    """Yield each row when its run ends."""
     if processes == 1 or len(cells) < 2:
         for cell in cells:
             yield timed(run, cell)
@@ -145,7 +145,7 @@ def finished(cells: Sequence[Settings], run: Callable[..., Results], processes: 
 
 
 def importable(run: Callable[..., Results]) -> Callable[..., Results]:
-    """The same function as other processes can find it: they do not import the `__main__` of a package."""
+    """Return the function under a name that other processes can import: they do not import `__main__` of a package."""
     spec = sys.modules["__main__"].__spec__
     if run.__module__ != "__main__" or spec is None:
         return run
@@ -154,7 +154,7 @@ def importable(run: Callable[..., Results]) -> Callable[..., Results]:
 
 
 def begin() -> None:
-    """Start of a process: one thread computes, and another ends it when the process that started it is killed."""
+    """Set up a worker process: one compute thread, and a thread that ends the process if its parent is killed."""
     torch.set_num_threads(1)
     parent = multiprocessing.parent_process()
     if parent is not None:
@@ -162,7 +162,7 @@ def begin() -> None:
 
 
 def timed(run: Callable[..., Results], cell: Settings) -> Row:
-    """One run's row."""
+    """Return the row of one run."""
     start = time.perf_counter()
     results = run(**cell)
     return {
@@ -177,7 +177,7 @@ def timed(run: Callable[..., Results], cell: Settings) -> Row:
 
 @lru_cache
 def commit() -> str:
-    """The checkout's commit, with "-dirty" after it where code differs from it; "unknown" outside of one."""
+    """Return the commit of the checkout, with "-dirty" if the code differs from it; "unknown" without a checkout."""
     code = ("*.py", "*.yaml")
     try:
         name, changes = (

@@ -1,4 +1,4 @@
-"""The penalties that the experiments on signals and photographs compare, all in total variation's unit."""
+"""Penalties that the experiments on signals and photographs compare, all in the unit of total variation."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -20,7 +20,7 @@ HARD: dict[str, Penalty] = {
 
 
 def unrolled_name(steps: int, *, detach: bool, initial_term: bool) -> str:
-    """Of an unrolled penalty.
+    """Return the name of an unrolled penalty.
 
     >>> unrolled_name(1, detach=False, initial_term=True)
     'unrolled T=1 attached t0'
@@ -29,7 +29,7 @@ def unrolled_name(steps: int, *, detach: bool, initial_term: bool) -> str:
 
 
 def unrolled_penalties(steps: Sequence[int]) -> dict[str, Penalty]:
-    """All forms of the unrolled cost at lam = rho = 1, by name: detached or not, with and without the t = 0 term."""
+    """Return all forms of the unrolled cost at lam = rho = 1, by name: detached or attached, with and without t = 0."""
     return {
         unrolled_name(count, detach=detach, initial_term=initial): partial(
             unrolled_cost, lam=1.0, rho=1.0, steps=count, detach=detach, initial_term=initial
@@ -45,14 +45,15 @@ COMPARED = (
     "tv", "charbonnier", "huber", "unrolled T=1 attached t0", "unrolled T=1 attached", "unrolled T=1 detached t0",
     "unrolled T=4 attached t0", "unrolled T=4 detached",
 )  # fmt: skip
-"""Those that signals and photographs are tried with. T = 1 detached without t = 0 is Huber's penalty, doubled."""
+"""Forms for signals and photographs. T = 1 detached without t = 0 is twice Huber's penalty."""
 
 
 def scaled(penalty: Penalty, differences: Tensor, scale: Tensor | float) -> Tensor:
-    """Scale * penalty(differences / scale): a penalty whose bend lies at `scale`, in total variation's unit.
+    """Return scale * penalty(differences / scale): a penalty with its bend at `scale`, in the unit of total variation.
 
-    Hard penalties have slope 1 far from 0 whatever the scale (Charbonnier's epsilon, Huber's delta); the unrolled one
-    is that of lam = 1, rho = 1 / scale, as ADMM takes it for total variation of weight 1. Total variation has no scale.
+    For large differences, hard penalties have the slope 1 at any scale (Charbonnier's epsilon, Huber's delta). The
+    unrolled penalty has lam = 1 and rho = 1 / scale, like ADMM for total variation of weight 1. Total variation has no
+    scale.
 
     >>> scaled(HARD["huber"], torch.tensor([0.05, 3.0]), 0.1).tolist()  # 0.05^2 / 0.2 and 3 - 0.1 / 2
     [0.012500000186264515, 2.950000047683716]
@@ -62,13 +63,13 @@ def scaled(penalty: Penalty, differences: Tensor, scale: Tensor | float) -> Tens
 
 
 def trials(name: str, weights: Sequence[float], scales: Sequence[float]) -> tuple[Tensor, Tensor]:
-    """Weights and scales to try, (K,) each: every penalty gets as many, K = the product of the two numbers.
+    """Return the weights and scales to try, (K,) each; K is the product of the two numbers for every penalty.
 
-    Total variation, which has no scale, gets K weights between the same ends instead.
+    Total variation has no scale. It gets K weights between the same ends instead.
 
     Args:
-        name: of the penalty.
-        weights, scales: of the others, ascending.
+        name: name of the penalty.
+        weights, scales: values for the other penalties, in ascending order.
     """
     count = len(weights) * len(scales)
     if name == "tv":
@@ -79,7 +80,7 @@ def trials(name: str, weights: Sequence[float], scales: Sequence[float]) -> tupl
 
 
 def numbers(text: str) -> list[float]:
-    """A list of numbers out of a run's settings, which hold plain values.
+    """Return the list of numbers of a text; settings of a run are plain values.
 
     >>> numbers("0.5 1 1.5")
     [0.5, 1.0, 1.5]
@@ -88,7 +89,7 @@ def numbers(text: str) -> list[float]:
 
 
 def beside(name: str, best: Mapping[str, float]) -> list[dict[str, Value]]:
-    """Penalty, weight and scale of the 4 settings around the best one: what a network is tried with.
+    """Return penalty, weight and scale of the 4 settings around the best one, for trials of a network.
 
     >>> beside("tv", {"weight": 1.0, "scale": 1.0})[0]
     {'penalty': 'tv', 'weight': 0.7, 'scale': 1.0}
@@ -103,12 +104,12 @@ def beside(name: str, best: Mapping[str, float]) -> list[dict[str, Value]]:
 def final_cells(
     tried: Sequence[Row], better: Callable[[Row], float], *, split: Value, seeds: Sequence[int]
 ) -> list[dict[str, Value]]:
-    """Of each penalty the settings of its best trial, with other seeds on another split.
+    """Return the settings of the best trial of each penalty, with other seeds and another split.
 
     Args:
         tried: trials of all penalties.
-        better: a row to its worth, the greater the better.
-        split, seeds: of the finals.
+        better: function of a row; a larger value is better.
+        split, seeds: split and seeds of the finals.
     """
     best: dict[str, Row] = {}
     for row in tried:

@@ -1,4 +1,4 @@
-"""Trainings of the quickstart's recipe through the command line, with some of its settings changed."""
+"""Train the recipe of the quickstart by the command line, with changed settings."""
 
 import csv
 import json
@@ -11,17 +11,17 @@ from unrollflow.cli.main import main as unrollflow
 from unrollflow.training.module import UnsupervisedFlow
 
 VISIBILITY_START = 200 / 900
-"""Share of the quickstart's steps after which occluded pixels no longer count."""
+"""Share of the quickstart's steps after which the loss omits occluded pixels."""
 
 CURVE = {"epe": "val/epe", "visible": "val/epe_noc", "occluded": "val/epe_occ"}
 
 
 class Trained(NamedTuple):
-    """A training's outcome.
+    """Result of a training.
 
     Attributes:
-        module: with the averaged weights of the last step.
-        curve: `step`, and errors of the validation samples after these steps, pixels; empty without validations.
+        module: module with the averaged weights of the last step.
+        curve: `step`, and errors of the validation samples at these steps in pixels; empty without validations.
     """
 
     module: UnsupervisedFlow
@@ -31,13 +31,13 @@ class Trained(NamedTuple):
 def fit_quickstart(arguments: Sequence[str], *, seed: int, steps: int, validations: int = 0) -> Trained:
     """Fit configs/experiment/quickstart.yaml in a temporary folder.
 
-    The rate's schedule and the visibility test's start are scaled to the number of steps.
+    The learning-rate schedule and the start of the visibility test are scaled to the number of steps.
 
     Args:
-        arguments: of the command line, which change the recipe.
-        seed: of weights, samples and order.
-        steps: of training.
-        validations: how often the validation samples are measured, at equal distances; 0: of one batch, at the end.
+        arguments: arguments of the command line that change the recipe.
+        seed: seed of weights, samples and order.
+        steps: number of training steps.
+        validations: number of validations, at equal distances; 0: one validation of one batch at the end.
     """
     seeds = ["--seed_everything", str(seed), "--data.seed", str(100 * seed), "--data.train.seed", str(seed)]
     length = ["--trainer.max_steps", str(steps), "--model.scheduler.init_args.total_steps", str(steps + 1)]
@@ -55,7 +55,7 @@ def fit_quickstart(arguments: Sequence[str], *, seed: int, steps: int, validatio
 
 
 def logged_to(run: Path) -> list[str]:
-    """Arguments that make a directory NAME/version_N the run's."""
+    """Return the arguments that set the directory of the run, NAME/version_N."""
     version = int(run.name.removeprefix("version_"))
     arguments = {"save_dir": str(run.parent.parent), "name": run.parent.name, "version": version}
     logger = {"class_path": "pytorch_lightning.loggers.CSVLogger", "init_args": arguments}
@@ -63,7 +63,7 @@ def logged_to(run: Path) -> list[str]:
 
 
 def read_curve(metrics: Path) -> dict[str, list[float]]:
-    """Steps and errors of the validations that a run's metrics.csv holds."""
+    """Return the steps and errors of the validations in the metrics.csv of a run."""
     with metrics.open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row[CURVE["epe"]]]
     curve = {"step": [float(row["step"]) + 1 for row in rows]}  # steps are counted from 0

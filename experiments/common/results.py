@@ -1,4 +1,4 @@
-"""Tables of an experiment: as CSV for programs, as Markdown for readers."""
+"""Write the table of an experiment as CSV and as Markdown."""
 
 import csv
 from collections.abc import Sequence
@@ -6,15 +6,15 @@ from pathlib import Path
 
 
 def write_table(folder: Path, headings: Sequence[str], rows: Sequence[Sequence[str | int | float]]) -> None:
-    """Write table.csv (every digit) and table.md (four of them) into a folder, which is made.
+    """Write table.csv (all digits) and table.md (four digits) into a folder, which is created.
 
     Args:
-        folder: of the experiment's results.
-        headings: one for each column, with its unit.
-        rows: of as many cells each; text is written as it is.
+        folder: folder of the experiment's results.
+        headings: one heading for each column, with its unit.
+        rows: rows with one cell for each heading; text is not changed.
 
     Raises:
-        ValueError: if a row is not as long as the headings.
+        ValueError: if the length of a row is not that of the headings.
     """
     for row in rows:
         if len(row) != len(headings):
@@ -27,7 +27,7 @@ def write_table(folder: Path, headings: Sequence[str], rows: Sequence[Sequence[s
 
 
 def rounded(cell: str | int | float) -> str:
-    """A cell of the Markdown table.
+    """Return the text of a cell of the Markdown table.
 
     >>> [rounded(cell) for cell in ("TV", 12, 0.123456, 1234.5678)]
     ['TV', '12', '0.1235', '1235']

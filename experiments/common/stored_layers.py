@@ -1,4 +1,4 @@
-"""MovingLayers samples made once and kept in a file: a grid of short trainings must not spend its time drawing them."""
+"""MovingLayers samples that are stored in a file, so that a grid of short trainings renders them only once."""
 
 import hashlib
 from collections.abc import Sequence
@@ -17,20 +17,20 @@ from unrollflow.data.transforms import motion_boundaries
 CACHE = Path("runs/moving_layers")
 SIZE = (64, 64)
 SOURCES = (*sorted(Path(moving_layers.__path__[0]).glob("*.py")), Path(motion_boundaries.__file__), Path(__file__))
-"""The code that draws the samples."""
+"""Source files of the code that draws the samples."""
 
 
 class StoredLayers(Dataset[FlowSample]):
-    """The first `length` samples of a split of MovingLayers, 64x64, motions up to 6 px, images rounded to 8 bits.
+    """First `length` samples of a split of MovingLayers, 64x64, motions up to 6 px, images rounded to 8 bits.
 
-    The motions are those of configs/data/moving_layers.yaml. The file is made on first use, and again
-    after a change of the code that draws the samples.
+    The motions are those of configs/data/moving_layers.yaml. The file is created at first use, and again after a change
+    of the code that draws the samples.
 
     Args:
-        split: "train", "validation" or "test"; they share neither random numbers nor photographs.
-        length: how many samples.
-        seed: of the samples; another one gives others of the same photographs.
-        folder: of the files, one for each split, length, seed and version of :data:`SOURCES`.
+        split: "train", "validation" or "test"; splits share neither random numbers nor photographs.
+        length: number of samples.
+        seed: seed of the samples; other seeds give other samples of the same photographs.
+        folder: folder of the files: one for each split, length, seed and version of :data:`SOURCES`.
     """
 
     def __init__(self, *, split: Split, length: int, seed: int = 0, folder: Path = CACHE) -> None:
@@ -58,12 +58,12 @@ class StoredLayers(Dataset[FlowSample]):
 
 
 def version(sources: Sequence[Path]) -> str:
-    """Eight hexadecimal digits that depend on the content of files."""
+    """Return eight hexadecimal digits that depend on the content of files."""
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:8]
 
 
 def store(path: Path, split: Split, length: int, seed: int) -> None:
-    """Draw samples and write them whole: a file that another process wrote meanwhile holds the same."""
+    """Draw samples and write them atomically. If another process writes the same file, the content is the same."""
     layers = MovingLayers(
         split=split, length=length, seed=seed, size=SIZE, background_translation=3.0, foreground_translation=6.0,
         foreground_rotation=4.0,

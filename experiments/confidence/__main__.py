@@ -1,15 +1,15 @@
-"""Does the forward-backward mismatch tell which flow of the shipped weights is right, and how often?
+"""Does the forward-backward mismatch predict where the flow of the shipped weights is accurate?
 
 Command: python -m experiments.confidence. Minutes on one CPU core: 6.
 
 The confidence is the estimated probability of an end-point error under 1 px. Its three numbers are fitted on the
-MovingLayers split "test", seed 1, in the size and with the motions of the training of the weights: once for the flow of
+MovingLayers split "test", seed 1, with the size and the motions of the training of the weights: once for the flow of
 the network, and once for that flow after `predict --refine`. The tables are of other sets: held-out MovingLayers (split
 "validation"), which share neither photographs nor random numbers with the fit, and Middlebury and Sintel below
-UNROLLFLOW_DATA_DIR. Nothing is fitted on those. The window of the mean mismatch was chosen by the likelihood on split
-"test", seed 0, although the figures of the other sets were seen, too. The table of signals compares what else could
-tell errors: the mismatch of the pixel alone, and the entropy of the soft-argmax matching at full and at half size, each
-fitted on the same samples by logistic regression.
+UNROLLFLOW_DATA_DIR. Nothing is fitted on these sets. The window of the mean mismatch was chosen by the likelihood on
+split "test", seed 0; the figures of the other sets were seen as well. The table of signals compares other predictors of
+errors: the mismatch of the pixel alone, and the entropy of the soft-argmax matching at full and at half size. Each one
+is fitted on the same samples by logistic regression.
 """
 
 from collections.abc import Iterable, Mapping
@@ -41,26 +41,26 @@ from unrollflow.weights import DEFAULT, read_card, weights_file
 RESULTS = Path(__file__).with_name("results")
 
 FIT = {"split": "test", "seed": 1, "length": 128}
-"""Arguments in which the samples of the fit differ from those of the training."""
+"""Arguments of the samples of the fit that differ from those of the training."""
 
 SETS = ("middlebury", "sintel", "sintel final")
 HELD_OUT = "held-out MovingLayers"
 
 
 def fit_samples() -> MovingLayers:
-    """The samples of the fit."""
+    """Return the samples of the fit."""
     training = read_card(weights_file(DEFAULT))["training"]["data"]["init_args"]
     return MovingLayers(**(training | FIT))
 
 
 def samples(pairs: Iterable[FlowSample], count: int | None) -> list[FlowSample]:
-    """The first pairs of a set, None: all."""
+    """Return the first pairs of a set; None selects all."""
     length = len(pairs)  # type: ignore[arg-type]
     return [pairs[i] for i in range(length if count is None else min(count, length))]  # type: ignore[index]
 
 
 def write_calibrations(folder: Path, calibration: Calibration, for_refined: Calibration) -> None:
-    """Write the table of the calibrations that are fitted now, beside those of the package."""
+    """Write the table of the newly fitted calibrations and those of the package."""
     found = {
         "network, fitted now": calibration,
         "network, in the package": CALIBRATION,
@@ -72,13 +72,13 @@ def write_calibrations(folder: Path, calibration: Calibration, for_refined: Cali
 
 
 def calibration_error(pixels: Pixels) -> float:
-    """Mean over deciles of |confidence - share of errors under 1 px|."""
+    """Return the mean over deciles of |confidence - share of errors under 1 px|."""
     groups = confidence_groups(pixels.error, pixels.confidence)
     return sum(abs(group.confidence - group.reached) for group in groups) / len(groups)
 
 
 def write_areas(folder: Path, sets: Mapping[str, Pixels]) -> None:
-    """Write the table of all sets: areas under the sparsification curve, and how far the confidence is calibrated."""
+    """Write the table of all sets: areas under the sparsification curve, and errors of the calibration."""
     headings = ["set", "EPE (px)", "area, confidence (px)", "area, oracle (px)", "under 1 px", "mean confidence"]
     rows = [
         [
@@ -106,12 +106,12 @@ def write_deciles(folder: Path, sets: Mapping[str, Pixels]) -> None:
 
 
 def log_odds(confidence: Tensor) -> Tensor:
-    """Of a confidence (N,) in [0, 1]; finite."""
+    """Return the log-odds of a confidence (N,) in [0, 1]; finite."""
     return confidence.double().logit(eps=1e-6)
 
 
 def signals(pixels: Pixels, mean: Calibration, own: Calibration) -> dict[str, Tensor]:
-    """What each candidate looks at: (N, K) by name."""
+    """Return the signals of each candidate, (N, K), by name."""
     near = log_odds(probability(pixels.mismatch, mean))
     alone = log_odds(probability(pixels.own_mismatch, own))
     return {
@@ -125,7 +125,7 @@ def signals(pixels: Pixels, mean: Calibration, own: Calibration) -> dict[str, Te
 
 
 def write_signals(folder: Path, fit: Pixels, sets: Mapping[str, Pixels], mean: Calibration) -> None:
-    """Write the table of what could tell errors, each candidate fitted on the samples of the fit."""
+    """Write the table of the predictors of errors, each fitted on the samples of the fit."""
     right = fit.error < 1
     own = fitted_calibration(fit.own_mismatch, right)
     weights = {name: logistic(values, right) for name, values in signals(fit, mean, own).items()}

@@ -1,4 +1,4 @@
-"""The figure: confidence against the share of small errors, and sparsification curves beside the oracle's."""
+"""Figure: confidence against the share of small errors, and sparsification curves with those of the oracle."""
 
 from collections.abc import Mapping
 from pathlib import Path

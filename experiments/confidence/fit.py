@@ -1,4 +1,4 @@
-"""Fits of maximum likelihood: the calibration of a mismatch, and a logistic regression of several signals."""
+"""Maximum-likelihood fits: the calibration of a mismatch, and a logistic regression of several signals."""
 
 import math
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ START = Calibration(scale=0.5, power=2.0, floor=0.3)
 
 
 def fitted_calibration(mismatch: Tensor, right: Tensor) -> Calibration:
-    """The calibration under which what happened is most likely.
+    """Return the calibration with the largest likelihood.
 
     Args: mismatch: (N,), pixels.   right: (N,) bool, where the error is under 1 px.
     """
@@ -27,13 +27,13 @@ def fitted_calibration(mismatch: Tensor, right: Tensor) -> Calibration:
 
 
 def positive(numbers: Sequence[float]) -> Calibration:
-    """A calibration in range, of any three numbers."""
+    """Return a valid calibration from any three numbers."""
     scale, power, floor = (float(number) for number in numbers)
     return Calibration(math.exp(scale), math.exp(power), 1 / (1 + math.exp(-floor)))
 
 
 def probability(mismatch: Tensor, calibration: Calibration) -> Tensor:
-    """As :func:`~unrollflow.ops.flow_confidence`, of mismatches (N,) in place of flows."""
+    """Return the confidence like :func:`~unrollflow.ops.flow_confidence`, from mismatches (N,) instead of flows."""
     scale, power, floor = calibration
     return floor + (1 - floor) / (1 + (mismatch / scale) ** power)
 
@@ -45,7 +45,7 @@ def negative_log_likelihood(confidence: Tensor, right: Tensor) -> float:
 
 
 def logistic(signals: Tensor, right: Tensor, *, steps: int = 20) -> Tensor:
-    """Weights (K + 1,), the constant first, of the logistic regression of right (N,) on signals (N, K); by Newton."""
+    """Return the weights (K + 1,), the constant first, of the logistic regression of right (N,) on signals (N, K)."""
     signals, right = with_constant(signals), right.double()
     weights = signals.new_zeros(signals.shape[1])
     for _ in range(steps):
@@ -56,5 +56,5 @@ def logistic(signals: Tensor, right: Tensor, *, steps: int = 20) -> Tensor:
 
 
 def with_constant(signals: Tensor) -> Tensor:
-    """Signals (N, K + 1), float64, a column of ones first."""
+    """Return the signals (N, K + 1), float64, with a first column of ones."""
     return torch.cat([torch.ones(len(signals), 1, dtype=torch.float64), signals.double()], dim=1)

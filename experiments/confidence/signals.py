@@ -1,4 +1,4 @@
-"""Signals of an error that need no ground truth, at each pixel: forward-backward mismatch and matching entropies."""
+"""Label-free signals of an error at each pixel: forward-backward mismatch and matching entropies."""
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -24,15 +24,15 @@ Stage = MatchingStage | FullResolutionStage
 
 
 class Pixels(NamedTuple):
-    """The pixels of a set whose true flow is known, each (N,).
+    """Values at the pixels of a set with known true flow, each (N,).
 
     Attributes:
         error: end-point error, pixels.
         confidence: see :func:`~unrollflow.ops.flow_confidence`.
         mismatch: see :func:`~unrollflow.ops.mean_mismatch`, pixels.
         own_mismatch: forward-backward mismatch of the pixel alone, pixels.
-        full_entropy: of the displacements that the last stage, at full size, chooses from; nats.
-        half_entropy: of those of the stage before, at half of the size, nats.
+        full_entropy: entropy of the displacements of the last stage, at full size, nats.
+        half_entropy: entropy of the displacements of the previous stage, at half the size, nats.
     """
 
     error: Tensor
@@ -44,7 +44,7 @@ class Pixels(NamedTuple):
 
 
 Refinement = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""Two images and a flow to a flow."""
+"""Function of two images and a flow that returns a flow."""
 
 
 @torch.no_grad()
@@ -55,7 +55,7 @@ def pixels_of(
     calibration: Calibration = CALIBRATION,
     refinement: Refinement | None = None,
 ) -> Pixels:
-    """Errors and signals of a network's flow, or of its refined flow, over all pairs of a set."""
+    """Return the errors and signals of a network's flow, or of its refined flow, over all pairs of a set."""
     backbone = cast(PyramidMatcher, module.backbone)
     found: list[list[Tensor]] = []
     for pair in pairs:
@@ -79,21 +79,21 @@ def pixels_of(
 
 
 def enlarged(entropy: Tensor, padded: Tensor, flow: Tensor) -> Tensor:
-    """An entropy (1, 1, h, w) at the size of the padded images, then cropped to that of their flow."""
+    """Resize an entropy (1, 1, h, w) to the size of the padded images, and crop it to the size of the flow."""
     size = (flow.shape[-2], flow.shape[-1])
     return crop_centre(F.interpolate(entropy, (padded.shape[-2], padded.shape[-1]), mode="bilinear"), size)
 
 
 @contextmanager
 def in_one_strip() -> Iterator[None]:
-    """Networks compute frames of any size at once, so that what a stage computes is of the whole frame."""
+    """Make networks process whole frames instead of strips, so that the output of a stage is of the whole frame."""
     with mock.patch.object(strips, "MOST_PIXELS", sys.maxsize):
         yield
 
 
 @contextmanager
 def recorded(stage: Stage) -> Iterator[list[Tensor]]:
-    """Entropies (B, 1, h, w), nats, of the displacements that a stage chooses from, one for each time that it runs."""
+    """Collect the entropies (B, 1, h, w), nats, of the displacements of a stage, one for each call of the stage."""
     displacements = stage.outputs[0]
     costs: list[Tensor] = []
     entropies: list[Tensor] = []

@@ -1,13 +1,13 @@
-"""What does each penalty do to a flow gradient of each size?
+"""Which loss and slope does each penalty have for a flow gradient of each size?
 
 Question: loss and slope against the gradient's size, for total variation, Charbonnier, Huber and the unrolled cost at
 T = 1, 2, 4, 8, detached and not, with and without the t = 0 term; closed forms beside them.
 
 Command: make reproduce EXP=01. CPU minutes: less than 1.
 
-Unit: the gradient in thresholds (lam = rho = eta = 1; Charbonnier's epsilon and Huber's delta are 1, too). The slope is
-what training sees, torch's derivative. Of a detached form it is not the derivative of the loss that is drawn: q and
-beta are constants of the slope, so that the same loss has two slopes.
+Unit: the gradient in thresholds (lam = rho = eta = 1; Charbonnier's epsilon and Huber's delta are also 1). The slope is
+the derivative that torch returns. For a detached form it is not the derivative of the plotted loss, because q and beta
+are constants: the same loss has two slopes.
 """
 
 import argparse
@@ -31,7 +31,7 @@ POINTS = (0.1, 0.5, 0.99, 1.01, 2.0, 5.0, 20.0)
 
 
 def loss_and_slope(penalty: Penalty, c: Tensor) -> tuple[Tensor, Tensor]:
-    """Elementwise loss and its derivative."""
+    """Return the elementwise loss and its derivative."""
     c = c.clone().requires_grad_()
     loss = penalty(c)
     (slope,) = torch.autograd.grad(loss.sum(), c)
@@ -39,11 +39,11 @@ def loss_and_slope(penalty: Penalty, c: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def closed_slope(name: str, c: Tensor) -> Tensor | None:
-    """Slope for c >= 0 in thresholds, where it is short to write: hard penalties, and the unrolled cost for T = 1.
+    """Return closed forms of the slope for c >= 0 in thresholds: hard penalties, and the unrolled cost for T = 1.
 
     With q = S(c), beta = q - c: at t = 1 the residual q - c + beta is -2 c below the threshold and -2 beyond, so the
-    cost is 2 c^2, then 2. Attached its derivative is 4 c, then 0; detached the residual alone pulls: 2 c, then 2. The
-    t = 0 term is c^2 / 2, of slope c; the cost is the mean of the terms.
+    cost is 2 c^2 below and 2 beyond. Attached, its derivative is 4 c below and 0 beyond; detached, it is the negative
+    residual: 2 c below and 2 beyond. The t = 0 term is c^2 / 2 with slope c; the cost is the mean of the terms.
     """
     below = c < 1
     forms = {
@@ -59,13 +59,13 @@ def closed_slope(name: str, c: Tensor) -> Tensor | None:
 
 
 def far_slope(name: str, c: Tensor, steps: int) -> Tensor:
-    """Slope beyond the threshold for any T: there beta_t = -1 for all t >= 1, q_1 = c - 1, and then q_t = c."""
+    """Return the slope beyond the threshold for any T: beta_t = -1 for all t >= 1, q_1 = c - 1, q_t = c for t > 1."""
     force = 0.0 if "attached" in name else (steps + 1.0)  # residuals 2, 1, 1, ...: T + 1 in all
     return (force + c) / (steps + 1) if name.endswith("t0") else torch.full_like(c, force / steps)
 
 
 def largest_difference(name: str, penalty: Penalty, c: Tensor) -> float:
-    """Of torch's slope from what is derived by hand, over the whole range or, for T > 1, beyond the threshold."""
+    """Return the largest difference between torch's slope and the closed form; for T > 1, beyond the threshold only."""
     closed = closed_slope(name, c)
     if closed is None:
         c = c[c > 1]
@@ -74,7 +74,7 @@ def largest_difference(name: str, penalty: Penalty, c: Tensor) -> float:
 
 
 def draw(folder: Path, c: Tensor) -> None:
-    """Write figure.png: losses above, slopes below; hard penalties, then the four forms of the unrolled cost."""
+    """Write figure.png: losses above, slopes below; hard penalties, and the four forms of the unrolled cost."""
     groups = [HARD] + [
         {name: p for name, p in unrolled_penalties(STEPS).items() if name.split(maxsplit=2)[2] == kind}
         for kind in ("attached t0", "attached", "detached t0", "detached")
@@ -93,7 +93,7 @@ def draw(folder: Path, c: Tensor) -> None:
 
 
 def draw_group(above: Axes, below: Axes, group: dict[str, Penalty], c: Tensor) -> None:
-    """Curves of one column, with closed forms dotted over them and the threshold marked."""
+    """Draw the curves of one column, with dotted closed forms and a mark at the threshold."""
     for name, penalty in group.items():
         loss, slope = loss_and_slope(penalty, c)
         above.plot(c, loss, label=name.removeprefix("unrolled ").split()[0])
@@ -109,14 +109,14 @@ def draw_group(above: Axes, below: Axes, group: dict[str, Penalty], c: Tensor) -
 
 
 def main(*, smoke: bool = False, folder: Path = RESULTS) -> None:
-    """Table of slopes, and figure.
+    """Write the table of slopes and the figure.
 
     Args:
-        smoke: few points.
-        folder: to write to.
+        smoke: use few points.
+        folder: output folder.
     """
     c = torch.linspace(0, 4, 41 if smoke else 801, dtype=torch.float64)[1:]
-    c = c[c != 1]  # at the threshold itself the slope is a choice
+    c = c[c != 1]  # at the threshold the slope is not unique
     rows = []
     for name, penalty in (HARD | unrolled_penalties(STEPS)).items():
         slopes = loss_and_slope(penalty, torch.tensor(POINTS, dtype=torch.float64))[1]

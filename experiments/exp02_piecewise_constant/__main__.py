@@ -1,17 +1,17 @@
-"""Does the unrolled penalty recover piecewise-constant signals better, or sooner, than the total variation it replaces?
+"""Does the unrolled penalty recover piecewise-constant signals better or faster than total variation?
 
 Question: (a) direct descent on noisy signals: steps to within 1 % and 0.1 % of the exact optimum of total variation,
 error and jumps found after all steps; (b) a small network trained without clean targets.
 
 Command: make reproduce EXP=02. Minutes on two quiet CPU cores, one process each: about 4.
 
-Held equal: signals (128 samples, 5 jumps), noise, data term 1/2 |x - y|^2, start x = y, Adam, steps, and the number of
-settings that are tried. (a) Each penalty gets 3 rates x 2 schedules x 49 pairs of weight and scale (epsilon, delta or
-threshold; total variation, which has none, gets 49 weights), chosen on 8 signals of their own: once for speed (fewest
-steps to both tolerances, of the energy of *total variation*), once for error against the clean signals. Test: 20 other
-signals. The exact optimum comes from an active-set solver, its weight from the tuning signals. (b) Noise 0.1; each
-penalty gets 4 settings around its best one of (a), chosen by the error on 32 signals of their own; then 3 other seeds
-on the test signals.
+Equal for all penalties: signals (128 samples, 5 jumps), noise, data term 1/2 |x - y|^2, start x = y, Adam, steps, and
+the number of tested settings. (a) Each penalty gets 3 rates x 2 schedules x 49 pairs of weight and scale (epsilon,
+delta or threshold; total variation has no scale and gets 49 weights). The settings are chosen on 8 separate signals:
+once for speed (fewest steps to both tolerances, of the energy of *total variation*), once for the error against the
+clean signals. Test: 20 other signals. An active-set solver computes the exact optimum; its weight is from the tuning
+signals. (b) Noise 0.1; each penalty gets 4 settings around its best one of (a), chosen by the error on 32 separate
+signals; then 3 other seeds on the test signals.
 """
 
 import argparse
@@ -42,7 +42,7 @@ from experiments.exp02_piecewise_constant.signals import (
 RESULTS = Path(__file__).with_name("results")
 
 TUNING, TEST, TRAINING, VALIDATION = 1, 2, 3, 4
-"""Seeds of the signals."""
+"""Seeds of the signals of each split."""
 
 SIGMAS = (0.05, 0.1)
 LEARNT_SIGMA = 0.1
@@ -50,7 +50,7 @@ LEARNT_SIGMA = 0.1
 
 RATES = (0.001, 0.003, 0.01)
 GRID = {"factors": "0.25 0.5 1 1.5 2 3 6", "scales": "0.001 0.003 0.01 0.03 0.1 0.3 1"}
-"""Weights, in the weight that is best for exact total variation, and epsilons, deltas or thresholds."""
+"""Weights, relative to the best weight of exact total variation, and epsilons, deltas or thresholds."""
 
 
 def descent(*, penalty: str, sigma: float, factors: str, scales: str, tuning: int, test: int, steps: int) -> Results:
@@ -84,7 +84,7 @@ def descent(*, penalty: str, sigma: float, factors: str, scales: str, tuning: in
 
 
 def exact(*, sigma: float, tuning: int, test: int) -> Results:
-    """Error and jumps of the exact optimum of total variation on the test signals."""
+    """Return the error and the jumps of the exact optimum of total variation on the test signals."""
     weight = best_exact_weight(tuning, sigma, TUNING)
     clean = clean_signals(test, TEST)
     solved = torch.stack(
@@ -94,7 +94,7 @@ def exact(*, sigma: float, tuning: int, test: int) -> Results:
 
 
 def network(*, penalty: str, weight: float, scale: float, sigma: float, seed: int, steps: int, split: int) -> Results:
-    """Part (b): train on noisy signals without end, and measure on signals of a split."""
+    """Part (b): train on new noisy signals in each step, and measure on the signals of a split."""
 
     def batch(step: int) -> Tensor:
         number = 1_000_000 * TRAINING + 10_000 * seed + step
@@ -111,11 +111,11 @@ def network(*, penalty: str, weight: float, scale: float, sigma: float, seed: in
 
 
 def main(*, smoke: bool = False, folder: Path = RESULTS) -> None:
-    """Run what is missing, then table and figure.
+    """Run the missing cells, then write table and figure.
 
     Args:
-        smoke: two penalties, few signals and steps.
-        folder: to write to.
+        smoke: use two penalties and few signals and steps.
+        folder: output folder.
     """
     names = ("tv", "unrolled T=1 attached t0") if smoke else COMPARED
     sigmas = (0.1,) if smoke else SIGMAS
@@ -128,7 +128,7 @@ def main(*, smoke: bool = False, folder: Path = RESULTS) -> None:
     processes = 1 if smoke else os.cpu_count() or 1
     descents = run_grid(cells, descent, folder / "rows.jsonl", processes=processes, about="descents")
     optima = run_grid([{"sigma": sigma, **size} for sigma in sigmas], exact, folder / "exact.jsonl", about="exact")
-    write_report(folder, descents, optima, [])  # networks come last
+    write_report(folder, descents, optima, [])  # the networks run last
     best = {
         row["settings"]["penalty"]: row["results"]["error_settings"]
         for row in descents

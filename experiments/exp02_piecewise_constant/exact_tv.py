@@ -6,10 +6,10 @@ from scipy.optimize import lsq_linear
 
 
 def exact_total_variation(noisy: NDArray[np.float64], weight: float) -> NDArray[np.float64]:
-    """The minimiser of 1/2 |x - noisy|^2 + weight * sum |x_(i+1) - x_i|, to machine precision.
+    """Return the minimiser of 1/2 |x - noisy|^2 + weight * sum |x_(i+1) - x_i|, to machine precision.
 
-    By scipy's active-set solver on the dual, min 1/2 |noisy - D' z|^2 within |z| <= weight; x = noisy - D' z. A
-    hundredth of the speed of Condat's direct algorithm, without another package.
+    scipy's active-set solver solves the dual, min 1/2 |noisy - D' z|^2 with |z| <= weight; x = noisy - D' z. It is 100
+    times slower than Condat's direct algorithm, but needs no other package.
 
     Args:
         noisy: (N,).
@@ -17,7 +17,7 @@ def exact_total_variation(noisy: NDArray[np.float64], weight: float) -> NDArray[
 
     Raises:
         ValueError: if the signal is not a vector of at least two finite numbers, or the weight is negative.
-        RuntimeError: if the solver does not say that it is at the optimum.
+        RuntimeError: if the solver does not report an optimum.
 
     Source: Condat, A Direct Algorithm for 1-D Total Variation Denoising, IEEE SPL 2013, equations 1 to 3.
 
@@ -40,5 +40,5 @@ def exact_total_variation(noisy: NDArray[np.float64], weight: float) -> NDArray[
 
 
 def energy(signal: NDArray[np.float64], noisy: NDArray[np.float64], weight: float) -> float:
-    """1/2 |signal - noisy|^2 + weight * sum |differences|."""
+    """Return 1/2 |signal - noisy|^2 + weight * sum |differences|."""
     return float(np.square(signal - noisy).sum() / 2 + weight * np.abs(np.diff(signal)).sum())

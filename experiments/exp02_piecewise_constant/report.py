@@ -1,4 +1,4 @@
-"""Table and figure of 02_piecewise_constant."""
+"""Table and figure of experiment 02."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,19 +18,19 @@ Cell = str | int | float
 
 
 def median_interval(values: Sequence[float]) -> Interval:
-    """Median with a 95 % bootstrap interval (percentile) over the values."""
+    """Return the median with a 95 % bootstrap interval (percentile) over the values."""
     low, high = bootstrap((values,), np.median, method="percentile", rng=0).confidence_interval
     return Interval(float(np.median(values)), float(low), float(high))
 
 
 def steps_text(values: Sequence[int], limit: int) -> str:
-    """Median steps with their interval; beyond the limit it was not reached."""
+    """Return the median steps with their interval as text; steps over the limit were not reached."""
     texts = [f"{value:.0f}" if value <= limit else f">{limit}" for value in median_interval(values)]
     return f"{texts[0]} [{texts[1]}, {texts[2]}]"
 
 
 def change_text(change: Interval) -> str:
-    """A relative change in percent with its interval."""
+    """Return a relative change in percent with its interval as text."""
     return f"{100 * change.estimate:+.1f} [{100 * change.low:+.1f}, {100 * change.high:+.1f}]"
 
 
@@ -38,9 +38,9 @@ def write_report(folder: Path, descents: Sequence[Row], optima: Sequence[Row], f
     """Write table.csv, table.md and figure.png.
 
     Args:
-        folder: to write to.
+        folder: output folder.
         descents, optima: rows of part (a).
-        finals: rows of part (b), the chosen settings of each penalty with several seeds; none before it has run.
+        finals: rows of part (b): the chosen settings of each penalty with several seeds; empty before part (b) has run.
     """
     rows: list[list[Cell]] = []
     for optimum in optima:
@@ -59,7 +59,7 @@ def write_report(folder: Path, descents: Sequence[Row], optima: Sequence[Row], f
 
 
 def descent_cells(row: Row, baseline: Row) -> list[Cell]:
-    """Cells of a penalty, compared with total variation's descent on the same signals."""
+    """Return the cells of a penalty, compared with the descent on total variation on the same signals."""
     settings, results = row["settings"], row["results"]
     change = relative_change([results["error_rmse"]], [baseline["results"]["error_rmse"]])
     return [
@@ -70,13 +70,13 @@ def descent_cells(row: Row, baseline: Row) -> list[Cell]:
 
 
 def by_penalty(finals: Sequence[Row], measure: str) -> dict[str, list[list[float]]]:
-    """Values (seeds, signals) of each penalty."""
+    """Return the values (seeds, signals) of each penalty."""
     names = dict.fromkeys(row["settings"]["penalty"] for row in finals)
     return {name: [r["results"][measure] for r in finals if r["settings"]["penalty"] == name] for name in names}
 
 
 def network_rows(finals: Sequence[Row]) -> list[list[Cell]]:
-    """Part (b) of the table; the interval is over seeds and signals."""
+    """Return part (b) of the table; the intervals are over seeds and signals."""
     errors, jumps = by_penalty(finals, "rmse"), by_penalty(finals, "jumps")
     sigma = finals[0]["settings"]["sigma"]
     return [
@@ -122,7 +122,7 @@ def draw(folder: Path, descents: Sequence[Row], optima: Sequence[Row], finals: S
 def bars(
     axis: plt.Axes, intervals: Sequence[Interval], heights: Sequence[float], label: str, *, factor: float = 1.0
 ) -> None:
-    """Estimates with their intervals, one below the other."""
+    """Draw estimates with their intervals, one below the other."""
     values = factor * np.array([tuple(interval) for interval in intervals])
     distances = np.abs(values[:, 1:] - values[:, :1]).T
     axis.errorbar(values[:, 0], heights, xerr=distances, fmt="o", label=label, capsize=2)

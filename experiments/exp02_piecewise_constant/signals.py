@@ -1,4 +1,4 @@
-"""Piecewise-constant signals with noise, their descent under several settings at once, and what is measured on them."""
+"""Piecewise-constant signals with noise, descent with several settings at once, and the measures of the results."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -16,11 +16,11 @@ JUMPS = 5
 SMALLEST_JUMP = 0.3
 TOLERANCES = (0.01, 0.001)
 WEIGHTS = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
-"""Of exact total variation, in standard deviations of the noise, tried on the tuning signals."""
+"""Weights of exact total variation in standard deviations of the noise, for the tuning signals."""
 
 
 def clean_signals(count: int, seed: int) -> Tensor:
-    """Signals (count, LENGTH) in float64 with JUMPS jumps of at least SMALLEST_JUMP between levels in [-1, 1]."""
+    """Return float64 signals (count, LENGTH) with JUMPS jumps of >= SMALLEST_JUMP between levels in [-1, 1]."""
     generator = np.random.default_rng(seed)
     signals = []
     for _ in range(count):
@@ -35,13 +35,13 @@ def clean_signals(count: int, seed: int) -> Tensor:
 
 
 def noisy(clean: Tensor, sigma: float, seed: int) -> Tensor:
-    """With Gaussian noise of a standard deviation."""
+    """Add Gaussian noise of a standard deviation."""
     return clean + sigma * torch.randn(clean.shape, generator=torch.Generator().manual_seed(seed)).to(clean)
 
 
 @lru_cache
 def best_exact_weight(count: int, sigma: float, seed: int) -> float:
-    """Weight of exact total variation with the lowest error on `count` tuning signals."""
+    """Return the weight of exact total variation with the lowest error on `count` tuning signals."""
     clean = clean_signals(count, seed)
     signals = noisy(clean, sigma, seed).numpy()
 
@@ -53,18 +53,18 @@ def best_exact_weight(count: int, sigma: float, seed: int) -> float:
 
 
 def exact_energies(signals: Tensor, weight: float) -> Tensor:
-    """Lowest energies of total variation, one for each signal (S,)."""
+    """Return the lowest energy of total variation of each signal, (S,)."""
     solved = [(exact_total_variation(signal, weight), signal) for signal in signals.numpy()]
     return torch.tensor([energy(x, y, weight) for x, y in solved], dtype=torch.float64)
 
 
 class Descent(NamedTuple):
-    """What several settings R x K came to on signals S.
+    """Results of R x K settings on S signals.
 
     Attributes:
         signals: (R, K, S, LENGTH).
-        reached: of each of TOLERANCES the first step within it of the exact optimum of total variation, (R, K, S);
-            one more than there were steps where none was.
+        reached: for each of TOLERANCES, the first step within it of the exact optimum of total variation, (R, K, S);
+            the number of steps + 1 if no step is.
     """
 
     signals: Tensor
@@ -83,17 +83,19 @@ def descend(
     exact_weight: float,
     optimum: Tensor,
 ) -> Descent:
-    """Adam on 1/2 |x - start|^2 + weight * sum of the penalty of differences, from x = start, all settings at once.
+    """Minimise 1/2 |x - start|^2 + weight * sum of the penalty of differences with Adam, from x = start.
+
+    All settings are computed at once.
 
     Args:
         start: noisy signals (S, LENGTH).
-        penalty: elementwise.
-        weights, scales: (K,) each, tried in pairs.
-        rates: learning rates, each with all pairs.
+        penalty: elementwise penalty.
+        weights, scales: (K,) each, used in pairs.
+        rates: learning rates, each used with all pairs.
         cosine: whether the rate falls to 0 over the steps.
-        steps: of Adam.
-        exact_weight: of the total variation that `reached` is about, whatever is minimised.
-        optimum: its lowest energies (S,).
+        steps: number of steps of Adam.
+        exact_weight: weight of the total variation for `reached`, for every penalty.
+        optimum: lowest energies (S,) of this total variation.
     """
     weights, scales = (values.to(start).view(-1, 1, 1) for values in (weights, scales))
     copies = [start.expand(len(weights), -1, -1).clone().requires_grad_() for _ in rates]
@@ -119,14 +121,14 @@ def descend(
 
 
 def root_mean_square(difference: Tensor) -> Tensor:
-    """Over the last dimension."""
+    """Return the root mean square error over the last dimension."""
     return difference.square().mean(-1).sqrt()
 
 
 def jumps_found(signals: Tensor, clean: Tensor) -> Tensor:
-    """Share of the JUMPS true jumps that lie within one sample of one of the JUMPS largest differences, (..., S).
+    """Return the share of the JUMPS true jumps within one sample of one of the JUMPS largest differences, (..., S).
 
-    A jump that is spread over several samples takes several of these places, so a blurred signal finds fewer.
+    A jump that is spread over several samples has several of these differences, so a blurred signal finds fewer jumps.
 
     Args:
         signals: (..., S, LENGTH).

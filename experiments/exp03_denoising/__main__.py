@@ -1,16 +1,16 @@
-"""Does the unrolled penalty denoise photographs better than the total variation it replaces?
+"""Does the unrolled penalty denoise photographs better than total variation?
 
 Question: direct descent at noise 15, 25 and 50 (of 255), beside scikit-image's Chambolle total variation; and one
 small network trained without clean targets at noise 25.
 
 Command: make reproduce EXP=03. Minutes on two quiet CPU cores, one process each: about 10.
 
-Held equal: photographs (grey, 96x96 from the middle, halved), noise, data term 1/2 |x - y|^2, start x = y, forward
-differences along x and y, Adam with a cosine rate, 100 steps, and the number of settings that are tried: 2 rates x 25
-pairs of weight and scale (total variation, which has no scale: 25 weights), chosen by PSNR on three photographs of
-their own (scikit-image's: 25 weights). Test: six others. Chambolle's total variation is isotropic, ours the sum of both
-directions. Networks: 4 settings each, around the best descent's, chosen on the three photographs, trained on crops of
-four more photographs; then 3 other seeds on the test photographs.
+Equal for all penalties: photographs (grey, central 96x96 at half size), noise, data term 1/2 |x - y|^2, start x = y,
+forward differences along x and y, Adam with a cosine rate, 100 steps, and the number of tested settings: 2 rates x 25
+pairs of weight and scale (total variation has no scale and gets 25 weights), chosen by PSNR on three separate
+photographs (scikit-image's: 25 weights). Test: six others. Chambolle's total variation is isotropic, ours is the sum of
+both directions. Networks: 4 settings each around those of the best descent, chosen on the three photographs, trained on
+crops of four more photographs; then 3 other seeds on the test photographs.
 """
 
 import argparse
@@ -46,12 +46,12 @@ GRID = {"weights": "0.3 0.6 1 1.7 3", "scales": "0.03 0.1 0.4 1.5 5"}
 
 LEARNT = ("tv", "huber", "unrolled T=1 attached t0", "unrolled T=4 detached")
 LEARNT_LEVEL = 25
-"""Penalties and noise that the network is trained with."""
+"""Penalties and noise for the training of the network."""
 
 
 @lru_cache
 def photographs(split: str, side: int = SIDE) -> Tensor:
-    """Grey photographs of a split, from their middle, at half of their size, (B, side, side) in [0, 1]."""
+    """Return the grey photographs of a split: their centres at half the size, (B, side, side) in [0, 1]."""
     pictures = []
     for name in PHOTOGRAPHS[split]:
         grey = cv2.imread(str(Path(skimage.__file__).parent / "data" / name), cv2.IMREAD_GRAYSCALE)
@@ -62,12 +62,12 @@ def photographs(split: str, side: int = SIDE) -> Tensor:
 
 
 def noisy(clean: Tensor, level: int, seed: int) -> Tensor:
-    """With Gaussian noise of a standard deviation of level / 255; not clipped."""
+    """Add Gaussian noise with the standard deviation level / 255, without clipping."""
     return clean + level / 255 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(seed))
 
 
 def descend(start: Tensor, penalty: str, weights: Tensor, scales: Tensor, *, rate: float, steps: int) -> Tensor:
-    """Adam from x = start (B, H, W) with all K settings at once, (K, B, H, W)."""
+    """Minimise with Adam from x = start (B, H, W) for all K settings at once; return (K, B, H, W)."""
     weights, scales = (values.view(-1, 1, 1, 1) for values in (weights, scales))
     x = start.expand(len(weights), -1, -1, -1).clone().requires_grad_()
     optimizer = torch.optim.Adam([x], lr=rate)
@@ -84,7 +84,7 @@ def descend(start: Tensor, penalty: str, weights: Tensor, scales: Tensor, *, rat
 
 
 def quality(denoised: Tensor, clean: Tensor) -> dict[str, list[float]]:
-    """PSNR (dB) and SSIM of every photograph."""
+    """Return the PSNR (dB) and SSIM of every photograph."""
     pairs = list(zip(denoised.clamp(0, 1).numpy(), clean.numpy(), strict=True))
     return {
         "psnr": [float(peak_signal_noise_ratio(y, x, data_range=1.0)) for x, y in pairs],
@@ -93,12 +93,12 @@ def quality(denoised: Tensor, clean: Tensor) -> dict[str, list[float]]:
 
 
 def psnr(denoised: Tensor, clean: Tensor) -> Tensor:
-    """Mean over photographs (B, H, W) of the PSNR, (...)."""
+    """Return the mean PSNR over photographs (B, H, W), (...)."""
     return -10 * (denoised.clamp(0, 1) - clean).square().mean((-2, -1)).log10().mean(-1)
 
 
 def descent(*, penalty: str, level: int, weights: str, scales: str, steps: int) -> Results:
-    """Tune a penalty on photographs of their own, and measure on the test ones."""
+    """Tune a penalty on the tuning photographs, and measure on the test photographs."""
     sigma = level / 255
     strengths, bends = trials(penalty, *([sigma * value for value in numbers(text)] for text in (weights, scales)))
     clean, unseen = photographs("tuning"), photographs("test")
@@ -114,7 +114,7 @@ def descent(*, penalty: str, level: int, weights: str, scales: str, steps: int) 
 
 
 def chambolle(*, level: int, weights: str, scales: str) -> Results:
-    """scikit-image's total variation, its weight chosen on the same photographs from as many weights as TV's."""
+    """Measure scikit-image's total variation; its weight is chosen on the same photographs, from as many weights."""
 
     def solved(pictures: Tensor, weight: float) -> Tensor:
         return torch.stack(
@@ -129,12 +129,12 @@ def chambolle(*, level: int, weights: str, scales: str) -> Results:
 
 
 def untouched(*, level: int) -> Results:
-    """The noisy photographs themselves."""
+    """Measure the noisy photographs."""
     return quality(noisy(photographs("test"), level, 2), photographs("test"))
 
 
 def network(*, penalty: str, weight: float, scale: float, level: int, seed: int, steps: int, split: str) -> Results:
-    """Train on noisy crops of photographs, and measure on those of a split."""
+    """Train on noisy crops of photographs, and measure on the photographs of a split."""
     training = photographs("training")
 
     def batch(step: int) -> Tensor:
@@ -151,11 +151,11 @@ def network(*, penalty: str, weight: float, scale: float, level: int, seed: int,
 
 
 def main(*, smoke: bool = False, folder: Path = RESULTS) -> None:
-    """Run what is missing, then table and figure.
+    """Run the missing cells, then write table and figure.
 
     Args:
-        smoke: one level, two penalties, few steps.
-        folder: to write to.
+        smoke: use one level, two penalties and few steps.
+        folder: output folder.
     """
     levels, methods = ((25,), COMPARED[:4:3]) if smoke else (LEVELS, COMPARED)
     steps = 2 if smoke else 100
@@ -169,7 +169,7 @@ def main(*, smoke: bool = False, folder: Path = RESULTS) -> None:
             [{"level": level, **GRID} for level in levels], chambolle, folder / "chambolle.jsonl", about="scikit-image"
         ),
     }
-    write_report(folder, descents, references, [])  # networks come last
+    write_report(folder, descents, references, [])  # the networks run last
     best = {
         row["settings"]["penalty"]: row["results"]["chosen"]
         for row in descents

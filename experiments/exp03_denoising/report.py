@@ -1,4 +1,4 @@
-"""Table and figure of 03_denoising."""
+"""Table and figure of experiment 03."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ Cell = str | int | float
 
 
 def mean_difference(ours: Sequence[float], baseline: Sequence[float]) -> Interval:
-    """Mean paired difference with a 95 % bootstrap interval over photographs."""
+    """Return the mean paired difference with a 95 % bootstrap interval over photographs."""
     differences = np.asarray(ours) - np.asarray(baseline)
     if not differences.any():
         return Interval(0.0, 0.0, 0.0)
@@ -27,13 +27,13 @@ def mean_difference(ours: Sequence[float], baseline: Sequence[float]) -> Interva
 
 
 def seed_mean(rows: Sequence[Row], name: str, measure: str) -> list[float]:
-    """Each photograph's mean over the seeds of a penalty's networks."""
+    """Return the mean of each photograph over the seeds of the networks of a penalty."""
     values = [row["results"][measure] for row in rows if row["settings"]["penalty"] == name]
     return [float(value) for value in np.mean(values, axis=0)]
 
 
 def cells(part: str, level: int, name: str, own: Mapping[str, list[float]], base: list[float]) -> list[Cell]:
-    """One row of the table."""
+    """Return one row of the table."""
     change = mean_difference(own["psnr"], base)
     text = f"{change.estimate:+.2f} [{change.low:+.2f}, {change.high:+.2f}]"
     return [part, level, name, float(np.mean(own["psnr"])), text, float(np.mean(own["ssim"]))]
@@ -45,10 +45,10 @@ def write_report(
     """Write table.csv, table.md and figure.png.
 
     Args:
-        folder: to write to.
+        folder: output folder.
         descents: rows, one for each penalty and level.
         references: rows by name, one for each level.
-        finals: rows of networks, the chosen settings of each penalty with several seeds; none before they have run.
+        finals: rows of networks: the chosen settings of each penalty with several seeds; empty before they have run.
     """
     entries = [("descent", row["settings"]["level"], row["settings"]["penalty"], row["results"]) for row in descents]
     entries += [("", r["settings"]["level"], name, r["results"]) for name, rows in references.items() for r in rows]
@@ -64,7 +64,7 @@ def write_report(
 
 
 def by_level(entry: tuple[str, int, str, object]) -> int:
-    """What the table is ordered by first; Python's sort keeps the rest."""
+    """Return the first sort key of the table; Python's sort keeps the order of the rest."""
     return entry[1]
 
 
@@ -72,7 +72,7 @@ def draw(
     folder: Path, entries: Sequence[tuple[str, int, str, dict[str, list[float]]]], base: Mapping[int, list[float]],
     finals: Sequence[Row],
 ) -> None:  # fmt: skip
-    """Write figure.png: differences to total variation's descent, and to its network."""
+    """Write figure.png: differences to the descent on total variation, and to the network of total variation."""
     figure, axes = plt.subplots(1, 2 if finals else 1, figsize=(14 if finals else 8, 6), layout="constrained")
     axes = np.atleast_1d(axes)
     names = [name for name in dict.fromkeys(entry[2] for entry in entries) if name != "noisy"]
@@ -96,6 +96,6 @@ def draw(
 
 
 def bars(axis: plt.Axes, intervals: Sequence[Interval], heights: Sequence[float], label: str) -> None:
-    """Estimates with their intervals, one below the other."""
+    """Draw estimates with their intervals, one below the other."""
     values = np.array([tuple(interval) for interval in intervals])
     axis.errorbar(values[:, 0], heights, xerr=np.abs(values[:, 1:] - values[:, :1]).T, fmt="o", label=label, capsize=2)
