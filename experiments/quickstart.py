@@ -2,9 +2,9 @@
 
 Command: make quickstart, or make quickstart SEED=1. Minutes on two CPU cores: under 6.
 
-The real photographs are the motorcycle pair that scikit-image bundles. Where the environment variable
-UNROLLFLOW_DATA_DIR names a folder that holds `middlebury`, they are those sequences, and where it holds `sintel`, its
-clean frames are measured as well. Training never sees them.
+The real photographs are the motorcycle pair that scikit-image contains. If the environment variable UNROLLFLOW_DATA_DIR
+names a folder with `middlebury`, they are these sequences instead; if it contains `sintel`, its clean frames are
+measured as well. They are not used for training.
 """
 
 import argparse
@@ -35,15 +35,15 @@ HEADINGS = ("set", "image", "network", "OpenCV DIS", "zero flow")
 CLOSING = """
 Done in {minutes:.1f} minutes.
   {report}
-      training curves and sample pictures: open it in a browser
+      training curves and sample pictures, for a browser
   {real_report}
       the same network on real photographs
   {table}
       the table above
   {flow}
-      flow of these photographs: .flo files, colours (.png) and what is seen in both frames (_visible.png)
+      flow of these photographs: .flo files, colours (.png) and maps of visible pixels (_visible.png)
 
-What to run next:
+Next steps:
   unrollflow predict FOLDER_OF_FRAMES --ckpt_path {checkpoint} --output flow
       flow of your own frames
   unrollflow fit --config configs/experiment/thirty_minutes.yaml
@@ -54,7 +54,7 @@ What to run next:
 
 
 def new_run() -> Path:
-    """Create the directory of the next run; two quickstarts at the same time get one each."""
+    """Create the directory of the next run; simultaneous quickstarts get different directories."""
     RUNS.mkdir(parents=True, exist_ok=True)
     numbers = [int(path.name.removeprefix("version_")) for path in RUNS.glob("version_*")]
     for number in itertools.count(max(numbers, default=-1) + 1):
@@ -65,7 +65,7 @@ def new_run() -> Path:
 
 
 def real_frames(folder: Path) -> tuple[list[str], dict[str, list[Path]]]:
-    """Arguments that validate on real photographs, and the pairs to predict, by name."""
+    """Return the arguments that validate on real photographs, and the pairs to predict, by name."""
     data = data_folder()
     if data is not None and (data / "middlebury").is_dir():
         root = data / "middlebury"
@@ -79,7 +79,7 @@ def real_frames(folder: Path) -> tuple[list[str], dict[str, list[Path]]]:
 
 
 def compare(checkpoint: Path, folder: Path) -> None:
-    """Print and write end-point errors of the network, OpenCV DIS and zero flow on each set that is there."""
+    """Print and write end-point errors of the network, OpenCV DIS and zero flow on each set that exists."""
     flow_of = network_flow(UnsupervisedFlow.load_from_checkpoint(checkpoint))
     real = benchmark_sets(data_folder(), "middlebury", "sintel") or {"motorcycle": [StereoMotorcycle(reduction=4)[0]]}
     rows: list[list[str | float]] = []
@@ -87,12 +87,12 @@ def compare(checkpoint: Path, folder: Path) -> None:
         network, dis, zero = (errors(method, pairs) for method in (flow_of, dis_flow, zero_flow))
         rows += set_rows(name, network, dis, zero, each=name in real)
     write_table(folder, HEADINGS, rows)
-    print("\nEnd-point error in pixels; training saw none of these images:\n")
+    print("\nEnd-point error in pixels; none of these images were used for training:\n")
     print((folder / "table.md").read_text(), flush=True)
 
 
 def set_rows(name: str, network: Errors, dis: Errors, zero: Errors, *, each: bool) -> list[list[str | float]]:
-    """Rows of a set: its mean, its visible and occluded pixels where they are known, and each image if asked for."""
+    """Return the rows of a set: mean, visible and occluded pixels if they are known, and optionally each image."""
     methods = (network, dis, zero)
     rows: list[list[str | float]] = [[name, "mean", *(found.epe for found in methods)]]
     if not math.isnan(network.occluded) and not each:
@@ -104,7 +104,7 @@ def set_rows(name: str, network: Errors, dis: Errors, zero: Errors, *, each: boo
 
 
 def fit(seed: int) -> Path:
-    """Train the quickstart; directory of its run."""
+    """Train the quickstart; return the directory of the run."""
     run = new_run()
     seeds = ["--seed_everything", str(seed), "--data.seed", str(seed), "--data.train.seed", str(seed)]
     unrollflow(["fit", "--config", "configs/experiment/quickstart.yaml", *seeds, *logged_to(run)])
@@ -114,11 +114,13 @@ def fit(seed: int) -> Path:
 def main() -> None:
     """Fit, compare, validate on real photographs and predict them."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seed", type=int, default=0, help="of weights, samples and their order (%(default)s)")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of weights, samples and their order (default: %(default)s)"
+    )
     seed = parser.parse_args().seed
     start = time.perf_counter()
     run = fit(seed)
-    checkpoint = run / "checkpoints" / "last.ckpt"  # best.ckpt is chosen by the ground truth that is reported
+    checkpoint = run / "checkpoints" / "last.ckpt"  # best.ckpt is chosen by the reported ground truth
     compare(checkpoint, run / "comparison")
     arguments, pairs = real_frames(run / "real")
     real = new_run()

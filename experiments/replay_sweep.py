@@ -1,9 +1,9 @@
-"""A sweep's runs on this machine, without an account: the commands that W&B's agents would start, and a table of them.
+"""Run a sweep on this machine without an account: run the commands that W&B's agents would run, and write a table.
 
 Command: python -m experiments.replay_sweep configs/sweep/ablation.yaml. Minutes on two CPU cores: a run of the shipped
-files is the quickstart's (6 minutes), validated four times as often; a grid is run whole, of another sweep `--runs` are
-drawn at random (the search by Bayes' rule and early termination need W&B's server). What is finished is not run again.
-What stands after `--` is added to every command, such as `-- --config configs/debug/brief.yaml`. At the end
+files is a quickstart (6 minutes) with four times as many validations. All runs of a grid are trained; for other sweeps,
+`--runs` sets the number of random runs (Bayesian search and early termination need W&B's server). Finished runs are
+skipped. Arguments after `--` are added to every command, such as `-- --config configs/debug/brief.yaml`. At the end,
 `unrollflow compare` writes compare.html of the settings with the smallest errors.
 """
 
@@ -33,21 +33,21 @@ from unrollflow.cli.runs import grouped, has_checkpoint, read_run
 
 FOLDER = Path("runs/sweep")
 MOST_SETTINGS = 8
-"""On the page that compares the runs; the table has them all."""
+"""Number of settings on the page that compares the runs; the table contains all settings."""
 
-EPILOG = "What stands after -- is added to every command."
+EPILOG = "Arguments after -- are added to every command."
 
 
 def choices(sweep: Mapping[str, Any], *, runs: int, seed: int) -> list[dict[str, Value]]:
-    """Parameters of the runs of a sweep: all of a grid, else `runs` that are drawn at random.
+    """Return the parameters of the runs of a sweep: all of a grid, otherwise `runs` random ones.
 
     Args:
-        sweep: as its file says.
-        runs: how many to draw.
-        seed: of the draws; more runs of one seed begin with the fewer ones.
+        sweep: content of the file of the sweep.
+        runs: number of random runs.
+        seed: seed of the random runs; with a larger number of runs, the first ones are the same.
 
     Raises:
-        ValueError: for a parameter of a kind that cannot be drawn, or listed.
+        ValueError: if a parameter has a kind that cannot be drawn or listed.
 
     >>> choices({"method": "grid", "parameters": {"a": {"values": [1, 2]}, "b": {"value": 0}}}, runs=1, seed=0)
     [{'a': 1, 'b': 0}, {'a': 2, 'b': 0}]
@@ -61,14 +61,14 @@ def choices(sweep: Mapping[str, Any], *, runs: int, seed: int) -> list[dict[str,
 
 
 def options_of(name: str, parameter: Mapping[str, Any]) -> list[Value]:
-    """All values of a parameter."""
+    """Return all values of a parameter."""
     if "values" not in parameter and "value" not in parameter:
-        raise ValueError(f"{name} is {dict(parameter)}: a grid needs `values`, or one `value`.")
+        raise ValueError(f"{name} is {dict(parameter)}; a parameter of a grid needs `values` or `value`.")
     return list(parameter["values"]) if "values" in parameter else [parameter["value"]]
 
 
 def draw(name: str, parameter: Mapping[str, Any], random: np.random.Generator) -> Value:
-    """One value of a parameter."""
+    """Return a random value of a parameter."""
     kind = parameter.get("distribution", "uniform" if "min" in parameter else "categorical")
     if kind in ("categorical", "constant"):
         options = options_of(name, parameter)
@@ -77,11 +77,11 @@ def draw(name: str, parameter: Mapping[str, Any], random: np.random.Generator) -
         return short(math.exp(random.uniform(math.log(parameter["min"]), math.log(parameter["max"]))))
     if kind == "uniform":
         return short(random.uniform(parameter["min"], parameter["max"]))
-    raise ValueError(f"{name} has the distribution {kind!r}; uniform, log_uniform_values and values can be replayed.")
+    raise ValueError(f"{name} has the distribution {kind!r}; expected uniform, log_uniform_values or values.")
 
 
 def short(number: float) -> float:
-    """A number that a person can repeat.
+    """Round a number to four significant digits.
 
     >>> short(0.18789852661499487)
     0.1879
@@ -90,7 +90,7 @@ def short(number: float) -> float:
 
 
 def command_line(sweep: Mapping[str, Any], parameters: Mapping[str, Value]) -> list[str]:
-    """What an agent starts for a run's parameters, by W&B's own rules; `${interpreter}` is this Python."""
+    """Return the command that an agent runs for parameters, by the rules of W&B; `${interpreter}` is this Python."""
     filled = create_sweep_command_args({"args": {name: {"value": value} for name, value in parameters.items()}})
     known = filled | {"env": ["/usr/bin/env"], "interpreter": [sys.executable], "program": [sweep["program"]]}
     words = [str(word) for word in create_sweep_command(list(sweep["command"]))]
@@ -100,15 +100,15 @@ def command_line(sweep: Mapping[str, Any], parameters: Mapping[str, Value]) -> l
 
 
 def run_command(*, command: str, folder: Path, threads: int | None) -> Results:
-    """Figures of a run (its metrics.json), which is started in a folder of its own, with W&B switched off.
+    """Start a run in its own folder with W&B disabled, and return its figures (metrics.json).
 
     Raises:
-        ValueError: if it fails; its output is in log.txt.
+        ValueError: if the run fails; its output is in log.txt.
     """
     place = place_of(command, folder)
     place.mkdir(parents=True, exist_ok=True)
     limits = {} if threads is None else {"OMP_NUM_THREADS": str(threads)}
-    root = str(Path(__file__).parents[1])  # where a checkout is not installed
+    root = str(Path(__file__).parents[1])  # for a checkout that is not installed
     found = {
         "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")])),
         "WANDB_MODE": "disabled",
@@ -120,18 +120,18 @@ def run_command(*, command: str, folder: Path, threads: int | None) -> Results:
         )
     report = last_report(place)
     if ended.returncode or report is None:
-        raise ValueError(f"a run has failed ({place.resolve() / 'log.txt'} says why): {command}")
+        raise ValueError(f"a run failed: {command}; see {place.resolve() / 'log.txt'}")
     figures: dict[str, Any] = json.loads(report.read_text())
     return figures
 
 
 def place_of(command: str, folder: Path) -> Path:
-    """Where a command is started."""
+    """Return the folder in which a command runs."""
     return folder / hashlib.sha256(command.encode()).hexdigest()[:12]
 
 
 def last_report(place: Path) -> Path | None:
-    """The newest metrics.json of the runs that were started in a folder."""
+    """Return the newest metrics.json of the runs that were started in a folder."""
     reports = place.glob("runs/flow/version_*/metrics.json")
     return max(reports, key=lambda path: path.stat().st_mtime, default=None)
 
@@ -139,18 +139,18 @@ def last_report(place: Path) -> Path | None:
 def replay(
     sweep: Mapping[str, Any], folder: Path, *, runs: int, seed: int, processes: int, extra: Sequence[str] = ()
 ) -> list[Row]:
-    """Rows of all runs of a sweep, and their table in the folder, best first.
+    """Run a sweep, write its table into the folder in rising order of the error, and return the rows of all runs.
 
     Args:
-        sweep: as its file says.
-        folder: of the finished runs (rows.jsonl), the table, and each run's own files.
+        sweep: content of the file of the sweep.
+        folder: folder of the finished runs (rows.jsonl), the table, and the files of each run.
         runs, seed: see :func:`choices`.
-        processes: runs at the same time, of one thread each; 1: one, on all cores.
-        extra: arguments added to every command.
+        processes: number of simultaneous runs of one thread each; 1: one run on all cores.
+        extra: arguments that are added to every command.
     """
     cells = choices(sweep, runs=runs, seed=seed)
     lines = [[*command_line(sweep, cell), *extra] for cell in cells]
-    # the interpreter's path is not a setting: another checkout finds the runs finished
+    # the path of the interpreter is not a setting: another checkout finds the finished runs
     texts = [shlex.join("python" if word == sys.executable else word for word in line) for line in lines]
     run = partial(run_command, folder=folder, threads=1 if processes > 1 else None)
     rows = run_grid([{"command": text} for text in texts], run, folder / "rows.jsonl", processes=processes)
@@ -163,17 +163,17 @@ def replay(
 
 
 def cell(figure: float | None) -> str | float:
-    """A figure in a table."""
+    """Return a figure as text for a table."""
     return "-" if figure is None else figure
 
 
 def compared_runs(rows: Sequence[Row], folder: Path, *, name: str) -> list[Path]:
-    """Folders of the finished runs of the settings with the smallest mean error, the best setting first.
+    """Return the folders of the runs of the settings with the smallest mean errors, the best setting first.
 
     Args:
-        rows: of :func:`replay`.
-        folder: of :func:`replay`.
-        name: of the error in the results; runs without it are omitted.
+        rows: rows of :func:`replay`.
+        folder: folder of :func:`replay`.
+        name: name of the error in the results; runs without it are omitted.
     """
     reports = [last_report(place_of(row["settings"]["command"], folder)) for row in rows]
     found = [
@@ -188,7 +188,7 @@ def compared_runs(rows: Sequence[Row], folder: Path, *, name: str) -> list[Path]
 
 
 def write_page(rows: Sequence[Row], folder: Path, *, name: str) -> None:
-    """Compare the best settings in compare.html of the folder, or say why there is no such page."""
+    """Compare the best settings in compare.html of the folder, or print why there is no such page."""
     runs = compared_runs(rows, folder, name=name)
     if len(runs) < 2:
         print(f"no compare.html: {len(runs)} of {len(rows)} runs have an error {name} and a checkpoint")
@@ -197,13 +197,13 @@ def write_page(rows: Sequence[Row], folder: Path, *, name: str) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Replay a file, and say where the table is."""
+    """Replay a file, and print the table and its path."""
     parser = argparse.ArgumentParser(prog="python -m experiments.replay_sweep", description=__doc__, epilog=EPILOG)
     parser.add_argument("sweep", type=Path, help="a file of configs/sweep")
-    parser.add_argument("--runs", type=int, default=20, help="how many to draw, unless it is a grid")
-    parser.add_argument("--seed", type=int, default=0, help="of the draws")
-    parser.add_argument("--processes", type=int, default=1, help="runs at the same time, of one thread each")
-    parser.add_argument("--folder", type=Path, help=f"of the results; without it {FOLDER}/NAME")
+    parser.add_argument("--runs", type=int, default=20, help="number of random runs, unless it is a grid")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random runs")
+    parser.add_argument("--processes", type=int, default=1, help="number of simultaneous runs, of one thread each")
+    parser.add_argument("--folder", type=Path, help=f"folder of the results (default: {FOLDER}/NAME)")
     words = [*(sys.argv[1:] if arguments is None else arguments), "--"]
     own, extra = words[: words.index("--")], words[words.index("--") + 1 : -1]
     given = parser.parse_args(own)

@@ -24,17 +24,17 @@ from experiments.exp04_flow_ablation.search import (
     search_rows,
 )
 
-matplotlib.use("Agg")  # a machine without a display draws, too
+matplotlib.use("Agg")  # also works without a display
 
 COLOURS = {"none": "0.5", "hard": "tab:blue", "unrolled": "tab:orange", "supervised": "tab:green"}
 PAPER = -15.82
-"""Per cent: the change of the EPE of occluded pixels against total variation that the paper puts first."""
+"""Change of the EPE of occluded pixels against total variation that the paper highlights, per cent."""
 
 MARKS = {"tv": "o", "charbonnier": "s", "huber": "^", "unrolled": "D"}
 
 
 def draw(path: Path, rows: Sequence[Row]) -> None:
-    """The finals' change and learning curves; occluded pixels against the weight, and against all pixels."""
+    """Draw change and learning curves of the finals; occluded pixels against the weight, and against all pixels."""
     figure = Figure(figsize=(11, 8), layout="constrained")
     (change, curves), (weights, price) = figure.subplots(2, 2)
     draw_change(change, rows)
@@ -46,7 +46,7 @@ def draw(path: Path, rows: Sequence[Row]) -> None:
 
 
 def draw_change(axes: Axes, rows: Sequence[Row]) -> None:
-    """Change of each family's errors against the hard finalist's, with its 95 % interval."""
+    """Draw the change of each family's errors against the hard finalist, with the 95 % interval."""
     rivals = [family for family in COLOURS if family != "hard" and final_rows(rows, family)]
     measures = {"epe_occ": "occluded", "epe_noc": "visible", "epe": "all"}
     bars = [(family, split) for family in rivals for split in SPLITS] if final_rows(rows, "hard") else []
@@ -68,7 +68,7 @@ def draw_change(axes: Axes, rows: Sequence[Row]) -> None:
 
 
 def draw_curves(axes: Axes, rows: Sequence[Row]) -> None:
-    """Occluded EPE on validation against steps: mean and range of the seeds; of the best trial where no final is."""
+    """Draw occluded validation EPE against steps: mean and range of the seeds; without finals, of the best trial."""
     finals = any(final_rows(rows, family) for family in RIVALS)
     for family, colour in COLOURS.items():
         runs = final_rows(rows, family) if finals else [finalist(rows, family)] if search_rows(rows, family) else []
@@ -87,7 +87,7 @@ def draw_curves(axes: Axes, rows: Sequence[Row]) -> None:
 
 
 def draw_search(axes: Axes, rows: Sequence[Row]) -> None:
-    """Every trial's error of occluded pixels against its weight; the finalists' other weights as lines."""
+    """Draw the error of occluded pixels of every trial against its weight; other weights of the finalists as lines."""
 
     def weight(row: Row) -> float:
         return float(row["settings"]["weight"])
@@ -108,7 +108,7 @@ def draw_search(axes: Axes, rows: Sequence[Row]) -> None:
 
 
 def draw_price(axes: Axes, rows: Sequence[Row]) -> None:
-    """What a trial gains on occluded pixels, and what it costs on all; to the right of a line it is of no use."""
+    """Draw the errors of occluded and of all pixels of each trial; trials to the right of the line are not eligible."""
 
     def price(row: Row) -> float:
         return error(row, "epe")
@@ -129,7 +129,7 @@ def draw_price(axes: Axes, rows: Sequence[Row]) -> None:
                 axes.scatter(epe, occluded, marker="+", color=COLOURS["none"], label=label),
                 axes.axvline(TOLERATED * epe, color="k", ls="--", label="as long: within 5 % of it"),
             ]
-        axes.legend(handles=named, fontsize="x-small")  # the panel beside names the others
+        axes.legend(handles=named, fontsize="x-small")  # the other panel names the others
     axes.set(
         xlabel="EPE of all pixels (px), validation", ylabel="EPE of occluded pixels (px), validation",
         title="the same: what occluded pixels gain, and all pixels pay",
@@ -137,7 +137,7 @@ def draw_price(axes: Axes, rows: Sequence[Row]) -> None:
 
 
 def draw_weights(axes: Axes, rows: Sequence[Row], place: Callable[[Row], float]) -> None:
-    """The finalists with other weights, as short as a trial and as long as a final: lines from weight to weight."""
+    """Draw the finalists with other weights as lines, for the length of a trial and for the length of a final."""
     for family in RIVALS:
         short, long = scan_rows(rows, family), long_rows(rows, family)
         rising, steep = ([row for row in short if ramped(row) == on] for on in (True, False))
@@ -153,7 +153,7 @@ def draw_weights(axes: Axes, rows: Sequence[Row], place: Callable[[Row], float])
 
 
 def scatter(axes: Axes, rows: Sequence[Row], place: Callable[[Row], float]) -> None:
-    """Every trial's error of occluded pixels, at a place along x."""
+    """Draw the error of occluded pixels of every trial at a position along x."""
     for family in RIVALS:
         for term, mark in MARKS.items():
             trials = [row for row in search_rows(rows, family) if row["settings"]["term"] == term]

@@ -1,4 +1,4 @@
-"""The finals of experiment 04, compared seed by seed and image by image."""
+"""Paired comparison of the finals of experiment 04, over seeds and images."""
 
 import math
 from collections.abc import Sequence
@@ -16,15 +16,15 @@ SPLITS: tuple[Split, ...] = ("test", "validation")
 
 
 def final_rows(rows: Sequence[Row], family: str) -> list[Row]:
-    """Finals of a family among any rows, by seed."""
+    """Return the finals of a family, by seed."""
     chosen = [row for row in rows if FAMILY[row["settings"]["term"]] == family and row["settings"].get("test_images")]
     return sorted(chosen, key=lambda row: row["settings"]["seed"])
 
 
 def compared(rows: Sequence[Row], family: str, measure: str, split: Split = "test") -> Interval:
-    """Relative change of an error from the hard finals to a family's, on the seeds that both have.
+    """Return the relative change of an error from the hard finals to a family's, on the common seeds.
 
-    Of validation data the images' own errors are not kept: its interval is over seeds alone.
+    For validation data, the errors of single images are not stored, so the interval is over seeds only.
     """
     ours, hard = ({row["settings"]["seed"]: row for row in final_rows(rows, name)} for name in (family, "hard"))
     both = sorted(ours.keys() & hard.keys())
@@ -34,14 +34,14 @@ def compared(rows: Sequence[Row], family: str, measure: str, split: Split = "tes
 
 
 def errors(rows: Sequence[Row], measure: str, split: Split) -> NDArray[np.float64]:
-    """Errors (runs, images) of test data, NaN where an image defines none; of validation data their means (runs, 1)."""
+    """Return the errors of test data (runs, images), NaN if undefined, or the means of validation data (runs, 1)."""
     if split == "validation":
         return np.array([[row["results"]["validation"][measure]] for row in rows], dtype=np.float64)
     return np.array([row["results"]["test"]["images"][measure] for row in rows], dtype=np.float64)
 
 
 def steps_to(rows: Sequence[Row], family: str) -> str:
-    """Steps after which a family's validation EPE is at the hard final's last of the same seed: median, and range."""
+    """Return the steps until the validation EPE reaches the final one of the hard final of the seed: median, range."""
     goals = {row["settings"]["seed"]: row["results"]["curve"]["epe"][-1] for row in final_rows(rows, "hard")}
     runs = [row for row in final_rows(rows, family) if row["settings"]["seed"] in goals]
     steps = sorted(first_at(row, goals[row["settings"]["seed"]]) for row in runs)
@@ -50,7 +50,7 @@ def steps_to(rows: Sequence[Row], family: str) -> str:
 
 
 def counts(rows: Sequence[Row], split: Split = "test") -> str:
-    """Whether the comparison of the finals counts, in words: hard better than `none`, both better than zero flow."""
+    """Return in words whether the comparison is valid: hard is better than `none`, both are better than zero flow."""
     occluded = {
         family: mean([row["results"][split]["epe_occ"] for row in final_rows(rows, family)])
         for family in ("none", "hard", "unrolled")
@@ -62,11 +62,11 @@ def counts(rows: Sequence[Row], split: Split = "test") -> str:
 
 
 def first_at(row: Row, goal: float) -> float:
-    """The first step of a learning curve at which the EPE is at most a goal; infinite where there is none."""
+    """Return the first step of a learning curve with an EPE of at most the goal; infinite if there is none."""
     curve = row["results"]["curve"]
     return next((step for step, epe in zip(curve["step"], curve["epe"], strict=True) if epe <= goal), math.inf)
 
 
 def mean(values: Sequence[float]) -> float:
-    """Of some figures."""
+    """Return the mean of some figures."""
     return float(np.mean(values))

@@ -1,4 +1,4 @@
-"""Tables and figure of experiment 04; of an unfinished grid, those of its finished rows."""
+"""Tables and figure of experiment 04, from the finished rows of the grid."""
 
 import math
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ COLUMNS = {
     "epe_d0_5": "under 5 px from a boundary (px)", "epe_d10_60": "10 px or more from one (px)",
 }  # fmt: skip
 HIGHER_IS_BETTER = ("visible_fraction", "motion")
-"""Of the figures without labels; of these a rank correlation near -1 is good, of the others one near 1."""
+"""Label-free figures for which a rank correlation near -1 is good; for the others, one near 1 is good."""
 
 
 def write_report(folder: Path, rows: Sequence[Row]) -> None:
@@ -45,12 +45,12 @@ def write_report(folder: Path, rows: Sequence[Row]) -> None:
         write_finals(folder, rows)
     else:
         for stale in (*folder.glob("table.*"), *folder.glob("steps/table.*")):
-            stale.unlink()  # of an earlier protocol's finals
+            stale.unlink()  # of the finals of an earlier protocol
     draw(folder / "figure.png", rows)
 
 
 def write_finals(folder: Path, rows: Sequence[Row]) -> None:
-    """One line for each finalist and zero flow, on test images, which chose nothing, and on validation ones."""
+    """Write a line for each finalist and zero flow, on test images (not used for any choice) and validation images."""
     headings = [
         "images", "term", "settings", "seeds", *COLUMNS.values(), "occluded, standard deviation over seeds (px)",
         "boundary F1", "change of occluded EPE against hard (%)", "95 % from (%)", "to (%)",
@@ -76,7 +76,7 @@ def write_finals(folder: Path, rows: Sequence[Row]) -> None:
 
 
 def write_search(folder: Path, rows: Sequence[Row]) -> None:
-    """Every trial on validation data, family by family, the best for occluded pixels first."""
+    """Write every trial on validation data by family, in rising order of the error of occluded pixels."""
     lines: list[list[str | int | float]] = []
     for family in FINALISTS:
         trials = search_rows(rows, family)
@@ -92,7 +92,7 @@ def write_search(folder: Path, rows: Sequence[Row]) -> None:
 
 
 def write_weights(folder: Path, rows: Sequence[Row]) -> None:
-    """How far from its best weight each family still trains: its finalist with other weights, short and long."""
+    """Write the errors of each family's finalist with other weights, for short and long trainings."""
     lines: list[list[str | int | float]] = []
     for chosen in (scan_rows, long_rows):
         none = chosen(rows, "none")
@@ -116,14 +116,14 @@ def write_weights(folder: Path, rows: Sequence[Row]) -> None:
 
 
 def scanned(runs: Sequence[Row], none: Sequence[Row]) -> list[str | int | float]:
-    """How many, their mean errors on validation, and their change against runs without smoothness."""
+    """Return the number of runs, their mean validation errors, and the change against runs without smoothness."""
     errors, bare = ([mean_error(rows, name) for name in ("epe", "epe_occ")] for rows in (runs, none))
     changes = [100 * (e / n - 1) for e, n in zip(errors, bare, strict=True)]
     return [len(runs), *errors, *changes, "yes" if errors[0] <= TOLERATED * bare[0] else "no"]
 
 
 def form(row: Row) -> str:
-    """The term, and what an unrolled one is made of."""
+    """Return the name of the term, with the form of an unrolled one."""
     settings = row["settings"]
     if settings["term"] != "unrolled":
         return str(settings["term"])
@@ -134,7 +134,7 @@ def form(row: Row) -> str:
 
 
 def write_scores(folder: Path, rows: Sequence[Row]) -> None:
-    """Rank correlation of what needs no labels with the errors, over all unsupervised trials, on validation."""
+    """Write the rank correlation of the label-free figures with the validation errors, over all unsupervised trials."""
     results = [row["results"]["validation"] for family in ("none", *RIVALS) for row in search_rows(rows, family)]
     runs = [found["unlabelled"] | {name: found[name] for name in ("epe", "epe_occ")} for found in results]
     ranks, of_occluded = (rank_correlations(runs, error=name) for name in ("epe", "epe_occ"))
@@ -151,7 +151,7 @@ def write_scores(folder: Path, rows: Sequence[Row]) -> None:
 
 
 def described(row: Row) -> str:
-    """The settings of a run in a few words."""
+    """Return a short description of the settings of a run."""
     settings = row["settings"]
     parts = [f"learning rate {settings['learning_rate']:g}"]
     if "weight" in settings:
@@ -165,5 +165,5 @@ def described(row: Row) -> str:
 
 
 def spread(values: Sequence[float]) -> float:
-    """Standard deviation over seeds (n - 1); NaN of one alone."""
+    """Return the standard deviation over seeds (n - 1); NaN for a single seed."""
     return float(np.std(values, ddof=1)) if len(values) > 1 else math.nan

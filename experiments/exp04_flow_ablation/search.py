@@ -1,4 +1,4 @@
-"""Which settings the terms of experiment 04 are tried with, the same number for each family, and which of them win."""
+"""Settings of the trials of experiment 04, the same number for each family, and the choice of the best ones."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -16,40 +16,40 @@ RIVALS = ("hard", "unrolled")
 FINALISTS = ("none", *RIVALS, "supervised")
 RATE = 1.4e-3
 SCAN = (0.3, 1.0, 3.0)
-"""Factors on a finalist's weight with which it is trained again: how far from its best weight does it train?"""
+"""Factors on the weight of a finalist for the sensitivity runs."""
 
 SCAN_SEEDS = (6, 8)
-"""Of these runs, which chose nothing; the search's is 0."""
+"""Seeds of these runs, which are not used for any choice; the seed of the search is 0."""
 
 LONG_SEED = 7
-"""Of the runs that choose the weights of the finals."""
+"""Seed of the runs that choose the weights of the finals."""
 
 SPREAD = {"weight": 4.0, "scale": 3.0, "learning_rate": 2.0}
-"""A refining trial multiplies a setting of the best one by this to the power of a draw from -1 to 1."""
+"""A refining trial multiplies a setting of the best trial by this number to the power of a draw from [-1, 1]."""
 
 TOLERATED = 1.05
-"""EPE of all pixels against the best without smoothness, up to which a trial is of use: the rates of `none` alone make
-a difference of 2.6 %."""
+"""Largest EPE of all pixels of an eligible trial, relative to the best without smoothness. The rates of `none` alone
+differ by 2.6 %."""
 
 
 class Protocol(NamedTuple):
-    """How long and on what.
+    """Length and data of the runs.
 
     Attributes:
-        search_steps, final_steps: of training.
-        factors: on a finalist's weight, with which it is trained once more as long as a final: a longer training bears
-            more smoothness.
-        samples: different training pairs.
-        images: of validation.
-        test_images: in the finals alone.
-        seeds: of the finals; the search has seed 0.
-        supervised_seeds: of the finals of `supervised`.
-        starts: trials of each rival family with fixed settings.
-        rounds: of refinement.
-        refinements: trials of each rival family in a round.
-        rates: learning rates that `none` is tried with.
-        supervised_rates: those of `supervised`.
-        points: of a final's learning curve.
+        search_steps, final_steps: numbers of training steps.
+        factors: factors on the weight of a finalist for runs as long as a final: a longer training allows more
+            smoothness.
+        samples: number of different training pairs.
+        images: number of validation images.
+        test_images: number of test images, in the finals only.
+        seeds: seeds of the finals; the search has seed 0.
+        supervised_seeds: seeds of the finals of `supervised`.
+        starts: number of trials of each compared family with fixed settings.
+        rounds: number of rounds of refinement.
+        refinements: number of trials of each compared family in a round.
+        rates: learning rates of the trials of `none`.
+        supervised_rates: learning rates of the trials of `supervised`.
+        points: number of points of the learning curve of a final.
     """
 
     search_steps: int = 900
@@ -68,18 +68,18 @@ class Protocol(NamedTuple):
     points: int = 16
 
     def trial(self, settings: Settings) -> dict[str, Value]:
-        """A run of the search."""
+        """Return a run of the search."""
         shared = {"seed": 0, "steps": self.search_steps, "samples": self.samples, "images": self.images, "points": 6}
         return {**settings, **shared}
 
     def long_trials(self, rows: Sequence[Row]) -> list[dict[str, Value]]:
-        """Runs as long as a final: `none`'s finalist among the trials, and the rivals' with each of the factors."""
+        """Return the runs as long as a final: the finalist of `none`, and those of both families with each factor."""
         cells = [cell for family in RIVALS for cell in reweighted(finalist(rows, family)["settings"], self.factors)]
         longer = {"steps": self.final_steps, "points": self.points, "seed": LONG_SEED}
         return [{**settings, **longer} for settings in (*cells, finalist(rows, "none")["settings"])]
 
     def finals(self, rows: Sequence[Row]) -> list[dict[str, Value]]:
-        """The finals' runs, seed by seed: the rivals' winners of the long trials, and the others' finalists."""
+        """Return the runs of the finals by seed: winners of the long trials of both families, and other finalists."""
         longer = {"steps": self.final_steps, "points": self.points, "test_images": self.test_images}
         chosen = {
             family: (long_winner if family in RIVALS else finalist)(rows, family)["settings"] for family in FINALISTS
@@ -92,7 +92,7 @@ class Protocol(NamedTuple):
         ]
 
     def scan(self, rows: Sequence[Row]) -> list[dict[str, Value]]:
-        """The finalist of `none`, and those of the rivals with other weights, with the ramp and from the first step."""
+        """Return the finalist of `none`, and those of both families with other weights, with and without the ramp."""
         cells: list[Settings] = [finalist(rows, "none")["settings"]]
         for family in RIVALS:
             weights = reweighted(finalist(rows, family)["settings"], SCAN)
@@ -100,7 +100,7 @@ class Protocol(NamedTuple):
         return [{**settings, "seed": seed} for seed in SCAN_SEEDS for settings in cells]
 
     def own(self, rows: Sequence[Row]) -> list[Row]:
-        """Rows of this protocol: a store may hold those of another, and of what were finalists before more trials."""
+        """Return the rows of this protocol: a store can contain rows of earlier protocols and of earlier finalists."""
         own = [row for row in rows if row["settings"].get("steps") == self.search_steps and is_trial(row)]
         if not all(search_rows(own, family) for family in FINALISTS):
             return own
@@ -111,24 +111,24 @@ class Protocol(NamedTuple):
 
 
 def reweighted(settings: Settings, factors: Sequence[float]) -> list[Settings]:
-    """The same settings with other weights."""
+    """Return the same settings with other weights."""
     return [settings | {"weight": significant(settings["weight"] * factor)} for factor in factors]
 
 
 def among(rows: Sequence[Row], cells: Sequence[Settings]) -> list[Row]:
-    """Those rows that are runs of some cells."""
+    """Return the rows that are runs of the given cells."""
     wanted = {identity(cell) for cell in cells}
     return [row for row in rows if identity(row["settings"]) in wanted]
 
 
 def reference_trials(protocol: Protocol, term: str) -> list[Settings]:
-    """Of `none` or `supervised` the learning rate alone is to be found."""
+    """Return the trials of `none` or `supervised`, which differ only in the learning rate."""
     rates = protocol.supervised_rates if term == "supervised" else protocol.rates
     return [protocol.trial({"term": term, "learning_rate": rate}) for rate in rates]
 
 
 def starting_trials(protocol: Protocol) -> list[Settings]:
-    """The core grid, hard and unrolled by turns: whatever has been run, both families have had as many trials."""
+    """Return the core grid with alternating families, so that a partial grid has equal numbers of trials."""
     hard = [{"term": "tv", "weight": weight} for weight in (0.03, 0.1, 0.3, 1.0)]
     hard += [
         {"term": term, "weight": weight, "scale": scale}
@@ -151,50 +151,50 @@ def starting_trials(protocol: Protocol) -> list[Settings]:
 
 
 def refined(best: Settings, number: int) -> Settings:
-    """A trial beside the best one: weight, scale and learning rate times random factors; `number` decides them."""
+    """Return a trial near the best one: weight, scale and learning rate times random factors that `number` seeds."""
     generator = np.random.default_rng(number)
     factors = {name: spread ** generator.uniform(-1, 1) for name, spread in SPREAD.items()}
     return best | {name: significant(best[name] * factor) for name, factor in factors.items() if name in best}
 
 
 def is_final(row: Row) -> bool:
-    """Whether a run was measured on test data."""
+    """Return whether a run was measured on test data."""
     return bool(row["settings"].get("test_images"))
 
 
 def is_trial(row: Row) -> bool:
-    """Whether a run is one of the search, which finalists are chosen of."""
+    """Return whether a run is a trial of the search, from which finalists are chosen."""
     return not is_final(row) and row["settings"]["seed"] not in (*SCAN_SEEDS, LONG_SEED)
 
 
 def search_rows(rows: Sequence[Row], family: str) -> list[Row]:
-    """Trials of a family among any rows."""
+    """Return the trials of a family."""
     return [row for row in rows if FAMILY[row["settings"]["term"]] == family and is_trial(row)]
 
 
 def scan_rows(rows: Sequence[Row], family: str) -> list[Row]:
-    """Runs of a family's finalist with other weights, by weight."""
+    """Return the runs of a family's finalist with other weights, by weight."""
     return seeded(rows, family, *SCAN_SEEDS)
 
 
 def long_rows(rows: Sequence[Row], family: str) -> list[Row]:
-    """Those that are as long as a final, by weight."""
+    """Return the runs that are as long as a final, by weight."""
     return seeded(rows, family, LONG_SEED)
 
 
 def seeded(rows: Sequence[Row], family: str, *seeds: int) -> list[Row]:
-    """Runs of a family with some seeds, by weight."""
+    """Return the runs of a family with the given seeds, by weight."""
     chosen = [row for row in rows if row["settings"]["seed"] in seeds and FAMILY[row["settings"]["term"]] == family]
     return sorted(chosen, key=lambda row: row["settings"].get("weight", 0.0))
 
 
 def ramped(row: Row) -> bool:
-    """Whether the weight rose from 0, as it does where nothing else is said."""
+    """Return whether the weight rose from 0, which is the default."""
     return bool(row["settings"].get("ramp", True))
 
 
 def alike(rows: Sequence[Row]) -> list[list[Row]]:
-    """Runs that differ in their seed alone, together."""
+    """Group the runs that differ only in their seed."""
     groups: dict[str, list[Row]] = {}
     for row in rows:
         groups.setdefault(identity({**row["settings"], "seed": 0}), []).append(row)
@@ -202,44 +202,44 @@ def alike(rows: Sequence[Row]) -> list[list[Row]]:
 
 
 def mean_error(rows: Sequence[Row], measure: str) -> float:
-    """Of some runs' validation errors."""
+    """Return the mean of a validation error over runs."""
     return float(np.mean([error(row, measure) for row in rows]))
 
 
 def error(row: Row, measure: str) -> float:
-    """A validation error; one that is not finite is infinite, so that a broken run never wins."""
+    """Return a validation error; infinite if it is not finite, so that a failed run never wins."""
     value = float(row["results"]["validation"][measure])
     return value if math.isfinite(value) else math.inf
 
 
 def lowest(none: Sequence[Row]) -> float:
-    """The EPE of all pixels that runs without smoothness reach; infinite where there are none."""
+    """Return the lowest EPE of all pixels of runs without smoothness; infinite if there are none."""
     return min((error(row, "epe") for row in none), default=math.inf)
 
 
 def useful(trials: Sequence[Row], bare: float, of: Callable[[Row, str], float] = error) -> list[Row]:
-    """Trials whose EPE of all pixels is within :data:`TOLERATED` of one without smoothness.
+    """Return the trials whose EPE of all pixels is within :data:`TOLERATED` of that without smoothness.
 
     Args:
-        trials: to choose of.
+        trials: candidates.
         bare: the EPE without smoothness.
-        of: reads a measure of a row.
+        of: function that reads a measure of a row.
     """
     return [row for row in trials if of(row, "epe") <= TOLERATED * bare]
 
 
 def winner(trials: Sequence[Row], bare: float, of: Callable[[Row, str], float] = error) -> Row:
-    """The trial that goes on, by validation data; arguments as of :func:`useful`.
+    """Return the best trial on validation data; arguments as for :func:`useful`.
 
-    The lowest EPE of occluded pixels, the figure that the paper claims, among the useful trials: a term that helps
-    occluded pixels by ruining the rest is of no use. Where none is, the lowest EPE of all pixels.
+    It has the lowest EPE of occluded pixels, the figure that the paper reports, among the useful trials, so that a term
+    cannot win by making other pixels worse. Without useful trials, it has the lowest EPE of all pixels.
     """
     within = useful(trials, bare, of)
     return min(within or trials, key=lambda row: of(row, "epe_occ" if within else "epe"))
 
 
 def finalist(rows: Sequence[Row], family: str) -> Row:
-    """The :func:`winner` of a family's trials; of `supervised` the one with the lowest EPE of all pixels."""
+    """Return the :func:`winner` of a family's trials; for `supervised`, the one with the lowest EPE of all pixels."""
     trials = search_rows(rows, family)
     if family == "supervised":
         return min(trials, key=lambda row: error(row, "epe"))
@@ -247,5 +247,5 @@ def finalist(rows: Sequence[Row], family: str) -> Row:
 
 
 def long_winner(rows: Sequence[Row], family: str) -> Row:
-    """The :func:`winner` of a rival's runs that are as long as a final."""
+    """Return the :func:`winner` of the runs of a family that are as long as a final."""
     return winner(long_rows(rows, family), lowest(long_rows(rows, "none")))

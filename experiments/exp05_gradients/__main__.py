@@ -1,15 +1,15 @@
-"""Are the gradients of the unrolled term more stable than those of the terms that it replaces?
+"""Are the gradients of the unrolled term more stable than those of hard penalties?
 
 Question: along a training run, the smoothness gradient in the network's weights on consecutive batches: its cosine, its
 norm, and the share of weights whose sign flips, for each term.
 
-Command: make reproduce EXP=05. Minutes on two quiet CPU cores, one process each: about 7, estimated from smoke runs; it
-goes on where it was left.
+Command: make reproduce EXP=05. Minutes on two quiet CPU cores, one process each: about 7, estimated from smoke runs;
+finished runs are skipped.
 
-Held equal: every term is measured at the same weights and on the same batches, along trainings of the small PWC-Lite
-on MovingLayers (that of experiment 04) which something drives: no smoothness, total variation, or the unrolled term in
-its released form; 3 seeds each. At 20 points of 400 steps of 4 pairs two batches in succession are measured, each
-before its step. Thresholds, epsilon and delta are 0.3 pixels per pixel (Charbonnier: 0.03); nothing was tuned for this.
+Every term is measured at the same weights and on the same batches, along trainings of the small PWC-Lite on
+MovingLayers (as in experiment 04). The trainings use no smoothness, total variation, or the unrolled term in its
+released form; 3 seeds each. At 20 points of 400 steps of 4 pairs, two successive batches are measured, each before its
+step. Thresholds, epsilon and delta are 0.3 pixels per pixel (Charbonnier: 0.03); nothing was tuned for this.
 """
 
 import argparse
@@ -37,14 +37,14 @@ from matplotlib import pyplot as plt
 RESULTS = Path(__file__).with_name("results")
 
 DRIVERS = {"none": ("none", 0.0), "tv": ("tv", 0.1), "unrolled": ("unrolled T=1 attached t0", 1.0)}
-"""What trains the network, by name: term and weight at the end of the ramp."""
+"""Smoothness of the trainings, by name: term and weight at the end of the ramp."""
 
 RATE = 1.4e-3
 FORMS = [(steps, detach, initial) for steps in (1, 4) for detach in (False, True) for initial in (True, False)]
 
 
 def terms() -> dict[str, tuple[Smoothness, float]]:
-    """Every term that is measured, and its factor to total variation's unit."""
+    """Return every measured term, and its factor to the unit of total variation."""
     hard = {"tv": 1.0, "charbonnier": 0.03, "huber": 0.3}
     measured = {name: smoothness_term(name, scale, 1, False, True) for name, scale in hard.items()}
     for steps, detach, initial in FORMS:
@@ -54,7 +54,7 @@ def terms() -> dict[str, tuple[Smoothness, float]]:
 
 
 def gradients(model: UnsupervisedFlow, batch: FlowSample, step: int) -> dict[str, Tensor]:
-    """Of every term, and of the photometric loss, the gradient in all of the network's weights, flat."""
+    """Return the gradients of each term and of the photometric loss in the network's weights, as vectors."""
     model.train()
     ways = model.backbone.both(batch["image1"], batch["image2"])
     costs = {"photometric": model.objective(batch, *ways, step=step).photometric}
@@ -72,9 +72,9 @@ def gradients(model: UnsupervisedFlow, batch: FlowSample, step: int) -> dict[str
 
 
 def compared(first: Tensor, second: Tensor) -> tuple[float, float, float]:
-    """Cosine of two gradients, the mean of their norms, and the share of weights whose sign differs.
+    """Return the cosine of two gradients, the mean of their norms, and the share of weights whose sign differs.
 
-    Weights of gradient 0 in one of the two have no sign.
+    Weights with gradient 0 in one of the two have no sign.
 
     >>> [round(x, 3) for x in compared(torch.tensor([3.0, 4.0, 0.0]), torch.tensor([3.0, -4.0, 0.0]))]
     [-0.28, 5.0, 0.5]
@@ -113,7 +113,7 @@ class Watch(pl.Callback):
 
 
 def watch(*, driver: str, seed: int, steps: int, points: int, samples: int) -> Results:
-    """Train with a driver; of each term [step, cosine, norm, share of flipped signs] at each point."""
+    """Train with a driver; return [step, cosine, norm, share of flipped signs] of each term at each point."""
     torch.manual_seed(seed)
     name, weight = DRIVERS[driver]
     term, factor = terms()[name]
@@ -124,12 +124,12 @@ def watch(*, driver: str, seed: int, steps: int, points: int, samples: int) -> R
 
 
 def values(rows: list[Row], driver: str, name: str) -> np.ndarray:
-    """[step, cosine, norm, flips] of a term along every run of a driver, (seeds, points, 4)."""
+    """Return [step, cosine, norm, flips] of a term along every run of a driver, (seeds, points, 4)."""
     return np.array([row["results"][name] for row in rows if row["settings"]["driver"] == driver])
 
 
 def write_report(folder: Path, rows: list[Row]) -> None:
-    """Table of the means over points, with the least and greatest mean of a seed; figure of their course."""
+    """Write the table of the means over points, with the smallest and largest mean of a seed, and the figure."""
     table: list[list[str | int | float]] = []
     drivers = list(dict.fromkeys(row["settings"]["driver"] for row in rows))
     names = list(rows[0]["results"])
@@ -145,7 +145,7 @@ def write_report(folder: Path, rows: list[Row]) -> None:
 
 
 def style(name: str) -> dict[str, str]:
-    """How a term is drawn: a colour for each kind, dashes where it is differentiated through, dots with t = 0."""
+    """Return the style of a term: a colour for each kind, dashes for attached forms, dots with t = 0."""
     if not name.startswith("unrolled"):
         hard = {"photometric": "black", "tv": "tab:blue", "charbonnier": "tab:cyan", "huber": "tab:purple"}
         return {"color": hard[name], "linestyle": "-"}
@@ -155,7 +155,7 @@ def style(name: str) -> dict[str, str]:
 
 
 def draw(folder: Path, rows: list[Row], drivers: list[str], names: list[str]) -> None:
-    """Write figure.png: the course of every measure, mean over seeds and their range."""
+    """Write figure.png: every measure against the step, with mean and range of the seeds."""
     figure, axes = plt.subplots(len(drivers), 3, figsize=(18, 4.5 * len(drivers)), layout="constrained", squeeze=False)
     for line, driver in zip(axes, drivers, strict=True):
         for name in names:
@@ -176,11 +176,11 @@ def draw(folder: Path, rows: list[Row], drivers: list[str], names: list[str]) ->
 
 
 def main(*, smoke: bool = False, folder: Path = RESULTS) -> None:
-    """Run what is missing, then table and figure.
+    """Run the missing cells, then write table and figure.
 
     Args:
-        smoke: one driver and seed, three steps.
-        folder: to write to.
+        smoke: use one driver, one seed and three steps.
+        folder: output folder.
     """
     size = {"steps": 3, "points": 1, "samples": 8} if smoke else {"steps": 400, "points": 20, "samples": 4000}
     StoredLayers(split="train", length=size["samples"])

@@ -1,1 +1,1 @@
-"""Experiment 06: the released terms taken apart."""
+"""Experiment 06: parts of the released terms."""

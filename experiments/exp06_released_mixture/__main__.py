@@ -1,24 +1,24 @@
-"""How much of the released comparison is the operator, and how much is the penalty?
+"""Which part of the released comparison is due to the operator, and which part to the penalty?
 
-Question: the released code gives total variation forward differences of the full-size flow divided by its shorter side,
-with edge weights outside, and the unrolled term un-normalised, zero-padded Sobel gradients at a quarter of the size, in
-pixels, with edge weights inside. Here each penalty (total variation; the unrolled cost with T = 1, attached, with the
-t = 0 term) is trained with each of these operators, and with experiment 04's.
+Question: in the released code, total variation uses forward differences of the full-size flow divided by its shorter
+side, with edge weights outside. The unrolled term uses un-normalised, zero-padded Sobel gradients at a quarter of the
+size, in pixels, with edge weights inside. Here each penalty (total variation; the unrolled cost with T = 1, attached,
+with the t = 0 term) is trained with each of these operators, and with that of experiment 04.
 
 Command: make reproduce EXP=06. Minutes on two quiet CPU cores, one process each: about 42, estimated from 0.1 s a step;
-it goes on where it was left.
+finished runs are skipped.
 
-Held equal: network, data, photometric loss, visibility, optimizer, rate, ramp (those of experiment 04's search) and
-steps (1200 of 4 pairs, in trials as in finals). Each penalty gets three weights with each operator, in pixels per pixel
-and total variation's unit, so that an operator's scale does not decide (threshold: 0.3 px/px, as in experiment 04);
-Sobel's weights are larger, because it responds little to changes from pixel to pixel. The best of validation, seed 0,
-by experiment 04's rule (lowest EPE of occluded pixels among the settings within 5 % of `none` in EPE of all pixels;
-where none is, lowest EPE of all pixels) is run with seeds 1 to 3 and measured on test samples of a seed of their own.
-Those seeds are compared; the intervals are of the chosen weights, and know nothing of how they were chosen. One rate
-for all: a difference may be another at each one's own best rate.
+Equal for all: network, data, photometric loss, visibility, optimizer, rate, ramp (those of the search of experiment 04)
+and steps (1200 of 4 pairs, in trials and finals). Each penalty gets three weights with each operator, in pixels per
+pixel and the unit of total variation, so that the scale of the operator has no effect (threshold: 0.3 px/px, as in
+experiment 04). Sobel's weights are larger, because it responds little to changes from pixel to pixel. The rule of
+experiment 04 chooses a weight on validation data, seed 0: lowest EPE of occluded pixels among the settings within 5 %
+of `none` in EPE of all pixels; if there is none, lowest EPE of all pixels. It is run with seeds 1 to 3 and measured on
+test samples with a separate seed. These seeds are compared; the intervals do not include the choice of the weights. All
+runs have the same rate: with the best rate of each one, a difference may change.
 
-An earlier round (700 steps, two weights, other samples of the same test photographs; its rows are in the store) let the
-penalties differ in weight by a factor of three. It says little about the penalty for this reason.
+In an earlier round (700 steps, two weights, other samples of the same test photographs; its rows are in the store), the
+weights of the penalties differed by a factor of three. For this reason, it says little about the penalty.
 """
 
 import argparse
@@ -48,7 +48,7 @@ RESULTS = Path(__file__).with_name("results")
 
 RATE = 1.4e-3
 TEST_SEED = 6
-"""Of the test samples: another than that of experiments 04 and 09."""
+"""Seed of the test samples; experiments 04 and 09 use other seeds."""
 
 FORWARD = (0.7, 1.1, 1.7)
 SOBEL = (1.5, 3.0, 6.0)
@@ -56,13 +56,13 @@ SOBEL = (1.5, 3.0, 6.0)
 
 
 class Mixture(NamedTuple):
-    """Where and how a term sees the flow.
+    """Operator of a term and its settings.
 
     Attributes:
-        operator, edge_position, guide_range: of the term.
-        field, unit: of the objective.
-        ramp: what the operator makes of a flow that grows by 1 pixel a pixel.
-        weights: of the trials.
+        operator, edge_position, guide_range: arguments of the term.
+        field, unit: arguments of the objective.
+        ramp: output of the operator for a flow that grows by 1 pixel per pixel.
+        weights: weights of the trials.
     """
 
     operator: Operator
@@ -82,7 +82,7 @@ MIXTURES = {
 
 
 class Cell(NamedTuple):
-    """An operator of :data:`MIXTURES`, and a penalty."""
+    """An operator of :data:`MIXTURES` and a penalty."""
 
     mixture: str
     penalty: str
@@ -96,7 +96,7 @@ MEASURES = {"epe": "all", "epe_noc": "visible", "epe_occ": "occluded"}
 
 
 def smoothness(mixture: Mixture, penalty: str, threshold: float) -> losses.Smoothness:
-    """A penalty with an operator, of slope 1 (unrolled: lam = 1) in what the operator gives."""
+    """Return a penalty with an operator; its slope is 1 (unrolled: lam = 1) in the output of the operator."""
     bend = threshold * mixture.ramp
     if penalty == "tv":
         return losses.TotalVariation(
@@ -121,12 +121,12 @@ def train(
     fit(model, training_batches(samples, seed), steps=steps)
     data = StoredLayers(split="test" if split == "test" else "validation", length=images, seed=data_seed)
     found = measured(model, data, by_image=split == "test")
-    # a boundary's threshold would be chosen on the data that it is measured on
+    # the threshold of boundaries would be chosen on the measured data
     return {name: value for name, value in found.items() if not name.startswith("boundary")}
 
 
 def search(mixture: str, penalty: str, size: dict[str, Value]) -> list[dict[str, Value]]:
-    """The trials of one cell."""
+    """Return the trials of one cell."""
     return [
         {"mixture": mixture, "penalty": penalty, "weight": weight, "threshold": THRESHOLD, "seed": 0, **size,
          "split": "validation"}
@@ -135,17 +135,17 @@ def search(mixture: str, penalty: str, size: dict[str, Value]) -> list[dict[str,
 
 
 def error(row: Row, measure: str) -> float:
-    """Of the one split that a run was measured on."""
+    """Return an error of the split on which a run was measured."""
     return float(row["results"][measure])
 
 
 def best(rows: Sequence[Row], bound: float) -> Row:
-    """Experiment 04's rule, see the head of this file."""
+    """Choose by the rule of experiment 04; see the module docstring."""
     return winner(rows, bound, error)
 
 
 def write_search(folder: Path, trials: Sequence[Row]) -> None:
-    """Every trial on validation data: `none`'s first, whose EPE decides which of the others are of use."""
+    """Write every trial on validation data: first `none`, whose EPE decides which other trials are eligible."""
     within = useful(trials, error(trials[0], "epe"), error)
     lines: list[list[str | int | float]] = []
     for row in trials:
@@ -158,27 +158,27 @@ def write_search(folder: Path, trials: Sequence[Row]) -> None:
 
 
 def errors(finals: Sequence[Row], cell: Cell, measure: str) -> np.ndarray:
-    """Of a cell (seeds, images); NaN where an image defines none."""
+    """Return the errors of a cell (seeds, images); NaN if undefined for an image."""
     return np.array([row["results"]["images"][measure] for row in of_cell(finals, cell)], dtype=float)
 
 
 def of_cell(finals: Sequence[Row], cell: Cell) -> list[Row]:
-    """Finals of a cell."""
+    """Return the finals of a cell."""
     return [row for row in finals if Cell(row["settings"]["mixture"], row["settings"]["penalty"]) == cell]
 
 
 def change(finals: Sequence[Row], before: Cell, after: Cell, measure: str) -> Interval:
-    """Of an error, from a cell to another, per cent."""
+    """Return the relative change of an error from one cell to another, per cent."""
     return Interval(*(100 * v for v in relative_change(*(errors(finals, cell, measure) for cell in (after, before)))))
 
 
 def penalty_change(finals: Sequence[Row], mixture: str, measure: str) -> Interval:
-    """From total variation to the unrolled penalty, with the same operator."""
+    """Return the change from total variation to the unrolled penalty, with the same operator."""
     return change(finals, Cell(mixture, "tv"), Cell(mixture, "unrolled"), measure)
 
 
 def write_shares(folder: Path, finals: Sequence[Row]) -> None:
-    """The released comparison, taken apart: what its two changes do one after the other, in either order."""
+    """Write the effects of the two changes of the released comparison one after the other, in both orders."""
     (start, middle), (other, end) = (
         [Cell(mixture, penalty) for penalty in PENALTIES] for mixture in list(MIXTURES)[1:]
     )
@@ -207,12 +207,12 @@ def write_shares(folder: Path, finals: Sequence[Row]) -> None:
 
 
 def chosen_weight(finals: Sequence[Row], cell: Cell) -> float:
-    """That was chosen for a cell."""
+    """Return the chosen weight of a cell."""
     return float(of_cell(finals, cell)[0]["settings"]["weight"])
 
 
 def write_report(folder: Path, finals: Sequence[Row]) -> None:
-    """Table and figure of the test errors, unrolled against total variation of the same operator."""
+    """Write table and figure of the test errors, unrolled against total variation with the same operator."""
     mixtures = list(dict.fromkeys(row["settings"]["mixture"] for row in finals))
     table: list[list[str | int | float]] = []
     for mixture in mixtures:
@@ -234,12 +234,12 @@ def write_report(folder: Path, finals: Sequence[Row]) -> None:
 
 
 def written(interval: Interval) -> str:
-    """An interval of per cent in words."""
+    """Return an interval in per cent as text."""
     return f"{interval.estimate:+.2f} [{interval.low:+.2f}, {interval.high:+.2f}]"
 
 
 def draw(path: Path, finals: Sequence[Row], mixtures: Sequence[str]) -> None:
-    """For each operator the change of each error, with its interval."""
+    """Draw the change of each error for each operator, with its interval."""
     figure = Figure(figsize=(9, 4.5), layout="constrained")
     axes = figure.subplots()
     for place, (measure, name) in enumerate(MEASURES.items()):
@@ -259,22 +259,22 @@ def draw(path: Path, finals: Sequence[Row], mixtures: Sequence[str]) -> None:
 
 
 def labelled(finals: Sequence[Row], mixture: str) -> str:
-    """An operator's name, and the weights that were chosen."""
+    """Return the name of an operator with the chosen weights."""
     weights = [chosen_weight(finals, Cell(mixture, penalty)) for penalty in PENALTIES]
     return f"{mixture}\n({weights[0]:g}, {weights[1]:g})"
 
 
 def main(*, smoke: bool = False, folder: Path = RESULTS) -> None:
-    """Run what is missing, then tables and figure.
+    """Run the missing cells, then write tables and figure.
 
     Args:
-        smoke: one weight, two steps.
-        folder: to write to.
+        smoke: use one weight and two steps.
+        folder: output folder.
     """
     steps, samples, images, test_images = (2, 8, 2, 2) if smoke else (1200, 4000, 128, 256)
     seeds = (1, 2) if smoke else (1, 2, 3)
     size: dict[str, Value] = {"steps": steps, "samples": samples, "images": images}
-    StoredLayers(split="train", length=samples)  # drawn here, not by several processes at once
+    StoredLayers(split="train", length=samples)  # rendered once, before several processes start
     StoredLayers(split="validation", length=images)
     StoredLayers(split="test", length=test_images, seed=TEST_SEED)
     store, processes = folder / "rows.jsonl", 1 if smoke else os.cpu_count() or 1

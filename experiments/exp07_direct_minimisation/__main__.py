@@ -1,15 +1,15 @@
-"""Without a network: what do optimizers and smoothness terms do to the objective, and how good is its flow?
+"""Without a network: how do optimizers and smoothness terms minimise the objective, and how accurate is the flow?
 
 Command: make reproduce EXP=07. CPU minutes: about 5. The network is that of the shipped weights.
 
-Pairs are Middlebury's and Sintel's below the environment variable UNROLLFLOW_DATA_DIR (../shared/data). Optimizers and
-terms are compared at a quarter of the size, from one start: classical flow of an eighth of it. Of each optimizer's
-rates the one with the lowest energy counts: ground truth selects nothing. The classical solver's parameters were chosen
-on Grove2, Urban2, two pairs of Sintel and three of FlyingChairs. Hydrangea and RubberWhale chose nothing, but were seen
-as a first version was tried. `seconds` are of the CPU, all threads added up.
+Pairs are those of Middlebury and Sintel below the folder UNROLLFLOW_DATA_DIR (../shared/data). Optimizers and terms are
+compared at a quarter of the size, from one start: classical flow at an eighth of the size. For each optimizer, the rate
+with the lowest energy is reported; ground truth is not used for any choice. The parameters of the classical solver were
+chosen on Grove2, Urban2, two pairs of Sintel and three of FlyingChairs. Hydrangea and RubberWhale were not used for the
+choice, but were seen with a first version. `seconds` are CPU seconds, summed over all threads.
 
-The methods of opencv-contrib need an environment of their own; UNROLLFLOW_CONTRIB_PYTHON names its Python. Without it,
-their stored rows are shown:
+The methods of opencv-contrib need a separate environment; UNROLLFLOW_CONTRIB_PYTHON is the path of its Python. Without it,
+their stored rows are used:
 
     python -m venv contrib && contrib/bin/pip install opencv-contrib-python-headless
     UNROLLFLOW_CONTRIB_PYTHON=contrib/bin/python make reproduce EXP=07
@@ -53,7 +53,7 @@ RESULTS = Path(__file__).with_name("results")
 
 DATA = Path(os.environ.get("UNROLLFLOW_DATA_DIR", "../shared/data"))
 WEIGHT = 0.05
-"""Of total variation against L1 differences of colour, where optimizers are compared."""
+"""Weight of total variation relative to L1 colour differences, for the comparison of optimizers."""
 
 RATES = {
     "sgd": 1.0, "momentum": 0.2, "nesterov": 0.2, "adagrad": 0.1,
@@ -73,7 +73,7 @@ TERM_WEIGHTS = (0.01, 0.05, 0.25)
 
 
 def sample_of(pair: str) -> FlowSample:
-    """A pair by its name: of Middlebury, of Sintel (`pass/scene/frame`), or `layers`, which needs no data."""
+    """Return a pair by its name: of Middlebury, of Sintel (`pass/scene/frame`), or `layers`, which needs no data."""
     if pair == "layers":
         return MovingLayers(split="test", size=(96, 128))[0]
     if "/" in pair:
@@ -82,7 +82,7 @@ def sample_of(pair: str) -> FlowSample:
 
 
 def error_of(flow: Tensor, sample: FlowSample) -> float:
-    """Mean end-point error in pixels of a flow (1, 2, h, w), at the size of the ground truth, where that is known."""
+    """Return the mean end-point error in pixels of a flow (1, 2, h, w), at the size and valid pixels of the truth."""
     truth = sample["flow"].unsqueeze(0)
     size = (truth.shape[-2], truth.shape[-1])
     error = endpoint_error(flow if flow.shape == truth.shape else resize_flow(flow, size, align_corners=False), truth)
@@ -90,7 +90,7 @@ def error_of(flow: Tensor, sample: FlowSample) -> float:
 
 
 def shrunk(sample: FlowSample) -> tuple[Tensor, Tensor, Tensor]:
-    """Both frames (1, 3, h, w) at a quarter of their size, and the flow to start from."""
+    """Return both frames (1, 3, h, w) at a quarter of their size, and the initial flow."""
     frames = [sample[name].unsqueeze(0) for name in ("image1", "image2")]
     sizes = [(frames[0].shape[-2] // n, frames[0].shape[-1] // n) for n in (4, 8)]
     coarse = LinearisedFlow(weighted_median=False, search=False).forward_only(
@@ -101,7 +101,7 @@ def shrunk(sample: FlowSample) -> tuple[Tensor, Tensor, Tensor]:
 
 
 class Curve:
-    """Energy and CPU seconds of each step of a descent, error of every fifth; measuring it takes no time of it."""
+    """Energy and CPU seconds of each step of a descent, and error of every fifth step; measuring is not timed."""
 
     def __init__(self, sample: FlowSample) -> None:
         self.sample = sample
@@ -112,7 +112,7 @@ class Curve:
         self.measuring, self.begun = 0.0, time.process_time()
 
     def __call__(self, flow: Tensor, energy: float) -> None:
-        """Note a step."""
+        """Record a step."""
         now = time.process_time()
         self.seconds.append(now - self.begun - self.measuring)
         self.energy.append(energy)
@@ -122,12 +122,12 @@ class Curve:
         self.measuring += time.process_time() - now
 
     def results(self) -> Results:
-        """As a row keeps them."""
+        """Return the results of a row."""
         return {"energy": self.energy, "epe": self.error, "epe_steps": self.steps, "cpu_seconds": self.seconds}
 
 
 def run_optimizer(*, pair: str, optimizer: str, rate: float, steps: int) -> Results:
-    """Descent on L1 and total variation, or the primal-dual method in its place."""
+    """Minimise L1 and total variation by descent, or by the primal-dual method."""
     sample = sample_of(pair)
     first, second, flow = shrunk(sample)
     curve = Curve(sample)
@@ -142,7 +142,7 @@ def run_optimizer(*, pair: str, optimizer: str, rate: float, steps: int) -> Resu
 
 
 def run_term(*, pair: str, term: str, weight: float, steps: int) -> Results:
-    """Descent by Adam with another smoothness term; how rough and how wrong its flow is."""
+    """Minimise with another smoothness term by Adam; return total variation and error of the flow."""
     sample = sample_of(pair)
     first, second, flow = shrunk(sample)
     flow = estimate_flow(
@@ -155,7 +155,7 @@ def run_term(*, pair: str, term: str, weight: float, steps: int) -> Results:
 
 
 def run_lesson(*, pair: str, lesson: str, rate: float, steps: int) -> Results:
-    """What a newcomer should see, on a rounded energy at an eighth of the size: each step's energy."""
+    """Return the energies of three lessons on descent, on a rounded energy at an eighth of the size."""
     sample = sample_of(pair)
     frames = [sample[name].unsqueeze(0).double() for name in ("image1", "image2")]
     first, second = (resize_image(f, (f.shape[-2] // 8, f.shape[-1] // 8)) for f in frames)
@@ -173,7 +173,7 @@ def run_lesson(*, pair: str, lesson: str, rate: float, steps: int) -> Results:
 
 
 def random_search(cost: Callable[[Tensor], Tensor], flow: Tensor, *, scale: float, steps: int) -> list[float]:
-    """Energies of a search that moves all pixels at random, and stays there where that is lower."""
+    """Return the energies of a search that moves all pixels at random and keeps moves that reduce the energy."""
     generator = torch.Generator().manual_seed(0)
     energies = [float(cost(flow))]
     for _ in range(steps - 1):
@@ -185,7 +185,7 @@ def random_search(cost: Callable[[Tensor], Tensor], flow: Tensor, *, scale: floa
 
 
 def gradient_difference(cost: Callable[[Tensor], Tensor], flow: Tensor, *, width: float) -> float:
-    """By how much central differences (over 2 * width pixels) miss the gradient at most, as a share of its largest."""
+    """Return the largest error of central differences (over 2 * width pixels), relative to the largest gradient."""
     moved = flow.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(cost(moved), [moved])
     places = torch.linspace(0, flow.numel() - 1, 40).long()
@@ -200,7 +200,7 @@ def gradient_difference(cost: Callable[[Tensor], Tensor], flow: Tensor, *, width
 
 
 def run_method(*, pair: str, method: str, weights: str) -> Results:
-    """Error and CPU seconds of a way to flow, at full size; a network's with the shipped weights of this SHA-256."""
+    """Return error and CPU seconds of a method at full size; networks use the shipped weights with this SHA-256."""
     sample = sample_of(pair)
     first, second = (sample[name].unsqueeze(0) for name in ("image1", "image2"))
     flow, seconds = (METHODS | CONTRIB_METHODS)[method](first, second)
@@ -208,7 +208,7 @@ def run_method(*, pair: str, method: str, weights: str) -> Results:
 
 
 def write_tables(folder: Path, methods: list[Row], best: list[Row], terms: list[Row]) -> None:
-    """The table of the ways to flow; those of optimizers and of terms in folders of their own."""
+    """Write the table of the methods; the tables of optimizers and of terms are in separate folders."""
     pairs = list(dict.fromkeys(row["settings"]["pair"] for row in methods))
     lines = []
     for method in dict.fromkeys(row["settings"]["method"] for row in methods):
@@ -239,7 +239,7 @@ def write_tables(folder: Path, methods: list[Row], best: list[Row], terms: list[
 
 
 def best_rates(rows: list[Row]) -> list[Row]:
-    """Of each pair's and optimizer's rows the one with the lowest energy at the end."""
+    """Return the row with the lowest final energy of each pair and optimizer."""
     lowest: dict[tuple[object, object], Row] = {}
     for row in rows:
         key = row["settings"]["pair"], row["settings"]["optimizer"]
@@ -249,11 +249,11 @@ def best_rates(rows: list[Row]) -> list[Row]:
 
 
 def main(*, smoke: bool = False, folder: Path = RESULTS) -> None:
-    """Run what is missing, then write tables and figure.
+    """Run the missing cells, then write tables and figure.
 
     Args:
-        smoke: a few steps of small generated pairs.
-        folder: of the results.
+        smoke: use a few steps and small generated pairs.
+        folder: folder of the results.
     """
     pairs = ["layers"] if smoke else ["RubberWhale", "final/bandage_1/frame_0035"]
     steps, store = 2 if smoke else 81, folder / "rows.jsonl"

@@ -1,4 +1,4 @@
-"""The figure of 07_direct_minimisation: optimizers' curves, terms, and three lessons on descent."""
+"""Figure of experiment 07: curves of the optimizers, terms, and three lessons on descent."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,8 +16,8 @@ def draw(folder: Path, pair: str, best: Sequence[Row], terms: Sequence[Row], les
     """Write figure.png.
 
     Args:
-        folder: to write to.
-        pair: whose curves are drawn.
+        folder: output folder.
+        pair: the drawn pair.
         best: rows of optimizers, one for each.
         terms: rows of smoothness terms.
         lessons: rows of the lessons.
@@ -33,7 +33,7 @@ def draw(folder: Path, pair: str, best: Sequence[Row], terms: Sequence[Row], les
 
 
 def curves(axes: Sequence[Axes], rows: Sequence[Row]) -> None:
-    """Energy against steps and CPU seconds, error against steps, of each optimizer."""
+    """Draw energy against steps and CPU seconds, and error against steps, of each optimizer."""
     for row in rows:
         name, results = row["settings"]["optimizer"], row["results"]
         label = name if name == "primal-dual" else f"{name}, rate {row['settings']['rate']:g}"
@@ -49,7 +49,7 @@ def curves(axes: Sequence[Axes], rows: Sequence[Row]) -> None:
 
 
 def roughness(axis: Axes, rows: Sequence[Row]) -> None:
-    """Error against the total variation that the flow has: terms are compared where that is equal."""
+    """Draw the error against the total variation of the flow: terms are compared at equal total variation."""
     for term in dict.fromkeys(row["settings"]["term"] for row in rows):
         own = [row["results"] for row in rows if row["settings"]["term"] == term]
         axis.plot([r["roughness"] for r in own], [r["epe"] for r in own], "o-", label=term)
@@ -58,7 +58,7 @@ def roughness(axis: Axes, rows: Sequence[Row]) -> None:
 
 
 def searches(axis: Axes, rows: Sequence[Row]) -> None:
-    """Energy of descent at several rates, and of random search."""
+    """Draw the energy of descent at several rates, and of random search."""
     for row in rows:
         lesson, rate = row["settings"]["lesson"], row["settings"]["rate"]
         if "energy" in row["results"]:
@@ -69,7 +69,7 @@ def searches(axis: Axes, rows: Sequence[Row]) -> None:
 
 
 def gradients(axis: Axes, rows: Sequence[Row]) -> None:
-    """By how much central differences miss the gradient, against their width."""
+    """Draw the error of central differences against their width."""
     own = [row for row in rows if "difference" in row["results"]]
     axis.loglog([row["settings"]["rate"] for row in own], [row["results"]["difference"] for row in own], "o-")
     axis.set(xlabel="half width of the differences (px)", ylabel="largest miss, as a share of the largest gradient")

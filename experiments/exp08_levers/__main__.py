@@ -1,12 +1,12 @@
-"""Which parts of the quickstart's recipe matter, and what would improve it?
+"""Which parts of the quickstart's recipe matter, and which changes would improve it?
 
 Command: make reproduce EXP=08. Minutes on two CPU cores: 60.
 
 Each lever changes one setting of configs/experiment/quickstart.yaml; everything else is equal. Every run is a `fit` of
-the command line with 200 steps, whose visibility test starts at the same share of the run as the quickstart's. L1 +
-SSIM keeps the recipe's smoothness weight, although its loss has another scale. Errors are those of the averaged
-weights on the quickstart's validation samples and, where UNROLLFLOW_DATA_DIR names their folder, on Middlebury and
-Sintel clean. Remove rows.jsonl after a change of the recipe.
+the command line with 200 steps; its visibility test starts at the same share of the run as in the quickstart. L1 + SSIM
+keeps the smoothness weight of the recipe, although its loss has another scale. Errors are those of the averaged weights
+on the validation samples of the quickstart and, if UNROLLFLOW_DATA_DIR names their folder, on Middlebury and Sintel
+clean. Remove rows.jsonl after a change of the recipe.
 """
 
 import json
@@ -36,14 +36,14 @@ RAMP, RATE = f"{OBJECTIVE}.smoothness_ramp", "--model.scheduler.init_args.max_lr
 
 
 def self_supervision(name: str) -> str:
-    """A file of configs/distillation as JSON, from step 100 on."""
+    """Return a file of configs/distillation as JSON, from step 100 on."""
     (term,) = yaml.safe_load((CONFIGS / "distillation" / f"{name}.yaml").read_text())
     term["init_args"] |= {"start": STEPS // 2, "ramp": STEPS // 10}
     return json.dumps([term])
 
 
 def crops(side: int) -> str:
-    """The transform of configs/data/moving_layers_crops.yaml as JSON, with crops of another size."""
+    """Return the transform of configs/data/moving_layers_crops.yaml as JSON, with crops of another size."""
     transform = yaml.safe_load((CONFIGS / "data" / "moving_layers_crops.yaml").read_text())["transform"]
     transform["init_args"]["transforms"][0]["init_args"]["size"] = [side, side]
     return json.dumps(transform)
@@ -51,7 +51,7 @@ def crops(side: int) -> str:
 
 VARIANTS = "experiments.exp08_levers.variants"
 TEXTURES = "DATA/textures"
-"""Folder of photographs below UNROLLFLOW_DATA_DIR; levers that need it are omitted where it is absent."""
+"""Folder of photographs below UNROLLFLOW_DATA_DIR; levers that need it are omitted if it does not exist."""
 
 LEVERS: dict[str, str] = {
     RECIPE: "",
@@ -82,7 +82,7 @@ LEVERS: dict[str, str] = {
     "half the rate": f"{RATE} 2.5e-3",
     "twice the rate": f"{RATE} 1.0e-2",
 }
-"""What each lever adds to the command line."""
+"""Arguments that each lever adds to the command line."""
 
 METRICS = {
     "moving layers": ("moving_layers", "epe"),
@@ -91,17 +91,17 @@ METRICS = {
     "Middlebury": ("middlebury", "epe"),
     "Sintel clean": ("sintel", "epe"),
 }
-"""Columns: the set and the figure of each."""
+"""Columns of the table: set and figure of each."""
 
 
 def trained(*, arguments: str, seed: int, steps: int, images: int) -> Results:
     """Fit the quickstart with a lever, and measure the averaged weights.
 
     Args:
-        arguments: of the command line.
-        seed: of weights, samples and order.
-        steps: of training.
-        images: of the validation samples that are measured.
+        arguments: arguments of the command line.
+        seed: seed of weights, samples and order.
+        steps: number of training steps.
+        images: number of measured validation samples.
     """
     lever = shlex.split(arguments.replace("DATA/", f"{data_folder()}/"))
     module = fit_quickstart(lever, seed=seed, steps=steps).module
@@ -115,7 +115,7 @@ def trained(*, arguments: str, seed: int, steps: int, images: int) -> Results:
 
 
 def write_report(folder: Path, rows: Sequence[Row]) -> None:
-    """Write table and figure: means over the seeds, and the change of the error by each lever."""
+    """Write table and figure: means over the seeds, and the change of the error with each lever."""
     names = {arguments: name for name, arguments in LEVERS.items()}
     columns = {title: place for title, place in METRICS.items() if place[0] in rows[0]["results"]}
     figures: dict[str, list[list[float]]] = {}
@@ -142,7 +142,7 @@ def write_report(folder: Path, rows: Sequence[Row]) -> None:
 
 
 def main(*, smoke: bool = False, folder: Path = RESULTS) -> None:
-    """Train what is missing, seed by seed, and write table and figure."""
+    """Train the missing runs by seed, and write table and figure."""
     photographs = (data_folder() or Path()) / "textures"
     chosen = [name for name, lever in LEVERS.items() if TEXTURES not in lever or photographs.is_dir()]
     chosen = chosen[:2] if smoke else chosen

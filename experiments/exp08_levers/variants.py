@@ -1,4 +1,4 @@
-"""What was tried and is not part of the package: changes of the network, the objective and the samples."""
+"""Variants that are not part of the package: changes of the network, the objective and the samples."""
 
 from typing import Any
 
@@ -17,17 +17,17 @@ from unrollflow.ops.precision import full_precision
 STEP = 0.35  # primal and dual step: their product times the norm 8 of the difference operator is less than 1
 LARGEST_WEIGHT = 0.1  # initial weight of the total variation, pixels
 SCALES = (1 / 3, 1 / 2, 2 / 3, 5 / 6)
-"""Of the motions in :class:`GrowingMotion` until they have their whole size."""
+"""Initial share of the motions in :class:`GrowingMotion`."""
 
 RIGHT, BELOW = 5, 7  # neighbours among the 3x3 scores
 
 
 @full_precision
 def propagate_by_total_variation(flow: Tensor, confidence: Tensor, shares: Tensor, *, steps: int) -> Tensor:
-    """A few primal-dual steps of min_F sum_p w |F - flow|^2 / 2 + sum_p (l_x |F_x| + l_y |F_y|).
+    """Return the flow after a few primal-dual steps of min_F sum_p w |F - flow|^2 / 2 + sum_p (l_x |F_x| + l_y |F_y|).
 
-    The data weight w = softplus(confidence) is small where a match is uncertain, and the edge weights l come from the
-    scores of the right and the lower neighbour, so that certain neighbours fill in what has no match.
+    The data weight w = softplus(confidence) is small where a match is uncertain. The edge weights l come from the
+    scores of the right and the lower neighbour, so that certain neighbours fill in pixels without a match.
 
     Args:
         flow: (B, 2, H, W), pixels.
@@ -56,17 +56,17 @@ def propagate_by_total_variation(flow: Tensor, confidence: Tensor, shares: Tenso
 
 
 class UnrolledStage(MatchingStage):
-    """A level whose learned propagation is followed by unrolled steps of total variation.
+    """A level with unrolled steps of total variation after the learned propagation.
 
     Args:
-        steps: of the primal-dual algorithm.
-        args, kwargs: MatchingStage's; with `propagations=0` the steps take the place of the learned propagation.
+        steps: number of steps of the primal-dual algorithm.
+        args, kwargs: arguments of MatchingStage; with `propagations=0` the steps replace the learned propagation.
     """
 
     def __init__(self, *args: Any, steps: int, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.steps = steps
-        self.halo += 2 * steps  # rows that a step's divergence and gradient reach
+        self.halo += 2 * steps  # rows within reach of the divergence and the gradient of a step
 
     def spread(self, flow: Tensor, confidence: Tensor, shares: Tensor) -> Tensor:
         """Propagate a flow (B, 2, h, w) to neighbours."""
@@ -79,8 +79,8 @@ class UnrolledPropagation(PyramidMatcher):
     """PyramidMatcher of the default widths with :class:`UnrolledStage`.
 
     Args:
-        steps: of the primal-dual algorithm on each level.
-        propagations: rounds of learned propagation before them.
+        steps: number of steps of the primal-dual algorithm on each level.
+        propagations: rounds of learned propagation before these steps.
     """
 
     def __init__(self, *, steps: int = 5, propagations: int = 3) -> None:
@@ -92,9 +92,9 @@ class OcclusionAwareObjective(UnsupervisedObjective):
     """The unsupervised objective with more smoothness in occluded pixels.
 
     Args:
-        occluded_weight: factor of a second smoothness term whose gradient reaches occluded pixels alone: they follow
-            their visible neighbours, which are not affected.
-        photometric, smoothness, kwargs: UnsupervisedObjective's.
+        occluded_weight: factor of a second smoothness term with a gradient at occluded pixels only: they follow their
+            visible neighbours, which are not affected.
+        photometric, smoothness, kwargs: arguments of UnsupervisedObjective.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class OcclusionAwareObjective(UnsupervisedObjective):
     def forward(
         self, sample: FlowSample, forward: list[FlowEstimate], backward: list[FlowEstimate], *, step: int
     ) -> LossTerms:
-        """Cost of both lists of estimates."""
+        """Return the cost of both lists of estimates."""
         terms: LossTerms = super().forward(sample, forward, backward, step=step)
         test = self.visibility.at(step)
         ways = ((sample["image1"], forward, backward), (sample["image2"], backward, forward))
@@ -120,17 +120,17 @@ class OcclusionAwareObjective(UnsupervisedObjective):
 
 
 def only_occluded(estimate: FlowEstimate, visible: Tensor) -> FlowEstimate:
-    """An estimate whose gradient reaches the pixels that are not visible (B, 1, H, W)."""
+    """Return an estimate with a gradient only at pixels that are not visible (B, 1, H, W)."""
     seen = F.interpolate(visible, estimate.flow.shape[-2:], mode="nearest") > 0
     return FlowEstimate(raw=estimate.raw, flow=torch.where(seen, estimate.flow.detach(), estimate.flow))
 
 
 class RepeatedLayers(Dataset[FlowSample]):
-    """The first samples of MovingLayers, the same ones in every epoch.
+    """First samples of MovingLayers, which are the same in every epoch.
 
     Args:
-        samples: how many.
-        kwargs: MovingLayers'.
+        samples: number of samples.
+        kwargs: arguments of MovingLayers.
     """
 
     def __init__(self, *, samples: int, **kwargs: Any) -> None:
@@ -145,13 +145,13 @@ class RepeatedLayers(Dataset[FlowSample]):
 
 
 class GrowingMotion(Dataset[FlowSample]):
-    """MovingLayers whose translations, rotations and zooms grow from a third to their whole size.
+    """MovingLayers with translations, rotations and zooms that grow from a third to their full size.
 
-    Its samples depend on how many have been drawn before: it needs `--data.workers 0`.
+    A sample depends on the number of samples drawn before: it needs `--data.workers 0`.
 
     Args:
-        samples: how many are drawn until the motion has its whole size.
-        kwargs: MovingLayers'.
+        samples: number of samples until the motion has its full size.
+        kwargs: arguments of MovingLayers.
     """
 
     def __init__(self, *, samples: int, **kwargs: Any) -> None:
@@ -170,6 +170,6 @@ class GrowingMotion(Dataset[FlowSample]):
 
 
 def with_scaled_motion(arguments: dict[str, Any], scale: float) -> dict[str, Any]:
-    """Arguments of MovingLayers with translations, rotations and zooms of another size."""
+    """Return the arguments of MovingLayers with scaled translations, rotations and zooms."""
     motions = {name for name in arguments if name.startswith(("background_", "foreground_"))}
     return {name: scale * value if name in motions else value for name, value in arguments.items()}

@@ -1,20 +1,19 @@
-"""Does it help to show easy motions first and hard ones after, rather than both from the start?
+"""Is a training better with easy motions first and hard motions second than with both from the start?
 
 Question: FlowNet 2.0 found that the order of the training data matters: Chairs, then Things, was better than Things
-alone and than a mixture. Is it so for a small network that learns without labels?
+alone and than a mixture. Is this also true for a small network that learns without labels?
 
-Command: make reproduce EXP=09; what is finished is not run again. Minutes on two quiet CPU cores, one process each:
-about 12.
+Command: make reproduce EXP=09; finished runs are skipped. Minutes on two quiet CPU cores, one process each: about 12.
 
-Held equal: the small PWC-Lite, photometric loss, visibility, the quickstart's unrolled term and its ramp, optimizer,
-first rate and the cosine that takes it to 0, number of steps, and the very batches of a seed, half of them of easy
-samples, half of hard ones. Their order differs alone: easy first, mixed at random, or hard first. (So the half that
-comes last, whichever it is, meets a low rate, the whole smoothness weight and masked occlusions; the first half a high
-rate, a weight that rises from 0, and no mask for 200 steps.)
+Equal for all: the small PWC-Lite, photometric loss, visibility, the unrolled term of the quickstart and its ramp,
+optimizer, initial rate and its cosine schedule to 0, number of steps, and the batches of a seed: half of them are of
+easy samples, half of hard ones. Only their order differs: easy first, mixed at random, or hard first. (The second half
+of the batches always has a low rate, the full smoothness weight and masked occlusions; the first half has a high rate,
+a weight that rises from 0, and no mask for 200 steps.)
 
 - Hard: MovingLayers as in the quickstart, motions up to 6 px. Easy: all translations, rotations and zooms a third.
-- Three seeds, of weights, data and the mixture. Measured on the test split, which no choice was made on: hard samples
-  and easy ones.
+- Three seeds of weights, data and the mixture. Measured on the test split, which was not used for any choice: hard
+  samples and easy ones.
 """
 
 import os
@@ -38,7 +37,7 @@ from unrollflow.metrics import endpoint_error
 
 RESULTS = Path(__file__).with_name("results")
 
-matplotlib.use("Agg")  # a machine without a display draws, too
+matplotlib.use("Agg")  # also works without a display
 
 SCALES = {"easy": 1 / 3, "hard": 1.0}
 ARMS = {"easy first": "tab:green", "mixed": "tab:blue", "hard first": "tab:red"}
@@ -51,7 +50,7 @@ SMOKE = {"steps": 4, "images": 2, "points": 2}
 
 
 def layers(split: Split, difficulty: str, length: int, seed: int = 0) -> MovingLayers:
-    """The quickstart's samples, their motions scaled."""
+    """Return the samples of the quickstart with scaled motions."""
     scale = SCALES[difficulty]
     return MovingLayers(
         split=split,
@@ -68,10 +67,10 @@ def layers(split: Split, difficulty: str, length: int, seed: int = 0) -> MovingL
 
 
 def order(arm: str, seed: int, steps: int) -> list[str]:
-    """The difficulty of each step's batch; every arm has as many of each.
+    """Return the difficulty of the batch of each step; every arm has equal numbers of both.
 
     Raises:
-        ValueError: for another arm, or an odd number of steps.
+        ValueError: if the arm is unknown or the number of steps is odd.
     """
     if arm not in ARMS or steps % 2:
         raise ValueError(f"arm={arm!r}, steps={steps}; take one of {', '.join(ARMS)} and an even number.")
@@ -82,7 +81,7 @@ def order(arm: str, seed: int, steps: int) -> list[str]:
 
 
 def batches(arm: str, seed: int, steps: int) -> Iterator[FlowSample]:
-    """The steps' batches in the arm's order; of each difficulty the same ones in the same order for all arms."""
+    """Yield the batches in the order of the arm; the batches of each difficulty are the same for all arms."""
     flips = Compose(transforms=[RandomHorizontalFlip(), RandomVerticalFlip()])
     sources = {
         difficulty: iter(
@@ -98,7 +97,7 @@ def batches(arm: str, seed: int, steps: int) -> Iterator[FlowSample]:
 
 
 def trained(*, arm: str, seed: int, steps: int, images: int, points: int) -> Results:
-    """Errors along a training on held-out samples of both kinds, at its end, and zero flow's."""
+    """Return errors on held-out samples of both kinds, during and after a training, and those of zero flow."""
     torch.manual_seed(seed)
     smoothness = UnrolledTotalVariation(lam=0.3, rho=1.0)
     model = flow_model(smoothness, learning_rate=RATE, steps=steps, weight=WEIGHT)
@@ -116,13 +115,13 @@ def trained(*, arm: str, seed: int, steps: int, images: int, points: int) -> Res
 
 
 def zero_error(samples: Sequence[FlowSample]) -> float:
-    """End-point error of zero flow, mean of images."""
+    """Return the end-point error of zero flow, mean of images."""
     flows = torch.stack([sample["flow"] for sample in samples])
     return endpoint_error(torch.zeros_like(flows), flows).mean().item()
 
 
 def runs(rows: Sequence[Row], arm: str, difficulty: str) -> np.ndarray:
-    """Curves (seeds, points) of an arm, pixels."""
+    """Return the curves (seeds, points) of an arm, pixels."""
     return np.array([row["results"]["curves"][difficulty] for row in rows if row["settings"]["arm"] == arm])
 
 
@@ -158,7 +157,7 @@ def write_report(folder: Path, rows: Sequence[Row]) -> None:
 
 
 def main(*, smoke: bool = False, folder: Path = RESULTS) -> None:
-    """Train what is missing, seed by seed, and write table and figure."""
+    """Train the missing runs by seed, and write table and figure."""
     seeds, settings = (SEEDS[:1], SMOKE) if smoke else (SEEDS, FULL)
     cells = [{"arm": arm, "seed": seed, **settings} for seed in seeds for arm in ARMS]
     processes = 1 if smoke else os.cpu_count() or 1

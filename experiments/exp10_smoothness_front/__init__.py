@@ -1,1 +1,1 @@
-"""Experiment 08: levers of the quickstart's recipe."""
+"""Experiment 10: fronts of the smoothness terms."""

@@ -1,8 +1,8 @@
 """Does unrolling give a lower error of occluded pixels at an equal error of visible pixels?
 
-Question: the weight of a smoothness term trades the error of visible pixels against that of occluded ones, so that two
-terms at one weight each cannot be compared. Here every term has a front: both errors at six strengths. The network is
-PyramidMatcher, whose errors are below OpenCV DIS's after some minutes (experiment 04 had a small PWC-Lite).
+Question: the weight of a smoothness term trades the error of visible pixels against that of occluded ones, so two terms
+cannot be compared at one weight each. Here every term has a front: both errors at six strengths. The network is
+PyramidMatcher. Its errors are below those of OpenCV DIS after some minutes (experiment 04 used a small PWC-Lite).
 
 Command: make reproduce EXP=10, which trains one stated cell of the grid again (two minutes) and compares it with the
 committed row. FULL=1 make reproduce EXP=10 runs the grid, and continues it after a stop. SEEDS=2 limits it to the first
@@ -13,18 +13,18 @@ and 0.7 for each seed of the others (estimated from 0.4 s a step).
 
 Protocol:
 - Recipe: the quickstart (census, visibility test, AdamW, OneCycle, averaged weights, samples, crops). It was developed
-  with the term "unrolled, T = 4, detached", and nothing of it was tuned again for the other terms. Operator (forward
-  differences of first order), resolution and edge weights are equal for all terms.
+  with the term "unrolled, T = 4, detached", and was not tuned again for the other terms. Operator (forward differences
+  of first order), resolution and edge weights are equal for all terms.
 - Search, 200 steps, seed 100, validation images: three roundings at two strengths for each term that has a rounding;
   six strengths of total variation, so that every term has six trials. The rounding with the lowest EPE at its better
-  strength is the term's. Terms of the released form with other T use the rounding of T = 1.
-- Fronts, 300 steps, seeds 0 to 4, six strengths from too little to too much, measured on 256 test images that no choice
-  has seen, on Sintel clean and final, and on Middlebury. No ramp of the weight; total variation and the recipe's term
-  have a second front with a ramp over half of the steps.
-- Primary figure: change of the EPE of occluded test pixels against total variation at the visible EPE that total
-  variation has at its best strength (lowest EPE of all pixels, mean of the seeds). Each seed's front is interpolated at
-  that level by itself; the interval is a bootstrap over seeds and images, paired. Sintel's and Middlebury's figures are
-  of the same points. The interval does not include the choice of the roundings.
+  strength is used. Terms of the released form with other T use the rounding of T = 1.
+- Fronts, 300 steps, seeds 0 to 4, six strengths from too little to too much, measured on 256 test images that were not
+  used for any choice, on Sintel clean and final, and on Middlebury. No ramp of the weight; total variation and the term
+  of the recipe have a second front with a ramp over half of the steps.
+- Primary figure: change of the EPE of occluded test pixels against total variation, at the visible EPE of total
+  variation at its best strength (lowest EPE of all pixels, mean of the seeds). The front of each seed is interpolated
+  separately at that level; the interval is a paired bootstrap over seeds and images. The figures of Sintel and
+  Middlebury are of the same points. The interval does not include the choice of the roundings.
 - Tolerance: the range of strengths whose EPE of all pixels is within 5 % of the best one's.
 """
 
@@ -54,7 +54,7 @@ STRENGTHS = (0.1, 0.25, 0.6, 1.5, 3.5, 8.0)
 MAIN = (
     "none", "total variation", "Charbonnier", "Huber", "unrolled, T = 4, detached", "unrolled, T = 1, released",
 )  # fmt: skip
-"""The terms whose fronts are trained first."""
+"""Terms with fronts that are trained first."""
 
 RAMPED = ("total variation", "unrolled, T = 4, detached")
 IMAGES = 256
@@ -67,13 +67,13 @@ VERIFIED = {"term": "total variation", "rounding": 0.0, "strength": 0.6}
 def trained(
     *, term: str, rounding: float, strength: float, ramp: int, seed: int, steps: int, images: int, test: bool
 ) -> Results:
-    """Learning curve of a training, and its errors on each image.
+    """Return the learning curve of a training, and its errors on each image.
 
     Args:
-        term, rounding, strength, ramp: as of :func:`~experiments.exp10_smoothness_front.forms.arguments`.
-        seed: of weights, samples and order.
-        steps: of training.
-        images: how many of MovingLayers.
+        term, rounding, strength, ramp: see :func:`~experiments.exp10_smoothness_front.forms.arguments`.
+        seed: seed of weights, samples and order.
+        steps: number of training steps.
+        images: number of images of MovingLayers.
         test: measure test images and benchmark sequences; False: validation images.
     """
     words = arguments(term, rounding=rounding, strength=strength, ramp=ramp)
@@ -87,13 +87,13 @@ def trained(
 
 
 def image_errors(module: UnsupervisedFlow, pairs: Iterable[FlowSample]) -> dict[str, list[float | None]]:
-    """Of :data:`MEASURES` each image's mean error, pixels; None where an image has no such pixel."""
+    """Return the mean error of each image for each of :data:`MEASURES`, pixels; None without such pixels."""
     found = [measured_pair(network_flow(module), pair) for pair in pairs]
     return {name: rounded(torch.tensor([measures[name] for measures in found])) for name in MEASURES}
 
 
 def search_cells() -> list[Settings]:
-    """Trials of the roundings, and as many of total variation's strength."""
+    """Return the trials of the roundings, and an equal number of trials of the strength of total variation."""
     trials = [
         (name, rounding, strength)
         for name, form in FORMS.items()
@@ -109,12 +109,12 @@ def search_cells() -> list[Settings]:
 
 
 def search_settings() -> dict[str, Value]:
-    """What the trials have in common."""
+    """Return the settings that all trials share."""
     return {"ramp": 0, "seed": SEARCH_SEED, "steps": SEARCH_STEPS, "images": len(held_out()), "test": False}
 
 
 def chosen_roundings(rows: Iterable[Row]) -> dict[str, float]:
-    """Each term's rounding: the one of the trial with the lowest EPE."""
+    """Return the rounding of each term: that of the trial with the lowest EPE."""
     best: dict[str, Row] = {}
     for row in rows:
         name = row["settings"]["term"]
@@ -125,7 +125,7 @@ def chosen_roundings(rows: Iterable[Row]) -> dict[str, float]:
 
 
 def front_cells(roundings: Mapping[str, float], seeds: Sequence[int]) -> list[Settings]:
-    """Every term at every strength: the main ones seed by seed, then the others and those with a ramp."""
+    """Return every term at every strength: the main terms by seed, then the others and those with a ramp."""
     common = {"steps": FRONT_STEPS, "images": IMAGES, "test": True}
     first = [(name, 0) for name in MAIN]
     second = [(name, 0) for name in FORMS if name not in MAIN] + [(name, FRONT_STEPS // 2) for name in RAMPED]
@@ -141,14 +141,14 @@ def front_cells(roundings: Mapping[str, float], seeds: Sequence[int]) -> list[Se
 
 
 def run_protocol(store: Path, seeds: Sequence[int], processes: int) -> None:
-    """Search, choose the roundings, and train the fronts; what the store holds is not trained again."""
+    """Search, choose the roundings, and train the fronts; finished runs of the store are skipped."""
     searched = run_grid(search_cells(), trained, store, processes=processes, about="search")
     cells = front_cells(chosen_roundings(searched), seeds)
     run_grid(cells, trained, store, processes=processes, about="fronts")
 
 
 def smoke_cells() -> list[Settings]:
-    """Two terms at two strengths, of a few steps."""
+    """Run two terms at two strengths for a few steps."""
     return [
         {"term": name, "rounding": 0.1, "strength": strength, "ramp": 0, "seed": 0, "test": True, **SMOKE}
         for name in RAMPED
@@ -157,7 +157,7 @@ def smoke_cells() -> list[Settings]:
 
 
 def main(*, smoke: bool = False, folder: Path = RESULTS) -> None:
-    """Verify a cell, or with FULL=1 train all; then write tables and figure of the stored rows."""
+    """Verify a cell, or train all with FULL=1; then write tables and figure of the stored rows."""
     store = folder / "rows.jsonl"
     if smoke:
         run_grid(smoke_cells(), trained, store)

@@ -1,4 +1,4 @@
-"""The smoothness terms of experiment 10, and what each adds to the command line."""
+"""Smoothness terms of experiment 10, and their arguments of the command line."""
 
 from typing import NamedTuple
 
@@ -11,10 +11,10 @@ class Form(NamedTuple):
     """A smoothness term.
 
     Attributes:
-        file: below configs/smoothness.
-        rounding: its argument of a length, px/px, below which a gradient counts as small; "" for none.
-        roundings: those that the search tries.
-        scales: whether its slope on strong edges is the rounding, and not 1.
+        file: file in configs/smoothness.
+        rounding: name of the argument with the limit of small gradients, px/px; "" for none.
+        roundings: values of the search.
+        scales: whether the slope on strong edges is the rounding instead of 1.
         changes: further arguments.
     """
 
@@ -38,8 +38,8 @@ FORMS = {
     "unrolled, T = 4, released": Form("unrolled_t4_attached_with_t0", "lam", scales=True),
     "unrolled, T = 4, attached without t = 0": Form("unrolled_t4_attached_without_t0", "lam", scales=True),
 }
-"""Forms without roundings of their own take those of the form in :data:`SHARED`. T = 1 detached without t = 0 is twice
-Huber's penalty (experiment 01)."""
+"""Forms without `roundings` use those of the form in :data:`SHARED`. T = 1 detached without t = 0 is twice Huber's
+penalty (experiment 01)."""
 
 SHARED = {
     "unrolled, T = 2, released": "unrolled, T = 1, released",
@@ -49,14 +49,14 @@ SHARED = {
 
 
 def arguments(name: str, *, rounding: float, strength: float, ramp: int) -> list[str]:
-    """Of the command line.
+    """Return the arguments of the command line.
 
     Args:
-        name: in :data:`FORMS`.
+        name: key of :data:`FORMS`.
         rounding: px/px.
-        strength: slope on strong edges, which is the weight of total variation. Terms whose slope is their rounding
-            get the weight strength / rounding. (The released form has no such slope: its force grows with the edge.)
-        ramp: steps within which the weight rises from 0; 0: the whole weight from the first step.
+        strength: slope on strong edges, which is the weight of total variation. Terms with their rounding as slope get
+            the weight strength / rounding. (The released form has no such slope: its slope grows with the edge.)
+        ramp: steps over which the weight rises from 0; 0: full weight from the first step.
     """
     form = FORMS[name]
     words = [SMOOTHNESS, f"configs/smoothness/{form.file}.yaml"]

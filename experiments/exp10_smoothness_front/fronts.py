@@ -1,4 +1,4 @@
-"""Fronts: visible and occluded error of a smoothness term at each of its strengths, and comparisons at equal ones."""
+"""Fronts: visible and occluded error of a smoothness term at each strength, and comparisons at equal visible error."""
 
 import math
 from collections.abc import Sequence
@@ -19,23 +19,23 @@ class Mix(NamedTuple):
 
 
 def means(errors: Errors) -> NDArray[np.float64]:
-    """(strengths, seeds), of the images."""
+    """Return the means over the images, (strengths, seeds)."""
     averages: NDArray[np.float64] = np.nanmean(errors, axis=2)
     return averages
 
 
 def at_level(visible: Sequence[float], level: float) -> Mix | None:
-    """Where a front has a visible error: between the strength of the least one and the strongest.
+    """Return the point of a front with a given visible error, at or above the strength with the smallest visible error.
 
-    Below the strength of the least visible error, more smoothness lowers both errors; above it, it trades one for the
-    other. There, errors between two strengths are interpolated linearly.
+    Below this strength, more smoothness reduces both errors; above it, it trades one for the other. Errors between two
+    strengths are interpolated linearly.
 
     Args:
         visible: error at each strength, in rising order of strength.
         level: visible error.
 
     Returns:
-        the first such point, or None where the front does not reach the level.
+        The first such point, or None if the front does not reach the level.
 
     >>> at_level([3.0, 1.0, 2.0, 4.0], 2.5)
     Mix(lower=2, share=0.25)
@@ -50,7 +50,7 @@ def at_level(visible: Sequence[float], level: float) -> Mix | None:
 
 
 def mixed(errors: Errors, mixes: Sequence[Mix | None]) -> NDArray[np.float64]:
-    """Errors (seeds, images) at each seed's point of the front; NaN for a seed without one."""
+    """Return the errors (seeds, images) at the point of each seed's front; NaN for a seed without one."""
     rows = []
     for seed, mix in enumerate(mixes):
         if mix is None:
@@ -62,9 +62,9 @@ def mixed(errors: Errors, mixes: Sequence[Mix | None]) -> NDArray[np.float64]:
 
 
 def tolerated(strengths: Sequence[float], errors: Sequence[float], *, margin: float = 0.05) -> tuple[float, float]:
-    """The range of strengths around the best one whose error is within a margin of its error.
+    """Return the range of strengths around the best one with errors within a margin of the best error.
 
-    The ends are interpolated in the logarithm of the strength; an end that the grid does not reach is 0 or infinite.
+    The ends are interpolated in the logarithm of the strength; an end outside the grid is 0 or infinite.
 
     >>> [round(end, 2) for end in tolerated([1.0, 10.0, 100.0], [1.1, 1.0, 1.1])]
     [3.16, 31.62]

@@ -1,4 +1,4 @@
-"""Tables and figure of experiment 10, of the rows that are finished."""
+"""Tables and figure of experiment 10, from the finished rows."""
 
 import math
 from collections.abc import Sequence
@@ -33,10 +33,10 @@ COMPARED = {
 
 
 class Front(NamedTuple):
-    """The rows of a term whose seeds have every strength.
+    """Rows of a term, of the seeds with all strengths.
 
     Attributes:
-        name: of the term, with its ramp.
+        name: name of the term, with its ramp.
         strengths: in rising order.
         seeds: in rising order.
         rows: by strength and seed.
@@ -48,26 +48,26 @@ class Front(NamedTuple):
     rows: dict[tuple[float, int], Row]
 
     def errors(self, place: str, measure: str, seeds: Sequence[int] | None = None) -> Errors:
-        """(strengths, seeds, images), pixels."""
+        """Return the errors (strengths, seeds, images), pixels."""
         chosen = self.seeds if seeds is None else seeds
         table = [[self.rows[s, seed]["results"][place][measure] for seed in chosen] for s in self.strengths]
         return np.array(table, dtype=np.float64)
 
     def best(self) -> int:
-        """Position of the strength with the lowest EPE of all test pixels, mean of the seeds."""
+        """Return the index of the strength with the lowest EPE of all test pixels, mean of the seeds."""
         return int(np.argmin(means(self.errors("layers", "epe")).mean(axis=1)))
 
     def best_row(self, seed: int) -> Row:
-        """The row of a seed at the best strength."""
+        """Return the row of a seed at the best strength."""
         return self.rows[self.strengths[self.best()], seed]
 
     def has(self, place: str) -> bool:
-        """Whether a set was measured."""
+        """Return whether a set was measured."""
         return place in next(iter(self.rows.values()))["results"]
 
 
 def read_fronts(rows: Sequence[Row]) -> dict[str, Front]:
-    """Fronts by name, of the seeds that are whole."""
+    """Return the fronts by name, with the seeds that have all strengths."""
     groups: dict[str, dict[tuple[float, int], Row]] = {}
     for row in rows:
         settings = row["settings"]
@@ -97,7 +97,7 @@ def write_report(folder: Path, rows: Sequence[Row]) -> None:
 
 
 def write_search(folder: Path, rows: Sequence[Row]) -> None:
-    """Every trial on validation images, the best of a term first."""
+    """Write every trial on validation images, in rising order of the error for each term."""
     order = {name: position for position, name in enumerate(FORMS)}
     lines: list[list[str | int | float]] = []
     for row in sorted(rows, key=lambda row: (order[row["settings"]["term"]], validation(row, "epe"))):
@@ -109,12 +109,12 @@ def write_search(folder: Path, rows: Sequence[Row]) -> None:
 
 
 def validation(row: Row, measure: str) -> float:
-    """Mean over the images that have such pixels."""
+    """Return the mean over the images that have such pixels."""
     return mean(value for value in row["results"]["layers"][measure] if value is not None)
 
 
 def write_points(folder: Path, fronts: dict[str, Front]) -> None:
-    """Every point of the fronts, means of seeds and images."""
+    """Write every point of the fronts, means of seeds and images."""
     lines: list[list[str | int | float]] = []
     columns = [("layers", "epe"), ("layers", "epe_noc"), ("layers", "epe_occ")]
     columns += [("middlebury", "epe"), ("sintel", "epe"), ("sintel final", "epe")]
@@ -129,7 +129,7 @@ def write_points(folder: Path, fronts: dict[str, Front]) -> None:
 
 
 def write_comparison(folder: Path, fronts: dict[str, Front]) -> None:
-    """One line for each term: its best strength, and its figures at total variation's visible error."""
+    """Write a line for each term: its best strength, and its figures at the visible error of total variation."""
     lines: list[list[str | int | float]] = []
     shown = {title: place for title, place in COMPARED.items() if fronts[BASELINE].has(place[0])}
     for name, front in fronts.items():
@@ -148,9 +148,9 @@ def write_comparison(folder: Path, fronts: dict[str, Front]) -> None:
 
 
 def compared(front: Front, baseline: Front, place: str, measure: str) -> Interval:
-    """Relative change of an error against the baseline at the baseline's best point, on the seeds that both have.
+    """Return the relative change of an error against the baseline at its best point, on the common seeds.
 
-    Seeds whose front does not reach the baseline's visible error are omitted; undefined without any.
+    Seeds with a front that does not reach the baseline's visible error are omitted; undefined if none is left.
     """
     seeds = [seed for seed in front.seeds if seed in baseline.seeds]
     if front.name == baseline.name or len(front.strengths) < 2 or not seeds:
@@ -167,7 +167,7 @@ def compared(front: Front, baseline: Front, place: str, measure: str) -> Interva
 
 
 def described(change: Interval) -> str:
-    """A change in percent with its interval; "" where it is undefined."""
+    """Return a change in percent with its interval as text; "" if it is undefined."""
     if math.isnan(change.estimate):
         return ""
     estimate, low, high = (100 * value for value in change)
@@ -175,7 +175,7 @@ def described(change: Interval) -> str:
 
 
 def steps_to(front: Front, baseline: Front) -> str:
-    """Steps after which the validation EPE is at most the baseline's last one, both at their best strength: median."""
+    """Return the median steps until the validation EPE is at most the baseline's final one, at the best strengths."""
     seeds = [seed for seed in front.seeds if seed in baseline.seeds]
     if not seeds:
         return ""
@@ -185,13 +185,13 @@ def steps_to(front: Front, baseline: Front) -> str:
 
 
 def curve(front: Front, seed: int) -> dict[str, list[float]]:
-    """The learning curve of a seed at the front's best strength."""
+    """Return the learning curve of a seed at the best strength of the front."""
     found: dict[str, list[float]] = front.best_row(seed)["results"]["curve"]
     return found
 
 
 def draw(path: Path, fronts: dict[str, Front]) -> None:
-    """Fronts, EPE by strength, and learning curves."""
+    """Draw fronts, EPE by strength, and learning curves."""
     figure = Figure(figsize=(15, 5), layout="constrained")
     left, middle, right = figure.subplots(1, 3)
     for number, (name, front) in enumerate(fronts.items()):

@@ -1,4 +1,4 @@
-"""How many pyramid levels does PyramidMatcher need at test time? Errors by number of levels, beside OpenCV DIS.
+"""How many pyramid levels does PyramidMatcher need at test time? Errors by number of levels, and of OpenCV DIS.
 
 Command: python -m experiments.large_motion --ckpt_path runs/flow/version_N/checkpoints/best.ckpt
 
@@ -23,11 +23,11 @@ RESULTS = Path(__file__).with_name("results")
 
 LEVELS = (4, 5, 6, 7)
 WHOLLY = 0.999
-"""Interpolated visibility above which all four pixels are visible."""
+"""Interpolated visibility above which all four neighbouring pixels are visible."""
 
 
 def two_apart(root: Path) -> list[FlowSample]:
-    """Pairs of Sintel frames t and t + 2 whose two flows are known."""
+    """Return the pairs of Sintel frames t and t + 2 with two known flows."""
     steps = {sample["name"]: sample for sample in Sintel(root=root, passes=["clean"])}  # type: ignore[attr-defined]
     found = []
     for name, first in steps.items():
@@ -46,12 +46,12 @@ def two_apart(root: Path) -> list[FlowSample]:
 
 
 def visible(sample: FlowSample) -> Tensor:
-    """(H, W) bool: where the flow is known and, if there is an occlusion map, the second frame shows the pixel."""
+    """Return (H, W) bool: the pixels with known flow that are visible in the second frame, if occlusions are known."""
     return sample["valid"] & ~sample.get("occluded", torch.zeros_like(sample["valid"]))
 
 
 def with_levels(module: UnsupervisedFlow, levels: int) -> FlowOf:
-    """The network's flow with a fixed number of levels."""
+    """Return the flow of the network with a fixed number of levels."""
     flow_of = network_flow(module)
 
     def fixed(image1: Tensor, image2: Tensor) -> Tensor:
@@ -73,7 +73,7 @@ def main() -> None:
     module = UnsupervisedFlow.load_from_checkpoint(options.ckpt_path)
     folder = data_folder()
     if folder is None:
-        raise SystemExit("large_motion needs benchmark sequences: set UNROLLFLOW_DATA_DIR to their folder.")
+        raise SystemExit("there is no folder of benchmark sequences; set UNROLLFLOW_DATA_DIR to it.")
     sets = benchmark_sets(folder, "middlebury", "sintel", "kitti2012", "kitti2015", "chairs")
     if "sintel" in sets:
         sets |= {"sintel, two apart": two_apart(folder / "sintel")}

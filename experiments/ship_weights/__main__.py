@@ -3,11 +3,11 @@
 Command: python -m experiments.ship_weights small runs/flow/version_N --minutes 50 --commit HASH
     --command "unrollflow fit --config configs/experiment/thirty_minutes.yaml"
 Command: python -m experiments.ship_weights small, which measures the shipped weights again and writes their card; with
-    --only_time on a machine that does nothing else, the time alone
+    --only_time on an otherwise idle machine, it measures only the time
 
 The errors are those of the averaged weights at the end of the run, on held-out MovingLayers and on the benchmark
-sequences below UNROLLFLOW_DATA_DIR. The run never sees those. Errors of DIS and of the solver are measured once and
-stored in results/rows.jsonl: remove it after a change of the solver. experiments.ship_weights.confidence adds the
+sequences below UNROLLFLOW_DATA_DIR. The run does not use these data. Errors of DIS and of the solver are measured once
+and stored in results/rows.jsonl: remove it after a change of the solver. experiments.ship_weights.confidence adds the
 figures of the confidence.
 """
 
@@ -37,7 +37,7 @@ RESULTS = Path(__file__).with_name("results")
 SETS = ("middlebury", "sintel", "sintel final", "kitti2012", "kitti2015", "chairs")
 SAMPLES = "held-out MovingLayers"
 FRAME = (436, 1024)
-"""Height and width of the frames that the time is measured with."""
+"""Height and width of the frames for the measurement of time."""
 
 LICENCE = "MIT, as the package; the training data are synthetic and contain no photograph"
 KNOWN_FAILURES = [
@@ -72,29 +72,29 @@ BASELINES: dict[str, FlowOf] = {
     "solver, fast": lambda image1, image2: preset_flow(image1, image2, preset="fast"),
     "solver, default": preset_flow,
 }
-"""What the network is compared with, by name."""
+"""Baselines of the network, by name."""
 
 
 def samples(group: str) -> list[FlowSample]:
-    """The pairs of a set."""
+    """Return the pairs of a set."""
     pairs = {SAMPLES: held_out(), **benchmark_sets(data_folder(), group)}[group]
     return [pairs[i] for i in range(len(pairs))]  # type: ignore[arg-type, index]
 
 
 def baseline(*, group: str, method: str) -> Results:
-    """Errors of a baseline on a set."""
+    """Return the errors of a baseline on a set."""
     return errors(BASELINES[method], samples(group))._asdict()
 
 
 def measured(network: FlowOf, group: str) -> dict[str, Results]:
-    """Errors of a network, alone and refined, on a set."""
+    """Return the errors of a network on a set, without and with refinement."""
     pairs = samples(group)
     methods = {"this network": network, "this network, refined": refined(network)}
     return {name: errors(method, pairs)._asdict() for name, method in methods.items()}
 
 
 def seconds_of(network: FlowOf) -> float:
-    """Median time of five frames on two threads."""
+    """Return the median time of five frames on two threads, seconds."""
     images = torch.rand(2, 1, 3, *FRAME)
     torch.set_num_threads(2)
     times = []
@@ -107,7 +107,7 @@ def seconds_of(network: FlowOf) -> float:
 
 
 def table(found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
-    """Errors as a Markdown table, a row for each set, then for each image of a benchmark."""
+    """Return the errors as a Markdown table: a row for each set, then for each image of a benchmark."""
     names = list(next(iter(found.values())))
     lines = [[" ", *names], ["---"] * (1 + len(names))]
     for group, by_method in found.items():
@@ -122,11 +122,15 @@ def main() -> None:
     """Write NAME.safetensors, NAME.json and NAME.md; without a run, measure the shipped weights of this name again."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name")
-    parser.add_argument("run", type=Path, nargs="?", help="folder of the run; without it, the shipped weights stay")
+    parser.add_argument(
+        "run", type=Path, nargs="?", help="folder of the run; without it, the shipped weights are not changed"
+    )
     parser.add_argument("--command", help="of the training")
     parser.add_argument("--minutes", type=float, help="of the training")
     parser.add_argument("--commit", help="of the training")
-    parser.add_argument("--only_time", action="store_true", help="keep the card's errors, and measure the time again")
+    parser.add_argument(
+        "--only_time", action="store_true", help="keep the errors of the card, and measure the time again"
+    )
     options = parser.parse_args()
     file = SHIPPED / f"{options.name}{SUFFIX}"
     if options.run is None:
@@ -147,7 +151,7 @@ def main() -> None:
 
 
 def all_errors(network: FlowOf) -> dict[str, dict[str, Results]]:
-    """Errors of the network and of the baselines on every set that is there."""
+    """Return the errors of the network and of the baselines on every set that exists."""
     groups = [SAMPLES, *benchmark_sets(data_folder(), *SETS)]
     cells = [{"group": group, "method": method} for group in groups for method in BASELINES]
     rows = run_grid(cells, baseline, RESULTS / "rows.jsonl", processes=os.cpu_count() or 1, about="baselines")
@@ -158,7 +162,7 @@ def all_errors(network: FlowOf) -> dict[str, dict[str, Results]]:
 
 
 def of_run(options: argparse.Namespace) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and card, without errors, of a run's last checkpoint."""
+    """Return the tensors and the card, without errors, of the last checkpoint of a run."""
     checkpoint = read_checkpoint(options.run / "checkpoints" / "last.ckpt")
     config = yaml.safe_load((options.run / "config.yaml").read_text())
     training = {
@@ -182,7 +186,7 @@ def of_run(options: argparse.Namespace) -> tuple[dict[str, Tensor], dict[str, An
 
 
 def text_of(card: Mapping[str, Any], *, sha256: str) -> str:
-    """The card for people."""
+    """Return the card as Markdown."""
     training = card["training"]
     names = {"data": training["data"]["class_path"], "network": card["model"]["backbone"]["class_path"]}
     return CARD.format(
@@ -202,7 +206,7 @@ def write(file: Path, tensors: Mapping[str, Tensor], card: Mapping[str, Any]) ->
 
 
 def rounded(value: Any) -> Any:
-    """Nested figures with four decimals; None in place of those that are not finite."""
+    """Round nested figures to four decimals; replace figures that are not finite by None."""
     if isinstance(value, dict):
         return {key: rounded(item) for key, item in value.items()}
     return (round(value, 4) if value == value else None) if isinstance(value, float) else value

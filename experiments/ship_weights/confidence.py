@@ -2,7 +2,7 @@
 
 Command: python -m experiments.ship_weights.confidence
 
-It reads the table of `python -m experiments.confidence`, and writes small.json and small.md again. Run it after
+It reads the table of `python -m experiments.confidence`, and rewrites small.json and small.md. Run it after
 `python -m experiments.ship_weights small`, which writes the card without these figures.
 """
 
@@ -21,7 +21,7 @@ TABLE = Path(__file__).parents[1] / "confidence" / "results" / "table.csv"
 CALIBRATIONS = {"network": CALIBRATION, "refined": REFINED_CALIBRATION}
 
 NEXT = "Known failures:"
-"""First line of the part of the card that follows."""
+"""First line of the section after this part of the card."""
 
 START = "Confidence of the flow"
 TEXT = """{start} (`predict --confidence`, `unrollflow.flow_and_confidence`): the estimated probability that the
@@ -44,11 +44,11 @@ COLUMNS = {
     "under 1 px": "share under 1 px",
     "calibration error": "calibration error",
 }
-"""Columns of the experiment's table, and their headings in the card."""
+"""Columns of the table of the experiment, and their headings in the card."""
 
 
 def confidence_figures(table: Path) -> dict[str, Any]:
-    """What the card holds: the command, the calibration, and figures of every set of the experiment's table."""
+    """Return the content of the card: command, calibration, and figures of every set of the experiment's table."""
     with table.open(newline="") as file:
         sets = {row["set"]: {name: round(float(row[name]), 6) for name in COLUMNS} for row in csv.DictReader(file)}
     calibrations = {name: numbers._asdict() for name, numbers in CALIBRATIONS.items()}
@@ -56,7 +56,7 @@ def confidence_figures(table: Path) -> dict[str, Any]:
 
 
 def with_confidence(text: str, confidence: Mapping[str, Any]) -> str:
-    """The card's text with the part about the confidence, in place of an earlier one, before the known failures."""
+    """Return the text of the card with the part about the confidence, before the known failures."""
     before, heading, after = text.partition(NEXT)
     lines = [["set", *COLUMNS.values()], ["---"] * (1 + len(COLUMNS))]
     lines += [[name, *(f"{found[column]:.3f}" for column in COLUMNS)] for name, found in confidence["sets"].items()]
@@ -70,7 +70,7 @@ def with_confidence(text: str, confidence: Mapping[str, Any]) -> str:
 
 
 def main() -> None:
-    """Write NAME.json and NAME.md again."""
+    """Rewrite NAME.json and NAME.md."""
     file = weights_file(DEFAULT)
     card, confidence = read_card(file), confidence_figures(TABLE)
     digest = card.pop("sha256")
