@@ -1,13 +1,14 @@
-"""The table of backbones: their size, operations and time, and what their small versions learn without labels.
+"""Write the table of backbones: size, operations and time, and errors of the small versions without labels.
 
-    python -m benchmarks.backbones             # on a quiet machine; what is finished is not run again
-    python -m benchmarks.backbones --short     # do they run at all? (the figures mean nothing)
+    python -m benchmarks.backbones             # on a quiet machine; finished runs are skipped
+    python -m benchmarks.backbones --short     # check that everything runs; the figures have no meaning
 
-Parameters, operations (of convolutions and matrix products, two for a multiplication and an addition) and time are of
-the networks of `configs/backbone`, flow one way of a pair of 436x1024, padded to each network's multiples. The errors
-are of the small versions, trained alike: the quickstart's data, photometric loss, smoothness, optimizer, rate and
-number of steps, one seed; measured on the test split, which no choice was made on. Zero flow's error stands beside.
-Ground truth is learned from 2000 samples, as without labels, and from as many as the steps take, each seen once.
+Parameters, operations (of convolutions and matrix products; a multiplication and an addition are two) and time are of
+the networks of `configs/backbone`, for the flow in one direction of a pair of 436x1024, padded to the multiples of each
+network. The errors are of the small versions with equal training: data, photometric loss, smoothness, optimizer, rate
+and number of steps of the quickstart, one seed. They are measured on the test split, which was not used for any choice,
+together with the error of zero flow. Training with ground truth uses 2000 samples, like training without labels, or
+enough samples that each one is used once.
 """
 
 import argparse
@@ -48,13 +49,13 @@ NETWORKS = {
     "SPyNet": ("spynet", "spynet_small"),
     "LikeNet": ("likenet", "likenet_small"),
 }
-"""Atoms of the network as published and of the small one."""
+"""Files of configs/backbone of the published and of the small network."""
 
 OBJECTIVES = {"raft_small": "iterates"}
-"""Where it is not the quickstart's."""
+"""Objectives that differ from that of the quickstart."""
 
 SAMPLES, FRESH_SAMPLES = 2000, 8000
-"""Of training: the quickstart's, four epochs of them; and one epoch of the same number of steps."""
+"""Training samples: those of the quickstart for four epochs, and those of one epoch with the same number of steps."""
 
 LABELLED = {"atom": "flownets_small", "objective": "supervised_flownet_small"}
 MORE: dict[str, dict[str, str | int]] = {
@@ -62,11 +63,11 @@ MORE: dict[str, dict[str, str | int]] = {
     f"FlowNetS, on ground truth, {FRESH_SAMPLES} samples": LABELLED | {"samples": FRESH_SAMPLES},
     "LikeNet, its own objective": {"atom": "likenet_small", "objective": "likelihood"},
 }
-"""Small networks with yet another objective: what differs from the rows above."""
+"""Small networks with other objectives: settings that differ from the rows above."""
 
 
 def network(atom: str) -> nn.Module:
-    """The network of a file of configs/backbone, all its parts at work."""
+    """Return the network of a file of configs/backbone with all its parts enabled."""
     made = build_model(QUICKSTART, backbone=CONFIGS / "backbone" / f"{atom}.yaml").backbone
     if isinstance(made, FlowNet2):
         made.trained = "fusion"
@@ -74,7 +75,7 @@ def network(atom: str) -> nn.Module:
 
 
 def sized(*, atom: str, height: int, width: int, repeats: int) -> Results:
-    """Parameters, GFLOP and median seconds of a network."""
+    """Return parameters, GFLOP and median seconds of a network."""
     size = (height, width)
     net = network(atom)
     pair = torch.rand(2, 1, 3, *size).unbind()
@@ -90,7 +91,7 @@ def sized(*, atom: str, height: int, width: int, repeats: int) -> Results:
 
 
 def trained(*, atom: str, objective: str, steps: int, images: int, seed: int, samples: int = SAMPLES) -> Results:
-    """Error on the test split of a network after a training, and zero flow's."""
+    """Return the errors of a trained network and of zero flow on the test split."""
     torch.manual_seed(seed)
     model = build_model(
         QUICKSTART,
@@ -104,7 +105,7 @@ def trained(*, atom: str, objective: str, steps: int, images: int, seed: int, sa
 
 
 def layers(images: int, seed: int, *, samples: int, labels: bool) -> FlowDataModule:
-    """configs/data/moving_layers.yaml, drawn in this process; flipped in time only where that costs no labels."""
+    """Return configs/data/moving_layers.yaml, rendered in this process; with temporal flips only without labels."""
     atom = yaml.safe_load(DATA.read_text())
     atom["train"]["init_args"]["length"], atom["test"]["init_args"]["length"] = samples, images
     if labels:
@@ -114,7 +115,7 @@ def layers(images: int, seed: int, *, samples: int, labels: bool) -> FlowDataMod
 
 
 def endless(data: FlowDataModule) -> Iterator[FlowSample]:
-    """Training batches, epoch after epoch."""
+    """Yield the training batches of all epochs."""
     loader = data.train_dataloader()
     for epoch in itertools.count():
         loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]  # the data module's own sampler
@@ -122,7 +123,7 @@ def endless(data: FlowDataModule) -> Iterator[FlowSample]:
 
 
 def descend(model: UnsupervisedFlow, batches: Iterator[FlowSample], steps: int) -> None:
-    """The quickstart's steps in a plain loop; its cosine ends at the last one."""
+    """Run the steps of the quickstart in a plain loop; the cosine schedule ends at the last step."""
     optimizer = model.configure_optimizers()["optimizer"]
     scheduler = CosineAnnealingLR(optimizer, T_max=steps)
     model.train()
@@ -137,7 +138,7 @@ def descend(model: UnsupervisedFlow, batches: Iterator[FlowSample], steps: int) 
 
 @torch.no_grad()
 def measured(model: UnsupervisedFlow, data: FlowDataModule) -> tuple[float, float]:
-    """End-point error of a model and of zero flow on the test split, means of images, pixels."""
+    """Return the end-point errors of a model and of zero flow on the test split, means of images, pixels."""
     model.eval()
     errors, zeros = [], []
     for batch in data.test_dataloader():
@@ -148,7 +149,7 @@ def measured(model: UnsupervisedFlow, data: FlowDataModule) -> tuple[float, floa
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure and train what is missing, and write the table."""
+    """Run the missing measurements and trainings, and write the table."""
     options = parser().parse_args(arguments)
     size = {"height": 128, "width": 128, "repeats": 1} if options.short else FULL_SIZE
     budget = {"steps": 2 if options.short else options.steps, "images": 2 if options.short else IMAGES, "seed": 0}
@@ -168,7 +169,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def lines(sizes: Sequence[Row], ends: Sequence[Row]) -> list[list[str | int | float]]:
-    """A line for each network, each further objective, and zero flow."""
+    """Return a line for each network, each other objective, and zero flow."""
     found: list[list[str | int | float]] = []
     for name, size in itertools.zip_longest([*NETWORKS, *MORE], sizes):
         published = [f"{size['results'][key]:,.4g}" for key in ("gflop", "seconds")] if size else ["", ""]
@@ -181,7 +182,7 @@ def lines(sizes: Sequence[Row], ends: Sequence[Row]) -> list[list[str | int | fl
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Parse the command line."""
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--short", action="store_true", help="small frames, two steps: a check that all of it runs")
     made.add_argument("--steps", type=int, default=STEPS, help="of each training (%(default)s, the quickstart's)")

@@ -1,4 +1,4 @@
-"""Where the time of a training step goes, by torch's operations (each without what it calls).
+"""Time of a training step by torch operations (each without the operations that it calls).
 
 python -m benchmarks.breakdown
 """
@@ -13,11 +13,11 @@ from benchmarks.training import FULL, SIZES, training_step
 
 STEPS = 3
 LEAST_SHARE = 0.01
-"""Of a step's time: operations below it are added up."""
+"""Share of the time of a step; operations below it are summed."""
 
 
 def shares(size: str) -> dict[str, tuple[float, float]]:
-    """Milliseconds a step and share of its time of every operation, the longest first."""
+    """Return the milliseconds per step and the share of every operation, the longest first."""
     step = training_step("ours", size)
     step()
     with profile(activities=[ProfilerActivity.CPU]) as profiled:
@@ -29,7 +29,7 @@ def shares(size: str) -> dict[str, tuple[float, float]]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print a table for each size that the command line names."""
+    """Print a table for each size of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", nargs="+", choices=list(SIZES), default=FULL, help="pairs x height x width")
     for size in parser.parse_args(arguments).size:

@@ -1,4 +1,4 @@
-"""The cost volume against a loop over shifted products: time and memory of forward and backward."""
+"""Compare the cost volume with a loop over shifted products: time and memory of forward and backward."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ VOLUMES: dict[str, Callable[..., Tensor]] = {"ours": cost_volume, "loop": shifte
 
 
 def volume_step(name: str, shape: tuple[int, ...]) -> Callable[[], None]:
-    """Forward and backward of a cost volume of random features."""
+    """Return the forward and backward pass of a cost volume of random features."""
     random = torch.Generator().manual_seed(0)
     one, other = (torch.randn(shape, generator=random).requires_grad_() for _ in range(2))
     gradient = torch.rand(shape[0], (2 * SEARCH_RANGE + 1) ** 2, *shape[2:], generator=random)
@@ -28,7 +28,7 @@ def volume_step(name: str, shape: tuple[int, ...]) -> Callable[[], None]:
 
 
 def rows(*, short: bool) -> list[Row]:
-    """Time, and the rise of the peak."""
+    """Return the rows of time and of peak memory."""
     shape = (1, 8, 12, 20) if short else FEATURES
     times = in_turn([volume_step(name, shape) for name in VOLUMES], repeats=2 if short else 15)
     memory = [peak_rise(volume_step, name, shape) for name in VOLUMES]

@@ -1,4 +1,4 @@
-"""Two processes of a thread against one process of two: a training step on the same batch, gradients averaged by gloo.
+"""Compare two processes of one thread with one process of two threads: a training step on the same batch, with gloo.
 
 python -m benchmarks.distributed
 """
@@ -25,18 +25,18 @@ SIZE = (128, 192)
 BATCH = 4
 STEPS = 5
 ROUNDS = 3
-"""Of both in turn, as what else the machine does meets both."""
+"""Repeats of both in turn, so that other load of the machine affects both."""
 
 
 class Loss(nn.Module):
-    """Network and objective, as the one module whose gradients are averaged."""
+    """Network and objective as one module, for averaged gradients."""
 
     def __init__(self) -> None:
         super().__init__()
         self.model = build_model(RECIPE)
 
     def forward(self, image1: Tensor, image2: Tensor) -> Tensor:
-        """The total loss of a batch."""
+        """Return the total loss of a batch."""
         sample = FlowSample(image1=image1, image2=image2, name="")
         forward, backward = self.model.backbone.both(image1, image2)
         total: Tensor = self.model.objective(sample, forward, backward, step=LATE_STEP).total
@@ -59,12 +59,12 @@ def work(rank: int, processes: int, port: int, folder: str) -> None:
         optimizer.step()
         times.append(time.perf_counter() - start)
     if rank == 0:
-        (Path(folder) / "seconds").write_text(str(statistics.median(times[1:])))  # the first one makes buffers
+        (Path(folder) / "seconds").write_text(str(statistics.median(times[1:])))  # the first one allocates buffers
     dist.destroy_process_group()
 
 
 def seconds(processes: int) -> float:
-    """Of a step of the whole batch by a number of processes."""
+    """Return the seconds of a step of the whole batch with a number of processes."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -1,4 +1,4 @@
-"""Exported programs against their network: time of a pair of 436x1024 on two threads.
+"""Compare exported programs with their network: time of a pair of 436x1024 on two threads.
 
     unrollflow export --format torch --output small.pt2
     unrollflow export --format onnx --output small.onnx
@@ -64,7 +64,7 @@ def measured(methods: dict[str, Flow], *, size: tuple[int, int], repeats: int) -
 
 
 def main() -> None:
-    """Measure, and print a table of Markdown."""
+    """Measure, and print a Markdown table."""
     parser = argparse.ArgumentParser("python -m benchmarks.exported", description=__doc__)
     parser.add_argument("--torch", type=Path, required=True, help=".pt2 file of the shipped weights")
     parser.add_argument("--onnx", type=Path, required=True, help=".onnx file of the shipped weights")

@@ -1,9 +1,9 @@
-"""Flow of one pair at Sintel's size: networks against classical methods, speed and accuracy.
+"""Compare networks with classical methods on a pair of Sintel's size: speed and accuracy.
 
     python -m benchmarks.inference --checkpoint best.ckpt --root ../shared/data
 
-`make bench` has the networks' times; this command adds, for every method, frames a second, the rise of the peak memory
-and the end-point error on the samples of Sintel clean that are below the root (of networks: only the checkpoint's).
+`make bench` prints the times of the networks. This command adds, for every method, frames per second, the rise of the
+peak memory and the end-point error on the samples of Sintel clean below the root (only of the checkpoint's network).
 """
 
 import argparse
@@ -34,7 +34,7 @@ Method = Callable[[Tensor, Tensor], Tensor]
 
 
 def by_network(network: nn.Module) -> Method:
-    """Forward flow of frames of any size."""
+    """Return the forward flow of frames of any size."""
 
     @torch.inference_mode()
     def flow(image1: Tensor, image2: Tensor) -> Tensor:
@@ -46,20 +46,20 @@ def by_network(network: nn.Module) -> Method:
 
 
 def by_dis(image1: Tensor, image2: Tensor) -> Tensor:
-    """OpenCV's dense inverse search, its medium preset."""
+    """Return the flow of OpenCV's dense inverse search, medium preset."""
     search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     first, second = ((255 * grey(image)).astype(np.uint8) for image in (image1, image2))
     return torch.from_numpy(search.calc(first, second, None)).permute(2, 0, 1)[None]
 
 
 def by_tvl1(image1: Tensor, image2: Tensor) -> Tensor:
-    """scikit-image's TV-L1, with its defaults."""
+    """Return the flow of scikit-image's TV-L1 with its defaults."""
     v, u = optical_flow_tvl1(grey(image1), grey(image2), dtype=np.float32)
     return torch.from_numpy(np.stack([u, v]))[None]
 
 
 def grey(image: Tensor) -> np.ndarray:
-    """(1, 3, H, W) to (H, W), in [0, 1]."""
+    """Convert (1, 3, H, W) to grey (H, W), in [0, 1]."""
     return cv2.cvtColor(image[0].permute(1, 2, 0).numpy(), cv2.COLOR_RGB2GRAY)
 
 
@@ -77,19 +77,19 @@ UNTRAINED = list(METHODS)[:4]
 
 
 def method(name: str) -> Method:
-    """A method of the table, or the network of the checkpoint of this name."""
+    """Return a method of the table, or the network of the checkpoint of this name."""
     return METHODS[name]() if name in METHODS else by_network(UnsupervisedFlow.load_from_checkpoint(name).backbone)
 
 
 def pair_step(name: str, size: tuple[int, int]) -> Callable[[], object]:
-    """Flow of a pair of smooth noise by a method."""
+    """Return a function that computes the flow of a pair of smooth noise by a method."""
     small = torch.rand(2, 3, size[0] // 16, size[1] // 16, generator=torch.Generator().manual_seed(0))
     image1, image2 = nn.functional.interpolate(small, size, mode="bicubic").clamp(0, 1).split(1)
     return partial(method(name), image1, image2)
 
 
 def rows(*, short: bool) -> list[Row]:
-    """The networks' times against TV-L1's."""
+    """Return the times of the networks against that of TV-L1."""
     size, names = ((128, 192), UNTRAINED[:1]) if short else (SIZE, UNTRAINED)
     found = []
     for name in names:
@@ -111,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def mean_error(flow: Method, samples: Sintel) -> float:
-    """End-point error of a method, mean of images, all pixels."""
+    """Return the end-point error of a method, mean of images, all pixels."""
     errors = [
         endpoint_error(flow(sample["image1"][None], sample["image2"][None]), sample["flow"][None]).mean().item()
         for sample in tqdm([samples[i] for i in range(len(samples))], desc="pairs", leave=False)
@@ -120,11 +120,15 @@ def mean_error(flow: Method, samples: Sintel) -> float:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Parse the command line."""
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--root", type=Path, default=Path(DEFAULT_ROOT), help="folder that holds sintel (%(default)s)")
-    made.add_argument("--checkpoint", nargs="*", default=[], help="of trained networks, whose error is measured, too")
-    made.add_argument("--repeats", type=int, default=5, help="of each method (%(default)s)")
+    made.add_argument(
+        "--root", type=Path, default=Path(DEFAULT_ROOT), help="folder that contains sintel (default: %(default)s)"
+    )
+    made.add_argument(
+        "--checkpoint", nargs="*", default=[], help="checkpoint of a trained network, to measure its error as well"
+    )
+    made.add_argument("--repeats", type=int, default=5, help="repeats of each method (default: %(default)s)")
     return made
 
 

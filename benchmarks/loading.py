@@ -1,10 +1,10 @@
-"""How fast samples are loaded: by number of workers, and by real readers against the bare decoding of their files.
+"""Measure the speed of loading: by number of workers, and of readers against only decoding their files.
 
     python benchmarks/loading.py --root ../shared/data --workers 0 1 2
 
-The first table gives samples a second of every source that is there, cropped and flipped as for training and stacked
-to batches. The second gives, for each reader of files, the milliseconds of a sample with its random crop, those of
-decoding the same files alone (`cv2.imdecode` of their bytes, `np.fromfile` of .flo and .pfm), and their ratio: the
+The first table has the samples per second of every existing source, cropped and flipped as for training and stacked to
+batches. The second table has, for each reader of files, the milliseconds of a sample with its random crop, those of
+only decoding the same files (`cv2.imdecode` of their bytes, `np.fromfile` of .flo and .pfm), and their ratio. They are
 medians over repeats in which both alternate in one process, on one thread.
 """
 
@@ -54,14 +54,14 @@ SOURCES: dict[str, Callable[[Path, bool], Dataset[FlowSample]]] = {
 
 
 class Against(NamedTuple):
-    """Milliseconds of a sample, and of decoding its files alone."""
+    """Milliseconds of a sample, and of only decoding its files."""
 
     read: float
     decode: float
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure what the command line asks for and print the tables."""
+    """Measure the sources of the command line and print the tables."""
     options = parser().parse_args(arguments)
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
@@ -79,20 +79,38 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Parse the command line."""
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--root", type=Path, default=Path(DEFAULT_ROOT), help="folder of the sets (%(default)s)")
+    made.add_argument(
+        "--root", type=Path, default=Path(DEFAULT_ROOT), help="folder of the data sets (default: %(default)s)"
+    )
     made.add_argument("--only", nargs="+", default=list(SOURCES), choices=list(SOURCES), help="sources to measure")
-    made.add_argument("--frames-only", action="store_true", help="no ground truth is needed or read")
-    made.add_argument("--workers", nargs="+", type=int, default=[0, 1, 2], help="0: the process itself (%(default)s)")
-    made.add_argument("--samples", type=int, default=64, help="timed for each number of workers (%(default)s)")
-    made.add_argument("--repeats", type=int, default=7, help="of reading and decoding in turn (%(default)s)")
-    made.add_argument("--crop", nargs=2, type=int, default=[256, 384], help="height, width; smaller frames stay whole")
+    made.add_argument("--frames-only", action="store_true", help="do not read ground truth")
+    made.add_argument(
+        "--workers",
+        nargs="+",
+        type=int,
+        default=[0, 1, 2],
+        help="numbers of workers; 0: the main process (default: %(default)s)",
+    )
+    made.add_argument(
+        "--samples", type=int, default=64, help="number of batches for each number of workers (default: %(default)s)"
+    )
+    made.add_argument(
+        "--repeats", type=int, default=7, help="repeats of reading and decoding in turn (default: %(default)s)"
+    )
+    made.add_argument(
+        "--crop",
+        nargs=2,
+        type=int,
+        default=[256, 384],
+        help="height and width of the crops; smaller frames are not cropped",
+    )
     return made
 
 
 def present(root: Path, names: Sequence[str], *, labels: bool) -> dict[str, Dataset[FlowSample]]:
-    """The sources whose files are there; what is missing is printed on stderr."""
+    """Return the sources with existing files; missing ones are printed to stderr."""
     found = {}
     for name in names:
         try:
@@ -103,7 +121,7 @@ def present(root: Path, names: Sequence[str], *, labels: bool) -> dict[str, Data
 
 
 def samples_per_second(source: Dataset[FlowSample], crop: tuple[int, int], workers: int, count: int) -> float:
-    """Throughput of a training's loader once its workers run; at least a batch is drawn."""
+    """Return the throughput of a training loader after its workers have started; at least one batch is drawn."""
     transform = Compose(transforms=[fitting_crop(source, crop), RandomHorizontalFlip(), RandomTemporalSwap()])
     samples = TrainingSamples(source, transform, seed=0)
     count = max(BATCH, count - count % BATCH)
@@ -118,10 +136,10 @@ def samples_per_second(source: Dataset[FlowSample], crop: tuple[int, int], worke
 
 
 def against_decoding(source: Dataset[FlowSample], crop: tuple[int, int], root: Path, repeats: int) -> Against | None:
-    """Time of all samples with a crop against that of decoding their files, a sample; None where none are decoded."""
+    """Return the time per sample with a crop, and that of decoding its files; None if no files are decoded."""
     indices = range(min(len(cast(Sized, source)), 32))
     window = fitting_crop(source, crop)
-    source[0]  # what is opened once is not opened below
+    source[0]  # files that are opened only once are not opened below
     with opened_below(root) as files:
         for index in indices:
             source[index]
@@ -142,13 +160,13 @@ def against_decoding(source: Dataset[FlowSample], crop: tuple[int, int], root: P
 
 
 def fitting_crop(source: Dataset[FlowSample], crop: tuple[int, int]) -> RandomCrop:
-    """A crop of the size asked for, or as much of it as the first frame holds."""
+    """Return a crop of the given size, reduced to the size of the first frame if that is smaller."""
     height, width = source[0]["image1"].shape[-2:]
     return RandomCrop(size=(min(crop[0], height), min(crop[1], width)))
 
 
 def decode(path: Path) -> None:
-    """Decode a file and do nothing with it."""
+    """Decode a file and discard the result."""
     if path.suffix in IMAGE_SUFFIXES:
         cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
     else:
@@ -157,7 +175,7 @@ def decode(path: Path) -> None:
 
 @contextmanager
 def opened_below(root: Path) -> Iterator[list[Path]]:
-    """The files below a folder that Python opens meanwhile, in their order, each as often as it is opened."""
+    """Record the files below a folder that Python opens, in order and with repetitions."""
     recording.append([])
     try:
         yield recording[-1]
@@ -170,7 +188,7 @@ recording: list[list[Path]] = []
 
 
 def note_opened(event: str, arguments: tuple[object, ...]) -> None:
-    """Audit hook: write down the file that is opened, while someone records."""
+    """Audit hook: record an opened file while a recording is active."""
     if event == "open" and recording and isinstance(arguments[0], str):
         recording[-1].append(Path(arguments[0]))
 

@@ -1,9 +1,9 @@
-"""PyramidMatcher: a training step of the quickstart on one thread, inference at Sintel's size on two, and scaling.
+"""PyramidMatcher: a training step of the quickstart on one thread, inference at Sintel's size on two threads, scaling.
 
     python -m benchmarks.matcher
 
-Steps include the objective, clipping, AdamW and nothing else (no loading). Inference is forward only. The reference of
-a row is what its title says after the slash: a target, or a multiple of the time for fewer pixels.
+Steps include only the objective, clipping and AdamW (no loading). Inference is in the forward direction only. The title
+of a row names its reference after the slash: a target, or a multiple of the time for fewer pixels.
 """
 
 from collections.abc import Callable
@@ -24,15 +24,15 @@ from unrollflow.models import PyramidMatcher, strips
 RECIPE = CONFIGS / "experiment" / "quickstart.yaml"
 DATA = CONFIGS / "data" / "moving_layers_crops.yaml"
 BATCH, CROP = 5, 80
-STEP_TARGET = 1000 / 2.4  # milliseconds a step on one thread
+STEP_TARGET = 1000 / 2.4  # milliseconds per step on one thread
 STEP_MEMORY_TARGET = 1000.0  # MB
 FLOW_TARGET, FLOW_MEMORY_TARGET = 700.0, 500.0  # milliseconds on two threads, MB
 LATE_STEP = 10**6
-"""At which the visibility test counts."""
+"""Step at which the visibility test is active."""
 
 
 def training_step(batch: int, crop: int, *, recipe: Path = RECIPE, bfloat16: bool = False) -> Callable[[], None]:
-    """A step of the quickstart's recipe, or of another one, on noise; in float32 or under bfloat16 autocast."""
+    """Return a step of the quickstart or of another recipe, on noise; in float32 or with bfloat16 autocast."""
     torch.manual_seed(0)
     model = build_model(recipe)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
@@ -51,7 +51,7 @@ def training_step(batch: int, crop: int, *, recipe: Path = RECIPE, bfloat16: boo
 
 
 def pair(height: int, width: int, *, most_pixels: int = strips.MOST_PIXELS) -> Callable[[], object]:
-    """Forward flow of a pair of noise, in strips of at most a number of pixels."""
+    """Return a function for the forward flow of a pair of noise, in strips with a largest number of pixels."""
     flow = by_network(PyramidMatcher())
     images = torch.rand(2, 1, 3, height, width)
 
@@ -63,12 +63,12 @@ def pair(height: int, width: int, *, most_pixels: int = strips.MOST_PIXELS) -> C
 
 
 def whole_pair(height: int, width: int) -> Callable[[], object]:
-    """As :func:`pair`, computed at once."""
+    """Return :func:`pair` without strips."""
     return pair(height, width, most_pixels=2 * height * width)
 
 
 def on_threads(count: int, functions: list[Callable[[], object]], repeats: int) -> list[float]:
-    """Median milliseconds on a number of threads."""
+    """Return the median milliseconds on a number of threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -78,13 +78,13 @@ def on_threads(count: int, functions: list[Callable[[], object]], repeats: int) 
 
 
 def rendering(samples: int) -> Callable[[], object]:
-    """Samples of the quickstart's training set."""
+    """Return a function that renders samples of the quickstart's training set."""
     data = MovingLayers(**yaml.safe_load(DATA.read_text())["train"]["init_args"])
     return lambda: [data[index] for index in range(samples)]
 
 
 def rows(*, short: bool) -> list[Row]:
-    """Times and memory against their targets, and their growth with the number of pixels."""
+    """Return times and memory against their targets, and their growth with the number of pixels."""
     repeats, (height, width) = (1, (64, 96)) if short else (7, SIZE)
     batch, crop = (1, 64) if short else (BATCH, CROP)
     step, double, render = on_threads(

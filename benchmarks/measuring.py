@@ -1,4 +1,4 @@
-"""How the benchmarks measure: times in turn within one process, peak memory in a fresh one."""
+"""Measurements of the benchmarks: times in turn within one process, peak memory in a new process."""
 
 import json
 import multiprocessing
@@ -14,13 +14,13 @@ import torch
 
 
 class Row(NamedTuple):
-    """A line of the table: less is better, and so is a ratio below its target.
+    """A line of the table; smaller figures are better.
 
     Attributes:
-        what: is measured.
-        unit: of both figures.
+        what: name of the measured quantity.
+        unit: unit of both figures.
         ours, reference: medians.
-        target: largest ratio that is asked for; None: none is.
+        target: largest accepted ratio; None if there is no target.
     """
 
     what: str
@@ -31,12 +31,12 @@ class Row(NamedTuple):
 
     @property
     def ratio(self) -> float:
-        """Ours over the reference."""
+        """Ratio of ours to the reference."""
         return self.ours / self.reference
 
 
 def in_turn(functions: Sequence[Callable[[], object]], *, repeats: int) -> list[float]:
-    """Median milliseconds of each function; they alternate, so that what else the machine does meets all alike."""
+    """Return the median milliseconds of each function; they alternate, so that other load affects all equally."""
     for function in functions:
         function()
     times: list[list[float]] = [[] for _ in functions]
@@ -49,10 +49,10 @@ def in_turn(functions: Sequence[Callable[[], object]], *, repeats: int) -> list[
 
 
 def peak_rise(make: Callable[..., Callable[[], object]], *arguments: object) -> float:
-    """MB by which the highest memory of a fresh process rises while it calls what `make(*arguments)` gives, twice.
+    """Return the rise of the peak memory of a new process in MB while it calls the result of `make(*arguments)` twice.
 
-    What `make` itself allocates and frees does not count. (Twice, as the first call of a training step is without the
-    optimizer's and the gradients' buffers.)
+    Memory that `make` itself allocates and frees is not included. There are two calls because the first training step
+    has no buffers of the optimizer and the gradients.
     """
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_rise, (torch.get_num_threads(), make, arguments))
@@ -61,7 +61,9 @@ def peak_rise(make: Callable[..., Callable[[], object]], *arguments: object) -> 
 def _rise(threads: int, make: Callable[..., Callable[[], object]], arguments: Sequence[object]) -> float:
     torch.set_num_threads(threads)
     function = make(*arguments)
-    Path("/proc/self/clear_refs").write_text("5")  # VmHWM falls to VmRSS; else a peak of imports or `make` would count
+    Path("/proc/self/clear_refs").write_text(
+        "5"
+    )  # VmHWM falls to VmRSS; otherwise a peak of imports or `make` would be included
     before = memory("VmRSS")
     function()
     function()
@@ -69,20 +71,20 @@ def _rise(threads: int, make: Callable[..., Callable[[], object]], arguments: Se
 
 
 def memory(name: str) -> float:
-    """MB of this process, such as VmRSS, or VmHWM, its highest (`ru_maxrss` has the parent's highest in it)."""
+    """Return a memory figure of this process in MB: VmRSS, or VmHWM, the peak (`ru_maxrss` includes the parent's)."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1024
 
 
 def matrix_rate(*, size: int = 2048, repeats: int = 5) -> float:
-    """GFLOP a second of a product of square float32 matrices, the median."""
+    """Return the median GFLOP per second of a product of square float32 matrices."""
     matrix = torch.rand(size, size)
     (milliseconds,) = in_turn([lambda: matrix @ matrix], repeats=repeats)
     return 2 * size**3 / milliseconds / 1e6
 
 
 def machine() -> str:
-    """Where the figures were measured."""
+    """Return the description of the machine and of torch."""
     names = [
         line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
     ]
@@ -91,7 +93,7 @@ def machine() -> str:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Rows as a table of Markdown."""
+    """Return rows as a Markdown table."""
     lines = ["| what | ours | reference | unit | ratio | target |", "|---|---|---|---|---|---|"]
     for row in rows:
         verdict = "" if row.target is None else f"{row.target:g} {'met' if row.ratio <= row.target else '**not met**'}"
@@ -102,7 +104,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def write_json(path: Path, rows: Sequence[Row]) -> None:
-    """Machine and rows, with their ratios."""
+    """Write machine and rows with their ratios as JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {"machine": machine(), "rows": [row._asdict() | {"ratio": row.ratio} for row in rows]}
     path.write_text(json.dumps(content, indent=2) + "\n")

@@ -1,8 +1,8 @@
-"""Training steps under bfloat16 autocast against float32, one thread: what `--trainer.precision auto` decides on.
+"""Compare training steps with bfloat16 autocast and in float32 on one thread, as `--trainer.precision auto` does.
 
     python -m benchmarks.precision
 
-The first row is the probe itself; steps include the objective, clipping and AdamW, on noise.
+The first row is the probe of `auto`; steps include the objective, clipping and AdamW, on noise.
 """
 
 from pathlib import Path
@@ -16,7 +16,7 @@ EXPERIMENTS = ("quickstart", "overnight", "quickstart_pwclite")
 
 
 def rows(*, short: bool) -> list[Row]:
-    """The probe and a step of each experiment for CPUs: bfloat16 as ours, float32 as the reference."""
+    """Return the probe and a step of each experiment for CPUs: bfloat16 as ours, float32 as the reference."""
     batch, crop = (1, 64) if short else (BATCH, CROP)
     found = [Row("auto's probe: bfloat16 / float32", "float32's time", bfloat16_ratio(), 1.0)]
     for name in EXPERIMENTS[: 1 if short else None]:

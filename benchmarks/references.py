@@ -1,4 +1,4 @@
-"""Plain forms of what the package computes in a faster way: for the tests' comparisons and the benchmarks'."""
+"""Plain implementations of functions that the package computes faster, for tests and benchmarks."""
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +12,7 @@ from unrollflow.ops.census import SATURATION, SOFTNESS
 
 
 def composed_census(image: Tensor, reconstruction: Tensor, *, patch_size: int, border: str) -> Tensor:
-    """The census distance as its definition reads: all differences of a window at once, zero padded."""
+    """Return the census distance by its definition: all differences of a window at once, zero padded."""
     margin = patch_size // 2
 
     def soft_signs(grey: Tensor) -> Tensor:
@@ -27,7 +27,7 @@ def composed_census(image: Tensor, reconstruction: Tensor, *, patch_size: int, b
 
 
 def shifted_products(features1: Tensor, features2: Tensor, *, search_range: int) -> Tensor:
-    """The cost volume as its definition reads: a product for each shift."""
+    """Return the cost volume by its definition: a product for each shift."""
     height, width = features1.shape[-2:]
     padded = F.pad(features2, [search_range] * 4)
     shifts = [(y, x) for y in range(2 * search_range + 1) for x in range(2 * search_range + 1)]
@@ -35,7 +35,7 @@ def shifted_products(features1: Tensor, features2: Tensor, *, search_range: int)
 
 
 class Concatenating(ReducedEstimator):
-    """The reduced estimator as its definition reads: each layer takes the two outputs before it put together."""
+    """Reduced estimator by its definition: each layer gets the concatenated outputs of the two before it."""
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """As ReducedEstimator's."""
@@ -56,7 +56,7 @@ class OneAfterTheOther(PWCLite):
         self.context.__class__ = nn.Sequential
 
     def both(self, image1: Tensor, image2: Tensor) -> tuple[list[FlowEstimate], list[FlowEstimate]]:
-        """As PWCLite's, in two batches."""
+        """Compute both directions like PWCLite, in two batches."""
         pairs = [features.chunk(2) for features in self._features(image1, image2)]
         first, second = ([pair[i] for pair in pairs] for i in (0, 1))
         return self._decode(first, second), self._decode(second, first)

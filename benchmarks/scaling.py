@@ -1,4 +1,4 @@
-"""How time grows with what is asked for: pixels, batch, unrolled steps, RAFT's iterations, pyramid levels.
+"""Growth of time with pixels, batch, unrolled steps, iterations of RAFT, and pyramid levels.
 
 python -m benchmarks.scaling       # writes results/scaling.csv and results/scaling.png
 """
@@ -18,7 +18,7 @@ Run = Callable[[], object]
 
 
 def network_run(network: torch.nn.Module, batch: int, height: int, width: int) -> Run:
-    """Flow both ways and its backward pass."""
+    """Return a function for the flow in both directions and its backward pass."""
     images = torch.rand(2, batch, 3, height, width, generator=torch.Generator().manual_seed(0))
 
     def run() -> None:
@@ -30,7 +30,7 @@ def network_run(network: torch.nn.Module, batch: int, height: int, width: int) -
 
 
 def cost_run(steps: int) -> Run:
-    """The unrolled cost of many elements and its backward pass."""
+    """Return a function for the unrolled cost of many elements and its backward pass."""
     gradient = torch.randn(2**20, generator=torch.Generator().manual_seed(0)).requires_grad_()
     return lambda: unrolled_cost(gradient, lam=1.0, rho=1.0, steps=steps).sum().backward()
 
@@ -48,7 +48,7 @@ SERIES: dict[str, tuple[Callable[[int], Run], list[int]]] = {
 
 
 def measure(*, short: bool) -> dict[str, tuple[list[int], list[float]]]:
-    """Milliseconds at each size of each series."""
+    """Return the milliseconds at each size of each series."""
     found = {}
     for name, (make, sizes) in SERIES.items():
         sizes = sizes[:1] if short else sizes
@@ -57,7 +57,7 @@ def measure(*, short: bool) -> dict[str, tuple[list[int], list[float]]]:
 
 
 def rows(*, short: bool) -> list[Row]:
-    """The largest size of each series against what the smallest would be in proportion."""
+    """Return the time of the largest size of each series against the proportional time of the smallest size."""
     return [
         Row(
             f"{name}: {sizes[-1]} / {sizes[-1] / sizes[0]:g} times {sizes[0]}",

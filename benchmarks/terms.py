@@ -1,4 +1,4 @@
-"""The unrolled term against total variation; the census against its plain composition."""
+"""Compare the unrolled term with total variation, and the census with its plain composition."""
 
 from collections.abc import Callable
 from functools import partial
@@ -12,16 +12,16 @@ from unrollflow import Smoothness, TotalVariation, UnrolledTotalVariation, unrol
 from unrollflow.losses import census
 
 FIELD = (8, 4, 96, 208)
-"""Of the gradients: what a flow of 8 x 2 x 97 x 209 has, both directions."""
+"""Shape of the gradients of a flow of 8 x 2 x 97 x 209, both directions."""
 
 EAGER_TARGETS = {1: 1.5, 4: 2.5}
 COMPILED_TARGET = 1.1
 IMAGES = (2, 3, 384, 832)
-"""Of the census: both directions of a pair."""
+"""Shape of the images for the census: both directions of a pair."""
 
 
 def term_step(term: Smoothness, flow: Tensor, image: Tensor) -> Callable[[], None]:
-    """Forward and backward of a smoothness term: the gradient, edge weights, penalty and mean."""
+    """Return forward and backward of a smoothness term: gradient, edge weights, penalty and mean."""
 
     def run() -> None:
         flow.grad = None
@@ -31,7 +31,7 @@ def term_step(term: Smoothness, flow: Tensor, image: Tensor) -> Callable[[], Non
 
 
 def penalty_step(penalty: Callable[[Tensor], Tensor], gradient: Tensor) -> Callable[[], None]:
-    """Forward and backward of the mean of an elementwise penalty alone."""
+    """Return forward and backward of only the mean of an elementwise penalty."""
 
     def run() -> None:
         gradient.grad = None
@@ -41,7 +41,7 @@ def penalty_step(penalty: Callable[[Tensor], Tensor], gradient: Tensor) -> Calla
 
 
 def census_step(form: str, shape: tuple[int, ...], patch_size: int) -> Callable[[], None]:
-    """Forward and backward of the "fused" or the "composed" census; the second image is learnt."""
+    """Return forward and backward of the "fused" or the "composed" census; the second image has a gradient."""
     image, reconstruction = torch.rand(shape), torch.rand(shape).requires_grad_()
     function = census if form == "fused" else composed_census
 
@@ -53,7 +53,7 @@ def census_step(form: str, shape: tuple[int, ...], patch_size: int) -> Callable[
 
 
 def census_rows(*, short: bool) -> list[Row]:
-    """Time and memory of the census at both sizes of the recipes."""
+    """Return time and memory of the census at both sizes of the recipes."""
     shape, found = (1, 3, 16, 24) if short else IMAGES, []
     for patch_size in (3, 7):
         forms = [partial(census_step, form, shape, patch_size) for form in ("fused", "composed")]
@@ -66,7 +66,7 @@ def census_rows(*, short: bool) -> list[Row]:
 
 
 def rows(*, short: bool) -> list[Row]:
-    """Whole terms, penalties alone, and compiled penalties."""
+    """Return the rows of whole terms, of only penalties, and of compiled penalties."""
     repeats = 3 if short else 60
     batch, _, height, width = (1, 4, 16, 24) if short else FIELD
     random = torch.Generator().manual_seed(0)
@@ -87,7 +87,7 @@ def rows(*, short: bool) -> list[Row]:
 
 
 def compiled_rows(flow: Tensor, image: Tensor, gradient: Tensor, repeats: int) -> list[Row]:
-    """As in eager mode, by `torch.compile`."""
+    """Return the same rows with `torch.compile`."""
     found = []
     for steps in EAGER_TARGETS:
         terms = [

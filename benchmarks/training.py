@@ -1,8 +1,7 @@
 """A training step of PWC-Lite: both directions, ternary loss, unrolled term, backward, Adam.
 
-The reference is the same step arranged as the released code arranges it: one direction decoded after the other, the
-cost volume by a loop over shifts, the census by plain autograd. (The released code itself is
-not run here.)
+The reference is the same step in the form of the released code: one direction decoded after the other, the cost volume
+by a loop over shifts, the census by plain autograd. The released code itself is not run.
 """
 
 from collections.abc import Callable
@@ -28,7 +27,7 @@ RECIPE = CONFIGS / "experiment" / "arflow_sintel_raw_unrolled.yaml"
 SIZES = {"4 x 128x192": (4, 128, 192), "1 x 384x832": (1, 384, 832), "1 x 64x128": (1, 64, 128)}
 *FULL, SHORT = SIZES
 LATE_STEP = 10**6
-"""At which the recipe has come to its ternary loss."""
+"""Step at which the recipe uses its ternary loss."""
 
 IMAGE_CHANNELS = 3
 TARGET = 0.6
@@ -36,7 +35,7 @@ Step = Callable[[], None]
 
 
 def training_step(kind: str, size: str) -> Step:
-    """A step of "ours", of the "reference", or of ours in "bfloat16" mixed precision, on noise."""
+    """Return a step of "ours", of the "reference", or of ours in "bfloat16" mixed precision, on noise."""
     batch, height, width = SIZES[size]
     torch.manual_seed(0)
     model = build_model(RECIPE)
@@ -57,7 +56,7 @@ def training_step(kind: str, size: str) -> Step:
 
 
 def as_released(run: Step) -> None:
-    """Run a step with the plain forms in the place of ours."""
+    """Run a step with the plain implementations instead of ours."""
     with (
         mock.patch.object(pwclite, "cost_volume", shifted_products),
         mock.patch.object(photometric, "census", composed_census),
@@ -66,7 +65,7 @@ def as_released(run: Step) -> None:
 
 
 class Convolutions(TorchFunctionMode):
-    """Records what each convolution was called with."""
+    """Records the arguments of each convolution."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -76,17 +75,17 @@ class Convolutions(TorchFunctionMode):
     def __torch_function__(
         self, function: Callable[..., Any], _: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Call the function; keep a convolution, and its features and weight as leaves."""
+        """Call the function; record convolutions, with features and weight as leaves."""
         options = kwargs or {}
         if function is F.conv2d:
             features, weight = (x.detach().requires_grad_() for x in args[:2])
             self.calls.append(partial(function, features, weight, *args[2:], **options))
-            self.leaves.append([features, weight][features.shape[1] == IMAGE_CHANNELS :])  # images are not learnt
+            self.leaves.append([features, weight][features.shape[1] == IMAGE_CHANNELS :])  # images have no gradient
         return function(*args, **options)
 
 
 def convolutions(size: str) -> tuple[Step, float]:
-    """The forward and backward passes of a step's convolutions, one by one on their own; and their GFLOP."""
+    """Return a function for forward and backward of the convolutions of a step, one by one, and their GFLOP."""
     batch, height, width = SIZES[size]
     images = torch.rand(2, batch, IMAGE_CHANNELS, height, width)
     with Convolutions() as recorded:
@@ -103,7 +102,7 @@ def convolutions(size: str) -> tuple[Step, float]:
 
 
 def smoothness_share(size: str) -> list[float]:
-    """Milliseconds of the recipe's unrolled term, both ways, and of the whole step."""
+    """Return the milliseconds of the recipe's unrolled term, both directions, and of the whole step."""
     batch, height, width = SIZES[size]
     term = build_model(RECIPE).objective.smoothness
     flow = torch.randn(2 * batch, 2, height // 4, width // 4).requires_grad_()
@@ -112,7 +111,7 @@ def smoothness_share(size: str) -> list[float]:
 
 
 def rows(*, short: bool) -> list[Row]:
-    """Times and memory at both sizes, and the distance from the convolutions' floor."""
+    """Return times and memory at both sizes, and the ratio to the time of the convolutions."""
     repeats = 1 if short else 5
     found = []
     for size in [SHORT] if short else FULL:
@@ -134,7 +133,7 @@ def rows(*, short: bool) -> list[Row]:
         memory = [peak_rise(training_step, kind, size) for kind in ("ours", "reference")]
         found.append(Row(f"training step {size} / as released arranges it, peak memory", "MB", *memory, TARGET))
         found.append(Row(f"unrolled term / training step {size}", "ms", *smoothness_share(size), 0.01))
-        if size == FULL[0]:  # half a minute a step where the CPU has no such products
+        if size == FULL[0]:  # half a minute per step if the CPU has no bfloat16 products
             precisions = in_turn([training_step(kind, size) for kind in ("bfloat16", "ours")], repeats=1)
             found.append(Row(f"training step {size} in bfloat16 / in float32", "ms", *precisions))
     return found

@@ -1,12 +1,12 @@
-"""Correctness and speed on one GPU, in at most ten minutes, without a network: JSON and a table of Markdown.
+"""Measure correctness and speed on one GPU, offline, in at most ten minutes, and write JSON and a Markdown table.
 
     python -m benchmarks.gpu                    # benchmarks/results/gpu/gpu.json and gpu.md
     python -m benchmarks.gpu --only steps       # one part
-    python -m benchmarks.gpu --device cpu       # does it run at all? (seconds; the figures mean nothing)
+    python -m benchmarks.gpu --device cpu       # check that it runs, in seconds; the figures have no meaning
 
-Every part runs in a process of its own with a limit of time. A part that fails, hangs or crashes loses no other part;
-of one that does not end, the checks that have ended are in the table. Needs torch 2.8 or later. The accuracy part also
-takes the sequences below the folder that UNROLLFLOW_DATA_DIR names.
+Every part runs in its own process with a time limit. If a part fails, hangs or crashes, the other parts still run, and
+the finished checks of this part are in the table. torch 2.8 or later is required. The accuracy part also uses the
+sequences below the folder that UNROLLFLOW_DATA_DIR names.
 """
 
 import argparse
@@ -28,8 +28,8 @@ class Part(NamedTuple):
     """A part of the benchmark.
 
     Attributes:
-        checks: by name, of a device; short: a dry run.
-        seconds: after which its process is ended.
+        checks: function of the device and of `short` (dry run) that returns the checks by name.
+        seconds: time limit of its process.
     """
 
     checks: Callable[..., dict[str, Check]]
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     def add(found: list[Finding]) -> None:
         findings.extend(found)
-        write(options.folder, where(device), findings)  # what is measured is kept, also if a later part fails
+        write(options.folder, where(device), findings)  # keep the results, even if a later part fails
 
     for name in options.only:
         if options.together:
@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def in_its_own_process(name: str, device: str, folder: Path, seconds: float) -> list[Finding]:
-    """Findings of a part that another process writes to an empty folder; how it ended, if not well."""
+    """Run a part in another process, and return its findings; a failure of the process is a further finding."""
     command = [sys.executable, "-m", "benchmarks.gpu", "--together", "--only", name, "--device", device]
     try:
         ended = subprocess.run([*command, "--folder", str(folder)], capture_output=True, text=True, timeout=seconds)
@@ -85,7 +85,7 @@ def in_its_own_process(name: str, device: str, folder: Path, seconds: float) -> 
 
 
 def where(device: torch.device) -> str:
-    """The machine, and its GPU."""
+    """Return the names of the machine and of its GPU."""
     if device.type != "cuda":
         return f"{machine()}; dry run without a GPU"
     memory = torch.cuda.get_device_properties(device).total_memory / 2**30
@@ -93,12 +93,14 @@ def where(device: torch.device) -> str:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Parse the command line."""
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--device", default="cuda", help="of torch; cpu is a dry run (%(default)s)")
+    made.add_argument("--device", default="cuda", help="torch device; cpu is a dry run (default: %(default)s)")
     made.add_argument("--only", nargs="+", default=list(PARTS), choices=list(PARTS), help="parts to measure")
-    made.add_argument("--together", action="store_true", help="all parts in this process, without limits of time")
-    made.add_argument("--folder", type=Path, default=Path("benchmarks/results/gpu"), help="to write to (%(default)s)")
+    made.add_argument("--together", action="store_true", help="run all parts in this process, without time limits")
+    made.add_argument(
+        "--folder", type=Path, default=Path("benchmarks/results/gpu"), help="output folder (default: %(default)s)"
+    )
     return made
 
 

@@ -1,4 +1,4 @@
-"""Every network's flow and gradients on the device against the CPU, both in float32."""
+"""Compare flow and gradients of every network on the device and on the CPU, both in float32."""
 
 import copy
 from functools import partial
@@ -14,17 +14,17 @@ from experiments.common.assembly import CONFIGS
 SIZE, SHORT_SIZE = (128, 192), (64, 64)
 SHORT = ("pyramid_matcher", "pwclite_small")
 FLOW_TOLERANCE, GRADIENT_TOLERANCE = 1e-3, 1e-2
-"""Largest difference of flow over the largest flow; norm of the gradients' difference over their norm."""
+"""Tolerances: largest difference of flow over the largest flow; norm of the difference of gradients over their norm."""
 
 
 def checks(device: torch.device, *, short: bool) -> dict[str, Check]:
-    """One for each file of configs/backbone."""
+    """Return one check for each file of configs/backbone."""
     names = SHORT if short else sorted(path.stem for path in (CONFIGS / "backbone").glob("*.yaml"))
     return {name: partial(agreement, name, device, SHORT_SIZE if short else SIZE) for name in names}
 
 
 def agreement(name: str, device: torch.device, size: tuple[int, int]) -> list[Finding]:
-    """Differences of flow and gradients of a network with its initial weights, on a pair of smooth noise."""
+    """Compare flow and gradients of a network with its initial weights, on a pair of smooth noise."""
     torch.manual_seed(0)
     here = network(name).train()
     there = copy.deepcopy(here).to(device)
@@ -49,7 +49,7 @@ def agreement(name: str, device: torch.device, size: tuple[int, int]) -> list[Fi
 
 
 def flow_and_gradients(net: nn.Module, image1: Tensor, image2: Tensor) -> tuple[Tensor, Tensor]:
-    """The last flow of both directions, and the gradients of its mean square as one vector, on the CPU."""
+    """Return the last flow of both directions, and the gradients of its mean square as one vector, on the CPU."""
     flow = torch.cat([estimates[-1].flow for estimates in net.both(image1, image2)])
     flow.square().mean().backward()
     gradients = [p.grad for p in net.parameters() if p.grad is not None]
@@ -57,7 +57,7 @@ def flow_and_gradients(net: nn.Module, image1: Tensor, image2: Tensor) -> tuple[
 
 
 def smooth_pair(size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Two images (1, 3, H, W) of smooth noise, the second moved by (3, 2) pixels."""
+    """Return two images (1, 3, H, W) of smooth noise, the second moved by (3, 2) pixels."""
     small = torch.rand(1, 3, size[0] // 8, size[1] // 8, generator=torch.Generator().manual_seed(0))
     image = nn.functional.interpolate(small, size, mode="bicubic").clamp(0, 1)
     return image, image.roll((2, 3), dims=(-2, -1))

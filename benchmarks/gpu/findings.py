@@ -1,4 +1,4 @@
-"""Figures and verdicts of the GPU benchmark: each check for itself, so that one that fails does not lose the others."""
+"""Figures and verdicts of the GPU benchmark. Checks are independent: if one fails, the others still run."""
 
 import gc
 import json
@@ -10,23 +10,23 @@ from typing import NamedTuple
 import torch
 
 MOST_WORDS = 300
-"""Characters of an error that the table repeats."""
+"""Largest number of characters of an error in the table."""
 
 NAME = "gpu"
-"""Of the files, without their endings."""
+"""Name of the files, without their endings."""
 
 
 class Finding(NamedTuple):
     """A row of the table.
 
     Attributes:
-        what: was measured.
-        value: the figure; None: there is none.
-        unit: of the figure.
-        expected: in words; empty: nothing is.
-        met: whether it is as expected; None: no verdict.
-        note: what else there is to say, such as an error.
-        part: of the benchmark; the runner fills it in.
+        what: name of the figure.
+        value: the figure; None if there is none.
+        unit: unit of the figure.
+        expected: expected value in words; empty if there is none.
+        met: whether the figure is as expected; None: no verdict.
+        note: further information, such as an error.
+        part: part of the benchmark; set by the runner.
     """
 
     what: str
@@ -42,11 +42,11 @@ Check = Callable[[], list[Finding]]
 
 
 def run_checks(part: str, checks: Mapping[str, Check], *, found: Callable[[list[Finding]], None]) -> None:
-    """Run each check, and hand over its findings or its error at once."""
+    """Run each check, and yield its findings or its error when it ends."""
     for what, check in checks.items():
         try:
             findings = check()
-        except Exception as error:  # whatever it is, the other checks shall run
+        except Exception as error:  # after any error, the other checks still run
             last = traceback.extract_tb(error.__traceback__)[-1]
             words = f"{type(error).__name__}: {' '.join(str(error).split())[:MOST_WORDS]} ({last.name}:{last.lineno})"
             findings = [Finding(what, None, met=False, note=words)]
@@ -57,7 +57,7 @@ def run_checks(part: str, checks: Mapping[str, Check], *, found: Callable[[list[
 
 
 def write(folder: Path, machine: str, findings: Sequence[Finding]) -> None:
-    """The findings as JSON and as a table of Markdown."""
+    """Write the findings as JSON and as a Markdown table."""
     folder.mkdir(parents=True, exist_ok=True)
     content = {"machine": machine, "findings": [finding._asdict() for finding in findings]}
     (folder / f"{NAME}.json").write_text(json.dumps(content, indent=2) + "\n")
@@ -65,13 +65,13 @@ def write(folder: Path, machine: str, findings: Sequence[Finding]) -> None:
 
 
 def read(folder: Path) -> list[Finding]:
-    """Findings that were written to a folder; none where no file is there."""
+    """Read the findings of a folder; empty if there is no file."""
     file = folder / f"{NAME}.json"
     return [Finding(**finding) for finding in json.loads(file.read_text())["findings"]] if file.is_file() else []
 
 
 def table(findings: Sequence[Finding]) -> str:
-    """Findings as a table of Markdown.
+    """Return findings as a Markdown table.
 
     >>> print(table([Finding("flow", 0.5, "px", "at most 1", met=True, part="fit")]).splitlines()[-1])
     | fit | flow | 0.5 | px | at most 1 | met | |

@@ -1,4 +1,4 @@
-"""A fit of two minutes against OpenCV DIS, and a resumed fit against one that was not interrupted."""
+"""Compare a fit of two minutes with OpenCV DIS, and a resumed fit with an uninterrupted one."""
 
 import contextlib
 import io
@@ -25,21 +25,21 @@ DATA = CONFIGS / "data" / "moving_layers_crops.yaml"
 MOST_TIME = "00:00:02:00"
 SHORT_DATA = {"workers": 0, "batch_size": 2}
 MOST_NOISE = 3.0
-"""A resumed run may differ from an uninterrupted one this many times as much as two of those from each other."""
+"""Tolerated difference of a resumed and an uninterrupted run, in differences of two uninterrupted runs."""
 
 
 def fit_checks(device: torch.device, *, short: bool) -> dict[str, Check]:
-    """The quickstart, trained for at most two minutes."""
+    """Return the check of the quickstart, trained for at most two minutes."""
     return {"a fit of two minutes": partial(fit_against_dis, device, short=short)}
 
 
 def resume_checks(device: torch.device, *, short: bool) -> dict[str, Check]:
-    """A resumed run."""
+    """Return the check of a resumed run."""
     return {"a resumed fit": partial(resumed, device, short=short)}
 
 
 def fit_against_dis(device: torch.device, *, short: bool) -> list[Finding]:
-    """End-point errors of the network and of DIS on held-out samples and on photographs that are there."""
+    """Measure end-point errors of the network and of DIS on held-out samples and on the existing photographs."""
     accelerator = "gpu" if device.type == "cuda" else "cpu"
     workers = "0" if short else str(min(8, os.cpu_count() or 1))
     brief = ["--trainer.max_steps", "1", "--trainer.val_check_interval", "1", "--data.batch_size", "1"] if short else []
@@ -60,7 +60,7 @@ def fit_against_dis(device: torch.device, *, short: bool) -> list[Finding]:
 
 
 def against_dis(network: UnsupervisedFlow, *, short: bool) -> list[Finding]:
-    """Rows for each set: the network's error, DIS's as what is expected."""
+    """Return a row for each set: the error of the network, with the error of DIS as expected value."""
     samples = held_out()
     sets = {"held-out moving layers": [samples[i] for i in range(2 if short else len(samples))]}
     if not short:
@@ -75,7 +75,7 @@ def against_dis(network: UnsupervisedFlow, *, short: bool) -> list[Finding]:
 
 
 def resumed(device: torch.device, *, short: bool) -> list[Finding]:
-    """Mean difference of the weights after as many steps, interrupted and not; and of two runs without interruption."""
+    """Return the mean differences of weights: interrupted and uninterrupted runs, and two uninterrupted runs."""
     steps = 2 if short else 20
     with tempfile.TemporaryDirectory() as folder:
         half = Path(folder) / "half.ckpt"
@@ -102,7 +102,7 @@ class SaveHalfway(pl.Callback):
         self.path = path
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: object) -> None:
-        """Save if the step is the one."""
+        """Save if the step is that of the checkpoint."""
         if trainer.global_step == trainer.max_steps // 2:
             trainer.save_checkpoint(self.path)
 
@@ -110,7 +110,7 @@ class SaveHalfway(pl.Callback):
 def trained(
     device: torch.device, steps: int, *, save: Path | None = None, resume: Path | None = None, short: bool
 ) -> Tensor:
-    """All weights of the quickstart after some steps, one vector on the CPU."""
+    """Return all weights of the quickstart after some steps as one vector on the CPU."""
     pl.seed_everything(0, verbose=False)
     model = build_model(QUICKSTART)
     atom = yaml.safe_load(DATA.read_text()) | (SHORT_DATA if short else {})

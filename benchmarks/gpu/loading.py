@@ -1,4 +1,4 @@
-"""Whether MovingLayers, rendered by CPU workers, keeps up with training steps on the device."""
+"""Compare the speed of MovingLayers, rendered by CPU workers, with that of training steps on the device."""
 
 import os
 import time
@@ -16,11 +16,11 @@ from unrollflow.data import FlowDataModule
 DATA = CONFIGS / "data" / "moving_layers_crops.yaml"
 WORKERS = (1, 4, 8, 16)
 BATCHES, WARM_UP = 40, 10
-"""Batches that are timed, and those before, while the workers start."""
+"""Timed batches, and batches before them while the workers start."""
 
 
 def checks(device: torch.device, *, short: bool) -> dict[str, Check]:
-    """Samples a second with several numbers of workers, against what the quickstart's steps take."""
+    """Return the checks of samples per second for several numbers of workers, against the steps of the quickstart."""
     return {
         "MovingLayers on CPU workers": partial(keeping_up, device, short=short),
         "MovingLayers on the GPU": not_rendered_on_a_gpu,
@@ -28,7 +28,7 @@ def checks(device: torch.device, *, short: bool) -> dict[str, Check]:
 
 
 def keeping_up(device: torch.device, *, short: bool) -> list[Finding]:
-    """Samples a second that are loaded, and that are used by bf16-mixed steps."""
+    """Measure the samples per second that workers load and that bf16-mixed steps use."""
     atom = yaml.safe_load(DATA.read_text())
     batch, side = (1, 64) if short else (atom["batch_size"], 80)
     case = Case("quickstart", batch, (side, side))
@@ -50,7 +50,7 @@ def keeping_up(device: torch.device, *, short: bool) -> list[Finding]:
 
 
 def loaded(atom: dict[str, object], batches: int, warm_up: int) -> float:
-    """Samples a second of a data module's training batches."""
+    """Return the samples per second of the training batches of a data module."""
     module = build(FlowDataModule, atom)
     iterator = iter(module.train_dataloader())
     for _ in range(warm_up):
@@ -61,6 +61,6 @@ def loaded(atom: dict[str, object], batches: int, warm_up: int) -> float:
 
 
 def not_rendered_on_a_gpu() -> list[Finding]:
-    """A row that says so: textures and outlines are drawn by NumPy, a sample at a time."""
+    """Return a row that states that rendering is on the CPU: NumPy draws textures and outlines of single samples."""
     note = "the code renders on the CPU only: outlines and textures are drawn by NumPy, a sample at a time"
     return [Finding("MovingLayers rendered on the GPU in batches", None, note=note)]

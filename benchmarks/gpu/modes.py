@@ -11,7 +11,7 @@ Mode = Literal["float32", "TF32", "bf16-mixed", "16-mixed"]
 
 @contextmanager
 def precision_of(mode: Mode) -> Iterator[None]:
-    """TF32 where the mode asks for it, and nowhere else."""
+    """Enable TF32 if the mode uses it, and disable it otherwise."""
     before = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
     torch.backends.cudnn.allow_tf32 = mode == "TF32"
     torch.set_float32_matmul_precision("high" if mode == "TF32" else "highest")

@@ -1,4 +1,4 @@
-"""Training steps a second and peak memory in every precision, and compiled; the loss scaler; steps that do not wait."""
+"""Training steps per second and peak memory in every precision, and compiled; loss scaler; steps without waiting."""
 
 import statistics
 import time
@@ -21,18 +21,18 @@ from unrollflow.training.module import UnsupervisedFlow
 MODES: tuple[Mode, ...] = ("float32", "TF32", "bf16-mixed", "16-mixed")
 AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 LATE_STEP = 10**6
-"""At which every part of an objective counts."""
+"""Step at which every part of an objective is active."""
 
 MOST_TRIES = 30
-"""Steps in which the loss scale has to come down to one that fits."""
+"""Number of steps in which the loss scale must reach a suitable value."""
 
 
 class Case(NamedTuple):
     """A training step.
 
     Attributes:
-        experiment: its file's name in configs/experiment.
-        batch: pairs.
+        experiment: name of the file in configs/experiment.
+        batch: number of pairs.
         size: (H, W), pixels.
     """
 
@@ -49,7 +49,7 @@ CASES = (
     Case("arflow_sintel_raw_unrolled", 4, (384, 832)),
     Case("raft_sintel_unrolled", 1, (368, 496)),
 )
-"""The shipped network, and PWC-Lite and RAFT at their published sizes."""
+"""Shipped network, and PWC-Lite and RAFT with their published sizes."""
 
 SHORT_CASES = (Case("quickstart", 1, (64, 64)),)
 
@@ -59,9 +59,9 @@ class Step:
 
     Args:
         case: network, objective and size.
-        device: of all.
-        mode: of precision; `precision_of` has to surround the calls.
-        compile_parts: compile network and objective.
+        device: device of network and pair.
+        mode: precision; the calls must be within `precision_of`.
+        compile_parts: whether to compile network and objective.
     """
 
     def __init__(self, case: Case, device: torch.device, mode: Mode, *, compile_parts: bool = False) -> None:
@@ -77,7 +77,7 @@ class Step:
         self.sample = FlowSample(image1=images[0], image2=images[1], name="")
 
     def __call__(self, *, factor: float = 1.0) -> None:
-        """Make a step of the loss times a factor; an infinite one is an overflow."""
+        """Run a step with the loss times a factor; an infinite factor is an overflow."""
         self.optimizer.zero_grad()
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
             flows = self.parts.network.both(self.sample["image1"], self.sample["image2"])
@@ -90,7 +90,7 @@ class Step:
 
 
 def checks(device: torch.device, *, short: bool) -> dict[str, Check]:
-    """Speed and memory of each case and mode, and the loss scaler."""
+    """Return the checks of speed and memory of each case and mode, and of the loss scaler."""
     cases, steps = (SHORT_CASES, 1) if short else (CASES, 10)
     modes = MODES[::2] if short else MODES
     found: dict[str, Check] = {
@@ -101,7 +101,7 @@ def checks(device: torch.device, *, short: bool) -> dict[str, Check]:
 
 
 def compiled_checks(device: torch.device, *, short: bool) -> dict[str, Check]:
-    """Speed of each compiled case; a dry run compiles nothing, which would take a minute."""
+    """Return the checks of speed of each compiled case; a dry run compiles nothing, because it would take a minute."""
     modes: tuple[Mode, ...] = ("float32", "bf16-mixed")
     cases = () if short else CASES
     return {
@@ -112,13 +112,13 @@ def compiled_checks(device: torch.device, *, short: bool) -> dict[str, Check]:
 
 
 def waiting_checks(device: torch.device, *, short: bool) -> dict[str, Check]:
-    """Whether a step makes the host wait for the GPU, by torch's own check."""
+    """Return the checks that a step does not make the host wait for the GPU, by torch's detection."""
     cases = SHORT_CASES if short else CASES
     return {f"{case}: waits": partial(waiting, case, device) for case in cases}
 
 
 def speed(case: Case, device: torch.device, mode: Mode, steps: int, *, compile_parts: bool = False) -> list[Finding]:
-    """Median steps a second after three more, and the peak of allocated memory on a GPU."""
+    """Measure the median steps per second after three warm-up steps, and the peak of allocated memory on a GPU."""
     name = f"{case}: {mode}{', compiled' if compile_parts else ''}"
     with precision_of(mode):
         step = Step(case, device, mode, compile_parts=compile_parts)
@@ -139,7 +139,7 @@ def speed(case: Case, device: torch.device, mode: Mode, steps: int, *, compile_p
 
 
 def seconds_of(step: Callable[[], None], device: torch.device) -> float:
-    """Time of a step, until the device has done it."""
+    """Return the time of a step, until the device has finished it."""
     begun = time.perf_counter()
     step()
     if device.type == "cuda":
@@ -148,7 +148,7 @@ def seconds_of(step: Callable[[], None], device: torch.device) -> float:
 
 
 def recovery(case: Case, device: torch.device) -> list[Finding]:
-    """A step whose gradients overflow is skipped and lowers the scale; later steps keep the weights finite."""
+    """Check that a step with an overflow is skipped and lowers the scale, and that the weights stay finite."""
     step = Step(case, device, "16-mixed")
     weights = [p for p in step.model.parameters() if p.requires_grad]
     step()
@@ -167,7 +167,7 @@ def recovery(case: Case, device: torch.device) -> list[Finding]:
 
 
 def waiting(case: Case, device: torch.device) -> list[Finding]:
-    """The first operation of a step for which the host waits, if there is one."""
+    """Find the first operation of a step for which the host waits, if there is one."""
     name = f"{case}: step, backward and update without waiting for the GPU"
     step = Step(case, device, "float32")
     run = partial(lightning_step, step)
@@ -187,7 +187,7 @@ def waiting(case: Case, device: torch.device) -> list[Finding]:
 
 
 def lightning_step(step: Step) -> None:
-    """A step of the LightningModule without a trainer."""
+    """Return a step of the LightningModule without a trainer."""
     step.optimizer.zero_grad()
     batch = step.sample | {"name": ["noise"] * len(step.sample["image1"])}
     with (
