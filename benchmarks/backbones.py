@@ -128,7 +128,7 @@ def descend(model: UnsupervisedFlow, batches: Iterator[FlowSample], steps: int) 
     scheduler = CosineAnnealingLR(optimizer, T_max=steps)
     model.train()
     for step, batch in zip(range(steps), batches, strict=False):
-        cost = model.objective(batch, *model.backbone.both(batch["image1"], batch["image2"]), step=step)
+        cost = model.objective(batch, *model.backbone.bidirectional(batch["image1"], batch["image2"]), step=step)
         optimizer.zero_grad()
         cost.total.backward()
         nn.utils.clip_grad_norm_(model.parameters(), CLIPPED_NORM)

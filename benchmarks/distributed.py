@@ -38,7 +38,7 @@ class Loss(nn.Module):
     def forward(self, image1: Tensor, image2: Tensor) -> Tensor:
         """Return the total loss of a batch."""
         sample = FlowSample(image1=image1, image2=image2, name="")
-        forward, backward = self.model.backbone.both(image1, image2)
+        forward, backward = self.model.backbone.bidirectional(image1, image2)
         total: Tensor = self.model.objective(sample, forward, backward, step=LATE_STEP).total
         return total
 

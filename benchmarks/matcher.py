@@ -42,7 +42,7 @@ def training_step(batch: int, crop: int, *, recipe: Path = RECIPE, bfloat16: boo
     def run() -> None:
         optimizer.zero_grad()
         with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
-            total = model.objective(sample, *model.backbone.both(*images), step=LATE_STEP).total
+            total = model.objective(sample, *model.backbone.bidirectional(*images), step=LATE_STEP).total
         total.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()

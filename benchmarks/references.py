@@ -55,7 +55,7 @@ class OneAfterTheOther(PWCLite):
         self.estimator.__class__ = Concatenating
         self.context.__class__ = nn.Sequential
 
-    def both(self, image1: Tensor, image2: Tensor) -> tuple[list[FlowEstimate], list[FlowEstimate]]:
+    def bidirectional(self, image1: Tensor, image2: Tensor) -> tuple[list[FlowEstimate], list[FlowEstimate]]:
         """Compute both directions like PWCLite, in two batches."""
         pairs = [features.chunk(2) for features in self._features(image1, image2)]
         first, second = ([pair[i] for pair in pairs] for i in (0, 1))

@@ -23,7 +23,7 @@ def network_run(network: torch.nn.Module, batch: int, height: int, width: int) -
 
     def run() -> None:
         network.zero_grad()
-        forward, backward = network.both(*images)
+        forward, backward = network.bidirectional(*images)
         (forward[-1].flow.sum() + backward[-1].flow.sum()).backward()
 
     return run

@@ -47,7 +47,7 @@ def training_step(kind: str, size: str) -> Step:
     def run() -> None:
         optimizer.zero_grad()
         with torch.autocast("cpu", torch.bfloat16, enabled=kind == "bfloat16"):
-            forward, backward = model.backbone.both(sample["image1"], sample["image2"])
+            forward, backward = model.backbone.bidirectional(sample["image1"], sample["image2"])
             total = model.objective(sample, forward, backward, step=LATE_STEP).total
         total.backward()
         optimizer.step()
@@ -89,7 +89,7 @@ def convolutions(size: str) -> tuple[Step, float]:
     batch, height, width = SIZES[size]
     images = torch.rand(2, batch, IMAGE_CHANNELS, height, width)
     with Convolutions() as recorded:
-        PWCLite().both(*images)
+        PWCLite().bidirectional(*images)
 
     def run() -> None:
         for call, leaves in zip(recorded.calls, recorded.leaves, strict=True):

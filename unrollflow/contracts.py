@@ -126,7 +126,7 @@ class FlowNetwork(Protocol):
         """Flow from image1 to image2, both (B, 3, H, W), from the coarsest (or first) estimate to the last."""
         ...
 
-    def both(self, image1: Tensor, image2: Tensor) -> tuple[list[FlowEstimate], list[FlowEstimate]]:
+    def bidirectional(self, image1: Tensor, image2: Tensor) -> tuple[list[FlowEstimate], list[FlowEstimate]]:
         """Forward and backward flow; the features of each image are computed once."""
         ...
 

@@ -50,7 +50,7 @@ def agreement(name: str, device: torch.device, size: tuple[int, int]) -> list[Fi
 
 def flow_and_gradients(net: nn.Module, image1: Tensor, image2: Tensor) -> tuple[Tensor, Tensor]:
     """Return the last flow of both directions, and the gradients of its mean square as one vector, on the CPU."""
-    flow = torch.cat([estimates[-1].flow for estimates in net.both(image1, image2)])
+    flow = torch.cat([estimates[-1].flow for estimates in net.bidirectional(image1, image2)])
     flow.square().mean().backward()
     gradients = [p.grad for p in net.parameters() if p.grad is not None]
     return flow.detach().cpu(), torch.cat([g.flatten().cpu() for g in gradients])

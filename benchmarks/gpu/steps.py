@@ -80,7 +80,7 @@ class Step:
         """Run a step with the loss times a factor; an infinite factor is an overflow."""
         self.optimizer.zero_grad()
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
-            flows = self.parts.network.both(self.sample["image1"], self.sample["image2"])
+            flows = self.parts.network.bidirectional(self.sample["image1"], self.sample["image2"])
             total = self.parts.objective(self.sample, *flows, step=LATE_STEP).total
         self.scaler.scale(factor * total).backward()
         self.scaler.unscale_(self.optimizer)

@@ -56,7 +56,7 @@ def terms() -> dict[str, tuple[Smoothness, float]]:
 def gradients(model: UnsupervisedFlow, batch: FlowSample, step: int) -> dict[str, Tensor]:
     """Return the gradients of each term and of the photometric loss in the network's weights, as vectors."""
     model.train()
-    ways = model.backbone.both(batch["image1"], batch["image2"])
+    ways = model.backbone.bidirectional(batch["image1"], batch["image2"])
     costs = {"photometric": model.objective(batch, *ways, step=step).photometric}
     images = (batch["image1"], batch["image2"])
     for name, (term, factor) in terms().items():

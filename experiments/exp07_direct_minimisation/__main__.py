@@ -8,8 +8,8 @@ with the lowest energy is reported; ground truth is not used for any choice. The
 chosen on Grove2, Urban2, two pairs of Sintel and three of FlyingChairs. Hydrangea and RubberWhale were not used for the
 choice, but were seen with a first version. `seconds` are CPU seconds, summed over all threads.
 
-The methods of opencv-contrib need a separate environment; UNROLLFLOW_CONTRIB_PYTHON is the path of its Python. Without it,
-their stored rows are used:
+The methods of opencv-contrib need a separate environment; UNROLLFLOW_CONTRIB_PYTHON is the path of its Python.
+Without it, their stored rows are used:
 
     python -m venv contrib && contrib/bin/pip install opencv-contrib-python-headless
     UNROLLFLOW_CONTRIB_PYTHON=contrib/bin/python make reproduce EXP=07

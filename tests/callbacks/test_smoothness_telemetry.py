@@ -179,7 +179,7 @@ def test_of_accumulated_batches_the_first_counts(tmp_path: Path) -> None:
 
 def test_after_an_error_nothing_listens_any_more(tmp_path: Path) -> None:
     class Breaks(PWCLite):
-        def both(self, image1: Tensor, image2: Tensor) -> Any:
+        def bidirectional(self, image1: Tensor, image2: Tensor) -> Any:
             raise RuntimeError("no memory")
 
     module = UnsupervisedFlow(**parts(backbone=Breaks(**NETWORK)))

@@ -23,7 +23,7 @@ from unrollflow.cli.checks import refuse_replacing
 from unrollflow.cli.main import main
 from unrollflow.cli.predict import Predictor
 from unrollflow.cli.predict_batches import loader
-from unrollflow.cli.predict_inputs import Look, Submission, is_video, listed_pairs, task, tasks
+from unrollflow.cli.predict_inputs import ResultOptions, Submission, is_video, listed_pairs, task, tasks
 from unrollflow.contracts import FlowSample, Prediction
 from unrollflow.data import read_flo, read_flo5, read_image, read_kitti_flow
 from unrollflow.data.datasets.benchmark import BenchmarkPairs
@@ -77,7 +77,7 @@ def test_kittis_servers_get_sixteen_bit_pictures_valid_everywhere(
 ) -> None:
     for folder in frames:
         trees.kitti(tmp_path / "data", folder)
-    pairs, (writer,), *_ = task([tmp_path / "data"], tmp_path / "out", submission=submission, look=Look())
+    pairs, (writer,), *_ = task([tmp_path / "data"], tmp_path / "out", submission=submission, options=ResultOptions())
     assert isinstance(pairs, BenchmarkPairs)
     assert [(pair.name, pair.image1.parent.name) for pair in pairs.pairs] == [("000000_10", frames[0])]
     flow = torch.tensor([1.5, -300.25]).view(1, 2, 1, 1).repeat(1, 1, 4, 6)
@@ -94,7 +94,9 @@ def test_kittis_servers_get_sixteen_bit_pictures_valid_everywhere(
 def test_springs_server_gets_flo5_files_of_both_cameras_and_directions(tmp_path: Path) -> None:
     pytest.importorskip("h5py")
     trees.spring(tmp_path / "data")
-    pairs, (writer,), images, results, _ = task([tmp_path / "data"], tmp_path / "out", submission="spring", look=Look())
+    pairs, (writer,), images, results, _ = task(
+        [tmp_path / "data"], tmp_path / "out", submission="spring", options=ResultOptions()
+    )
     assert isinstance(pairs, BenchmarkPairs)
     expected = [f"0002/flow_{end}" for end in ("FW_left_0001", "BW_left_0002", "FW_right_0001", "BW_right_0002")]
     assert [pair.name for pair in pairs.pairs] == expected
@@ -115,7 +117,7 @@ def test_a_submission_to_spring_needs_both_cameras_and_h5py(tmp_path: Path, monk
         main(["predict", str(tmp_path), "--output", str(tmp_path / "out"), "--submission", "spring"])
     (tmp_path / "test" / "0002" / "frame_right").rename(tmp_path / "elsewhere")
     with pytest.raises(FileNotFoundError, match=r"no folder .*test/0001/frame_right. Expected layout:"):
-        task([tmp_path], tmp_path / "out", submission="spring", look=Look())
+        task([tmp_path], tmp_path / "out", submission="spring", options=ResultOptions())
 
 
 def test_an_edition_of_kitti_without_its_frames_is_told(tmp_path: Path) -> None:
@@ -123,13 +125,13 @@ def test_an_edition_of_kitti_without_its_frames_is_told(tmp_path: Path) -> None:
     with pytest.raises(
         FileNotFoundError, match=r"no folder .*testing/colored_0. Expected layout: .*image_0 \(2012, grey\)"
     ):
-        task([tmp_path], tmp_path / "out", submission="kitti2012", look=Look())
+        task([tmp_path], tmp_path / "out", submission="kitti2012", options=ResultOptions())
 
 
 def refused(frames: list[Path], output: Path, submission: Submission | None = None) -> str:
     """The message with which a prediction is refused that would overwrite what it reads."""
     with pytest.raises(ValueError, match=r"would overwrite .*choose another --output") as error:
-        task(frames, output, submission=submission, look=Look())
+        task(frames, output, submission=submission, options=ResultOptions())
     return str(error.value)
 
 
@@ -141,7 +143,7 @@ def test_a_video_is_not_overwritten_by_its_result(tmp_path: Path, monkeypatch: p
     assert str(clip) in refused([clip], tmp_path)
     (tmp_path / "link").symlink_to(tmp_path)
     assert str(clip) in refused([clip], tmp_path / "link")
-    assert isinstance(task([clip], tmp_path / "out", submission=None, look=Look()).writers[0], FlowVideo)
+    assert isinstance(task([clip], tmp_path / "out", submission=None, options=ResultOptions()).writers[0], FlowVideo)
 
 
 def test_frames_are_not_overwritten_by_their_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,17 +155,17 @@ def test_frames_are_not_overwritten_by_their_results(tmp_path: Path, monkeypatch
     trees.frames([folder / "f8_visible.png"])  # the last of two images is written to, too
     assert "f8_visible.png" in refused([folder / "f8.jpg", folder / "f8_visible.png"], folder)
     (folder / "f8_visible.png").unlink()
-    task([folder], folder / "flow", submission=None, look=Look())
+    task([folder], folder / "flow", submission=None, options=ResultOptions())
     trees.frames(other / f"{i}.png" for i in range(2))
     for frame in other.glob("*.png"):
         frame.rename(frame.with_suffix(".jpg"))
-    task([other], other, submission=None, look=Look())  # results are no .jpg
+    task([other], other, submission=None, options=ResultOptions())  # results are no .jpg
 
 
 @pytest.mark.filterwarnings("ignore:.*pairs of neighbouring frames skipped")
 def test_results_are_those_of_the_pairs(tmp_path: Path) -> None:
     trees.frames(tmp_path / f"{name}.png" for name in ("a_1", "a_2", "b_1", "b_2"))
-    found = task([tmp_path], tmp_path / "out", submission=None, look=Look())
+    found = task([tmp_path], tmp_path / "out", submission=None, options=ResultOptions())
     assert isinstance(writer := found.writers[0], FlowWriter)
     assert found.results == [writer.files(name) for name in ("a_1", "b_1")]
     assert len(found.pairs) == 2  # type: ignore[arg-type]
@@ -172,7 +174,7 @@ def test_results_are_those_of_the_pairs(tmp_path: Path) -> None:
 def test_results_do_not_overwrite_each_other(tmp_path: Path) -> None:
     trees.frames(tmp_path / f"{name}.png" for name in ("a", "a_visible", "b"))
     with pytest.raises(ValueError, match=r"a\.png and .*a_visible\.png have the same path .*a_visible\.png"):
-        task([tmp_path], tmp_path / "out", submission=None, look=Look())
+        task([tmp_path], tmp_path / "out", submission=None, options=ResultOptions())
 
 
 def test_results_that_are_there_stay_unless_told_otherwise(tmp_path: Path) -> None:
@@ -191,24 +193,26 @@ def test_each_clip_of_several_inputs_has_its_folder(tmp_path: Path) -> None:
     out = tmp_path / "out"
     inputs = [tmp_path / name for name in ("one", "two", "alone.mp4")]
     found = {
-        file.relative_to(out) for job in tasks(inputs, out, submission=None, look=Look()) for file in job.results[0]
+        file.relative_to(out)
+        for job in tasks(inputs, out, submission=None, options=ResultOptions())
+        for file in job.results[0]
     }
     frames = {Path(folder) / f"0{ending}" for folder in ("one/a", "one/b/c", "two")
               for ending in (".flo", ".png", "_visible.png")}  # fmt: skip
     assert found == frames | {Path("one/b/clip.mp4"), Path("alone.mp4")}
-    (job,) = tasks([tmp_path / "two"], out, submission=None, look=Look())  # one input needs no folder
+    (job,) = tasks([tmp_path / "two"], out, submission=None, options=ResultOptions())  # one input needs no folder
     assert job.results[1][0] == out / "1.flo"
-    nested = tasks([tmp_path / "one"], out, submission=None, look=Look())
+    nested = tasks([tmp_path / "one"], out, submission=None, options=ResultOptions())
     assert {job.results[0][0].parent.relative_to(out) for job in nested} == {Path("a"), Path("b/c"), Path("b")}
     with pytest.raises(ValueError, match=r"have the same path .*clip\.mp4"):
-        tasks([tmp_path / "one/b/clip.mp4"] * 2, out, submission=None, look=Look())
+        tasks([tmp_path / "one/b/clip.mp4"] * 2, out, submission=None, options=ResultOptions())
 
 
 def test_pairs_of_a_list(tmp_path: Path) -> None:
     trees.frames(tmp_path / "data" / name for name in ("a/1.png", "a/2.png", "b c/1.png", "b c/2.png"))
     file = tmp_path / "data" / "pairs.txt"
     file.write_text("# name of each pair: its first image\na/1.png a/2.png\n\n'b c/2.png' 'b c/1.png'  # backward\n")
-    (job,) = tasks([file], tmp_path / "out", submission=None, look=Look())
+    (job,) = tasks([file], tmp_path / "out", submission=None, options=ResultOptions())
     assert [files[0] for files in job.results] == [tmp_path / "out" / "a" / "1.flo", tmp_path / "out" / "b c" / "2.flo"]
     assert job.pairs[1]["name"] == "b c/2"
     assert job.pairs[1]["image2"].equal(read_image(tmp_path / "data" / "b c" / "1.png"))
@@ -233,7 +237,7 @@ def test_a_list_of_files_that_are_missing_is_refused(tmp_path: Path) -> None:
         listed_pairs(tmp_path / "pairs.txt")
     (tmp_path / "pairs.txt").write_text("a.png b.png")
     with pytest.raises(FileNotFoundError, match=r"a\.png"):
-        tasks([tmp_path / "pairs.txt"], tmp_path / "out", submission=None, look=Look())
+        tasks([tmp_path / "pairs.txt"], tmp_path / "out", submission=None, options=ResultOptions())
 
 
 def test_formats_hold_the_same_flow(tmp_path: Path) -> None:
@@ -268,7 +272,7 @@ def test_confidence_of_one_direction_is_refused(tmp_path: Path) -> None:
 
 def test_confidence_is_a_result_of_each_pair(tmp_path: Path) -> None:
     trees.frames(tmp_path / "frames" / f"{name}.png" for name in "abc")
-    job = task([tmp_path / "frames"], tmp_path / "out", submission=None, look=Look(confidence=CALIBRATION))
+    job = task([tmp_path / "frames"], tmp_path / "out", submission=None, options=ResultOptions(confidence=CALIBRATION))
     names = [[file.name for file in files] for files in job.results]
     assert names[0] == ["a.flo", "a.png", "a_visible.png", "a_confidence.png"]
     assert [type(writer) for writer in job.writers] == [FlowWriter, ConfidenceMaps]
@@ -281,7 +285,10 @@ def test_confidence_is_a_result_of_each_pair(tmp_path: Path) -> None:
 def test_confidence_of_a_video_has_a_folder_and_needs_both_ways(tmp_path: Path) -> None:
     write_video(tmp_path / "clip.mp4", moving(3))
     job = task(
-        [tmp_path / "clip.mp4"], tmp_path / "out", submission=None, look=Look(flow="npy", confidence=CALIBRATION)
+        [tmp_path / "clip.mp4"],
+        tmp_path / "out",
+        submission=None,
+        options=ResultOptions(flow="npy", confidence=CALIBRATION),
     )
     assert [type(writer) for writer in job.writers] == [FlowVideo, FlowNumbers, ConfidenceMaps]
     maps = job.writers[2]
@@ -289,7 +296,9 @@ def test_confidence_of_a_video_has_a_folder_and_needs_both_ways(tmp_path: Path) 
     write(maps, "clip.mp4/000001", torch.ones(1, 2, 4, 6))
     file = tmp_path / "out" / "clip_confidence" / "000001_confidence.png"
     assert file.is_file()
-    again = task([tmp_path / "clip.mp4"], tmp_path / "out", submission=None, look=Look(confidence=CALIBRATION))
+    again = task(
+        [tmp_path / "clip.mp4"], tmp_path / "out", submission=None, options=ResultOptions(confidence=CALIBRATION)
+    )
     assert again.earlier == [file]
 
 
@@ -298,7 +307,7 @@ def test_a_submission_has_no_maps_of_confidence(tmp_path: Path, submission: Subm
     with pytest.raises(
         ValueError, match=f"--submission {submission} does not contain confidence maps; omit --confidence"
     ):
-        task([tmp_path], tmp_path / "out", submission=submission, look=Look(confidence=CALIBRATION))
+        task([tmp_path], tmp_path / "out", submission=submission, options=ResultOptions(confidence=CALIBRATION))
 
 
 def test_the_command_writes_maps_of_frames_and_of_videos(tmp_path: Path) -> None:
@@ -347,12 +356,12 @@ def test_a_video_has_one_scale_from_the_first_frame_to_the_last(tmp_path: Path) 
 
     frames = [torch.full((3, 16, 16), length / 100) for length in (1, 2, 4, 4)]
     write_video(tmp_path / "clip.mp4", frames)  # of which the flow is about 1, 2 and 4 px
-    options: list[tuple[Look, Sequence[float]]] = [
-        (Look(), (1 / 4, 2 / 4, 1)),
-        (Look(max_flow=8.0), (1 / 8, 2 / 8, 4 / 8)),
+    options: list[tuple[ResultOptions, Sequence[float]]] = [
+        (ResultOptions(), (1 / 4, 2 / 4, 1)),
+        (ResultOptions(max_flow=8.0), (1 / 8, 2 / 8, 4 / 8)),
     ]
     for i, (look, saturations) in enumerate(options):
-        job = task([tmp_path / "clip.mp4"], tmp_path / f"out{i}", submission=None, look=look)
+        job = task([tmp_path / "clip.mp4"], tmp_path / f"out{i}", submission=None, options=options)
         runner = trainer(tmp_path, callbacks=job.writers)
         runner.predict(Growing(), DataLoader(job.pairs), return_predictions=False)
         red = [frame[:, 4:12, 20:28].mean(dim=(1, 2)) for frame in read_video(tmp_path / f"out{i}" / "clip.mp4")]
@@ -374,25 +383,25 @@ def test_the_backward_flow_has_files_of_its_own(tmp_path: Path) -> None:
 
 def test_backward_flow_needs_both_directions_and_a_place(tmp_path: Path) -> None:
     write_video(tmp_path / "clip.mp4", moving(3))
-    look = Look(flow="flo", backward=True)
-    job = task([tmp_path / "clip.mp4"], tmp_path / "out", submission=None, look=look)
+    options = ResultOptions(flow="flo", backward=True)
+    job = task([tmp_path / "clip.mp4"], tmp_path / "out", submission=None, options=options)
     assert [writer.both_ways for writer in job.writers] == [False, True]
     with pytest.raises(ValueError, match=r"--backward needs --flow for the video .*clip\.mp4"):
-        task([tmp_path / "clip.mp4"], tmp_path / "out", submission=None, look=Look(backward=True))
+        task([tmp_path / "clip.mp4"], tmp_path / "out", submission=None, options=ResultOptions(backward=True))
     trees.sintel(tmp_path / "sintel")
     with pytest.raises(ValueError, match="--submission sintel contains only the forward flow"):
-        task([tmp_path / "sintel"], tmp_path / "out", submission="sintel", look=look)
+        task([tmp_path / "sintel"], tmp_path / "out", submission="sintel", options=options)
     trees.frames(tmp_path / "frames" / f"{name}.png" for name in ("a", "a_backward", "b"))
     with pytest.raises(ValueError, match=r"have the same path .*a_backward\.flo"):
-        task([tmp_path / "frames"], tmp_path / "out", submission=None, look=look)
+        task([tmp_path / "frames"], tmp_path / "out", submission=None, options=options)
 
 
 def test_a_stride_applies_to_folders_and_videos(tmp_path: Path) -> None:
     trees.frames(tmp_path / "in" / f"{i}.png" for i in range(5))
     write_video(tmp_path / "in" / "clips" / "clip.mp4", moving(5))
-    (job,) = tasks([tmp_path / "in"], tmp_path / "out", submission=None, look=Look(), stride=2)
+    (job,) = tasks([tmp_path / "in"], tmp_path / "out", submission=None, options=ResultOptions(), stride=2)
     assert [files[0].name for files in job.results] == ["0.flo", "2.flo"]
-    (video,) = tasks([tmp_path / "in" / "clips"], tmp_path / "out", submission=None, look=Look(), stride=2)
+    (video,) = tasks([tmp_path / "in" / "clips"], tmp_path / "out", submission=None, options=ResultOptions(), stride=2)
     assert [sample["name"] for sample in video.pairs] == ["clip.mp4/000000", "clip.mp4/000002"]
     trees.sintel(tmp_path / "sintel")
     (tmp_path / "pairs.txt").write_text("in/0.png in/1.png")
@@ -401,20 +410,26 @@ def test_a_stride_applies_to_folders_and_videos(tmp_path: Path) -> None:
     ]  # fmt: skip
     for names, submission in inputs:
         with pytest.raises(ValueError, match="--stride 2 applies only to folders of frames and videos"):
-            tasks([tmp_path / n for n in names], tmp_path / "out", submission=submission, look=Look(), stride=2)
+            tasks(
+                [tmp_path / n for n in names],
+                tmp_path / "out",
+                submission=submission,
+                options=ResultOptions(),
+                stride=2,
+            )
 
 
 def test_pairs_of_one_size_are_batched(tmp_path: Path) -> None:
     trees.frames((tmp_path / f"a_{i}.png" for i in range(4)), size=(32, 48))
     trees.frames((tmp_path / f"b_{i}.png" for i in range(3)), size=(40, 48))
     with pytest.warns(UserWarning, match="another sequence"):
-        job = task([tmp_path], tmp_path / "out", submission=None, look=Look())
+        job = task([tmp_path], tmp_path / "out", submission=None, options=ResultOptions())
     batches = list(loader(job, [0, 1, 2, 3, 4], 2))
     assert [batch["name"] for batch in batches] == [["a_0", "a_1"], ["a_2"], ["b_0", "b_1"]]
     assert batches[2]["image2"].equal(torch.stack([read_image(tmp_path / f"b_{i}.png") for i in (1, 2)]))
     assert [batch["name"] for batch in loader(job, [0, 2], 2)] == [["a_0", "a_2"]]
     write_video(tmp_path / "clip.mp4", moving(4))
-    video = task([tmp_path / "clip.mp4"], tmp_path / "out", submission=None, look=Look())
+    video = task([tmp_path / "clip.mp4"], tmp_path / "out", submission=None, options=ResultOptions())
     assert [len(batch["name"]) for batch in loader(video, [0], 2)] == [2, 1]
 
 
@@ -434,20 +449,20 @@ def test_a_batch_has_the_flow_of_its_pairs() -> None:
 
 def test_the_numbers_of_a_video_are_written_if_a_format_is_given(tmp_path: Path) -> None:
     write_video(tmp_path / "clip.mp4", moving(3))
-    job = task([tmp_path / "clip.mp4"], tmp_path / "out", submission=None, look=Look(flow="npy"))
+    job = task([tmp_path / "clip.mp4"], tmp_path / "out", submission=None, options=ResultOptions(flow="npy"))
     video, numbers = job.writers
     assert isinstance(video, FlowVideo)
     assert isinstance(numbers, FlowNumbers)
     write(numbers, "clip.mp4/000001", torch.ones(1, 2, 4, 6))
     assert np.load(tmp_path / "out" / "clip_flow" / "000001.npy").shape == (4, 6, 2)
-    again = task([tmp_path / "clip.mp4"], tmp_path / "out", submission=None, look=Look(flow="npy"))
+    again = task([tmp_path / "clip.mp4"], tmp_path / "out", submission=None, options=ResultOptions(flow="npy"))
     assert again.earlier == [tmp_path / "out" / "clip_flow" / "000001.npy"]
 
 
 def test_one_image_is_no_pair(tmp_path: Path) -> None:
     trees.frames([tmp_path / "a.png"])
     with pytest.raises(ValueError, match=r"a.png is only one image; give two images"):
-        task([tmp_path / "a.png"], tmp_path / "out", submission=None, look=Look())
+        task([tmp_path / "a.png"], tmp_path / "out", submission=None, options=ResultOptions())
 
 
 def test_a_test_set_is_not_overwritten_by_its_submission(tmp_path: Path) -> None:
@@ -540,7 +555,7 @@ def test_only_visibility_needs_both_ways(tmp_path: Path) -> None:
         ("clip.mp4", None, False), ("kitti", "kitti2015", False), ("sintel", "sintel", False), ("frames", None, True),
     ]  # fmt: skip
     for name, submission, both_ways in submissions:
-        job = task([tmp_path / name], tmp_path / "out", submission=submission, look=Look())
+        job = task([tmp_path / name], tmp_path / "out", submission=submission, options=ResultOptions())
         assert job.writers[0].both_ways == both_ways, name
 
 

@@ -34,7 +34,7 @@ class Constant(nn.Module):
         flows = [value.expand(len(image1), 2, *image1.shape[-2:]) for value in self.flows]
         return [FlowEstimate(flow, flow) for flow in flows]
 
-    def both(self, image1: Tensor, image2: Tensor) -> tuple[list[FlowEstimate], list[FlowEstimate]]:
+    def bidirectional(self, image1: Tensor, image2: Tensor) -> tuple[list[FlowEstimate], list[FlowEstimate]]:
         forward = self(image1, image2)
         return forward, [FlowEstimate(0 * raw, 0 * flow) for raw, flow in forward]
 

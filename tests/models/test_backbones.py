@@ -84,7 +84,7 @@ def test_frames_of_the_smallest_size_have_flow(name: str) -> None:
 @all_of_them
 def test_both_directions_are_two_runs(name: str) -> None:
     network, (image1, image2) = small(name).double(), (image.double() for image in pair())
-    forward, backward = network.both(image1, image2)
+    forward, backward = network.bidirectional(image1, image2)
     for joint, single in ((forward, network(image1, image2)), (backward, network(image2, image1))):
         assert len(joint) == len(single)
         for a, b in zip(joint, single, strict=True):
@@ -95,7 +95,7 @@ def test_both_directions_are_two_runs(name: str) -> None:
 @all_of_them
 def test_every_parameter_has_a_gradient(name: str) -> None:
     network = small(name)
-    forward, backward = network.both(*pair())
+    forward, backward = network.bidirectional(*pair())
     torch.stack([(e.flow - 1).square().mean() for e in (*forward, *backward)]).sum().backward()
     silent = [n for n, p in network.named_parameters() if p.grad is None or not p.grad.any()]
     assert silent == []
@@ -211,6 +211,6 @@ def test_sizes_that_do_not_fit_are_named(name: str) -> None:
     network = small(name)
     for height, width in ((network.stride + 1, 48), (32, 2 * network.stride - 1)):
         with pytest.raises(ValueError, match=f"{name} needs multiples of {network.stride}"):
-            network.both(*pair(1, height, width))
+            network.bidirectional(*pair(1, height, width))
     with pytest.raises(ValueError, match="of equal shape"):
         network(pair(1)[0], pair(1, 48, 48)[0])

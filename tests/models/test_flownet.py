@@ -90,7 +90,7 @@ def test_brightness_of_the_pair_does_not_matter() -> None:
 def test_features_of_each_image_are_computed_once() -> None:
     network, calls = flownet_c(), []
     network.siamese[0].register_forward_hook(lambda module, inputs, output: calls.append(len(inputs[0])))
-    network.both(*pair())
+    network.bidirectional(*pair())
     assert calls == [4]
 
 

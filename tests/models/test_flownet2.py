@@ -29,7 +29,7 @@ def test_parameters_of_the_released_networks() -> None:
 def test_one_part_alone_is_trained_and_its_flow_given(part: str) -> None:
     torch.manual_seed(0)
     network = flownet2(part)
-    forward, backward = network.both(*pair())
+    forward, backward = network.bidirectional(*pair())
     torch.stack([e.flow.square().mean() for e in (*forward, *backward)]).sum().backward()
     trained = {name.partition(".")[0] for name, p in network.named_parameters() if p.grad is not None}
     assert trained == {part}

@@ -26,7 +26,7 @@ def test_branches_are_as_many_as_published() -> None:
 
 
 def test_estimates_carry_likelihoods_that_sum_to_one() -> None:
-    for way in small().both(*pair()):
+    for way in small().bidirectional(*pair()):
         assert [tuple(e.likelihood.shape) for e in way] == [(2, 25, 8, 12), (2, 9, 16, 24), (2, 9, 32, 48)]
         for estimate in way:
             assert isinstance(estimate, LikelihoodEstimate)
@@ -91,7 +91,7 @@ def test_all_branches_have_the_same_weights() -> None:
 def test_features_of_each_image_are_computed_once() -> None:
     network, calls = small(), []
     network.features[0].register_forward_hook(lambda module, inputs, output: calls.append(len(inputs[0])))
-    network.both(*pair())
+    network.bidirectional(*pair())
     assert calls == [4]
 
 

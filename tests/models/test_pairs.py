@@ -42,7 +42,7 @@ def test_other_images_are_named(name: str, wrong: str) -> None:
     change, message = WRONG[wrong]
     images = [change(image) for image in pair()]
     network = NETWORKS[name]()
-    for method in (network, network.both):
+    for method in (network, network.bidirectional):
         with pytest.raises(ValueError, match=message) as refused:
             method(*images)
         assert name in str(refused.value)

@@ -50,7 +50,7 @@ def test_flow_is_the_raw_flow_in_pixels_of_the_image() -> None:
 
 def test_both_directions_are_two_runs() -> None:
     network, (image1, image2) = small(normalise_features=True), pair()
-    forward, backward = network.both(image1, image2)
+    forward, backward = network.bidirectional(image1, image2)
     for joint, single in ((forward, network(image1, image2)), (backward, network(image2, image1))):
         for a, b in zip(joint, single, strict=True):
             torch.testing.assert_close(a.raw, b.raw)
@@ -64,7 +64,7 @@ def test_it_computes_what_the_plain_arrangement_does() -> None:
     images = [image.double() for image in pair(1, 64, 64)]
     found = []
     for net in (plain, network):
-        flows = [estimate.flow for estimates in net.both(*images) for estimate in estimates]
+        flows = [estimate.flow for estimates in net.bidirectional(*images) for estimate in estimates]
         torch.stack([flow.square().mean() for flow in flows]).sum().backward()
         found.append([*flows, *(p.grad for p in net.parameters())])
     for one, other in zip(*found, strict=True):
@@ -74,7 +74,7 @@ def test_it_computes_what_the_plain_arrangement_does() -> None:
 def test_features_of_each_image_are_computed_once() -> None:
     network, calls = small(), []
     network.pyramid.register_forward_hook(lambda module, inputs, output: calls.append(len(inputs[0])))
-    network.both(*pair())
+    network.bidirectional(*pair())
     assert calls == [4]
 
 
@@ -85,7 +85,7 @@ def test_small_heads_start_near_zero_flow() -> None:
 
 def test_every_parameter_has_a_gradient() -> None:
     network = small()
-    forward, backward = network.both(*pair())
+    forward, backward = network.bidirectional(*pair())
     torch.stack([e.flow.square().mean() for e in (*forward, *backward)]).sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() and p.grad.any() for p in network.parameters())
 

@@ -42,7 +42,7 @@ def test_estimates_grow_by_two_up_to_the_images_size() -> None:
 
 def test_both_directions_are_two_runs() -> None:
     network, image1, image2 = small().double(), noise().double(), noise(seed=1).double()
-    forward, backward = network.both(image1, image2)
+    forward, backward = network.bidirectional(image1, image2)
     for joint, single in ((forward, network(image1, image2)), (backward, network(image2, image1))):
         for a, b in zip(joint, single, strict=True):
             torch.testing.assert_close(a.raw, b.raw)
@@ -51,7 +51,7 @@ def test_both_directions_are_two_runs() -> None:
 
 def test_every_parameter_has_a_gradient() -> None:
     network = small()
-    forward, backward = network.both(noise(), noise(seed=1))
+    forward, backward = network.bidirectional(noise(), noise(seed=1))
     torch.stack([(e.flow - 1).square().mean() for e in (*forward, *backward)]).sum().backward()
     assert [n for n, p in network.named_parameters() if p.grad is None or not p.grad.any()] == []
     assert all(p.grad.isfinite().all() for p in network.parameters())
@@ -99,10 +99,10 @@ def test_strips_of_rows_are_the_whole(pixels: int, monkeypatch: pytest.MonkeyPat
     """Strips overlap by all that a row depends on; also of two pairs, and both ways."""
     network = small(dilations=[1, 2], full_dilations=[2, 1], iterations=2, propagations=2).double().eval()
     image1, image2 = noise(2, 96, 48).double(), noise(2, 96, 48, seed=1).double()
-    whole = network.both(image1, image2)  # with gradients, which are computed of the whole
+    whole = network.bidirectional(image1, image2)  # with gradients, which are computed of the whole
     monkeypatch.setattr(strips, "MOST_PIXELS", pixels)
     with torch.inference_mode():
-        joint, single = network.both(image1, image2), network(image1, image2)
+        joint, single = network.bidirectional(image1, image2), network(image1, image2)
     for expected, found in ((whole[0], joint[0]), (whole[1], joint[1]), (whole[0], single)):
         for a, b in zip(expected, found, strict=True):
             torch.testing.assert_close(b.raw, a.raw, atol=1e-9, rtol=0)
@@ -162,8 +162,8 @@ def test_residuals_keep_their_digits_under_autocast() -> None:
 @pytest.mark.slow
 def test_it_compiles_as_one_graph_with_the_same_flow() -> None:
     network, image1, image2 = small(), noise(), noise(seed=1)
-    compiled = torch.compile(network.both, fullgraph=True)
-    for a, b in zip(compiled(image1, image2)[0], network.both(image1, image2)[0], strict=True):
+    compiled = torch.compile(network.bidirectional, fullgraph=True)
+    for a, b in zip(compiled(image1, image2)[0], network.bidirectional(image1, image2)[0], strict=True):
         torch.testing.assert_close(a.flow, b.flow, atol=1e-4, rtol=1e-4)
 
 

@@ -61,7 +61,7 @@ def fill(model: nn.Module, fixture: Fixture, kind: str) -> None:
 
 def directions(model: PWCLite, images: Tensor) -> dict[str, list[FlowEstimate]]:
     """Estimates of both directions, fine to coarse as the fixture numbers them."""
-    forward, backward = model.both(images[:, :3], images[:, 3:])
+    forward, backward = model.bidirectional(images[:, :3], images[:, 3:])
     return {"fw": forward[::-1], "bw": backward[::-1]}
 
 
@@ -116,7 +116,7 @@ def check_pwclite(fixture: Fixture) -> None:
 
 
 def expect_iterates(fixture: Fixture, kind: str, model: RAFT, images: Tensor) -> dict[str, list[FlowEstimate]]:
-    flows = dict(zip(("fw", "bw"), model.both(images[:, :3], images[:, 3:]), strict=True))
+    flows = dict(zip(("fw", "bw"), model.bidirectional(images[:, :3], images[:, 3:]), strict=True))
     for d, estimates in flows.items():
         for i, (raw, flow) in enumerate(estimates):
             for name, value in ((f"{kind}_raw_{d}_it{i}", raw), (f"{kind}_flow_{d}_it{i}", flow)):

@@ -78,7 +78,7 @@ def test_an_operation_is_one_graph_of_the_same_values_and_gradients(name: str) -
 
 def loss_and_gradients(model: UnsupervisedFlow, batch: FlowSample, *, step: int) -> tuple[Tensor, list[Tensor]]:
     model.zero_grad()
-    forward, backward = model.parts.network.both(batch["image1"], batch["image2"])
+    forward, backward = model.parts.network.bidirectional(batch["image1"], batch["image2"])
     total = model.parts.objective(batch, forward, backward, step=step).total
     total.backward()
     return total.detach(), [p.grad.clone() for p in model.parameters() if p.grad is not None]
@@ -121,7 +121,7 @@ def test_the_step_is_not_compiled_again_and_again() -> None:
     compilations = torch._dynamo.testing.CompileCounter()
     objective = OBJECTIVE(SSIM(), UnrolledTotalVariation())
     network, batch = PWCLite(**NETWORK), frames(32)
-    forward, backward = network.both(batch["image1"], batch["image2"])
+    forward, backward = network.bidirectional(batch["image1"], batch["image2"])
     traced = torch.compile(objective, backend=compilations)
     for step in range(12):
         traced(cast(FlowSample, batch | {"name": [f"another {step}"] * 2}), forward, backward, step=step)

@@ -343,9 +343,9 @@ class Watches(nn.Module):
 
 def test_jitter_changes_what_the_backbone_sees_and_not_what_is_compared(tmp_path: Path) -> None:
     class Sees(PWCLite):
-        def both(self, image1: Tensor, image2: Tensor) -> Any:
+        def bidirectional(self, image1: Tensor, image2: Tensor) -> Any:
             assert image1.eq(0.5).all() == self.training
-            return super().both(image1, image2)
+            return super().bidirectional(image1, image2)
 
     module = UnsupervisedFlow(**parts(backbone=Sees(**NETWORK), jitter=Watches()))
     runner = trainer(tmp_path)
@@ -411,9 +411,9 @@ def test_the_teacher_sees_the_frames_as_they_are(tmp_path: Path) -> None:
     """With a jitter, the flow of the frames as the objective sees them comes from a pass of its own, in no graph."""
 
     class Sees(PWCLite):
-        def both(self, image1: Tensor, image2: Tensor) -> Any:
+        def bidirectional(self, image1: Tensor, image2: Tensor) -> Any:
             seen.append((image1.eq(0.5).all().item(), torch.is_grad_enabled()))
-            return super().both(image1, image2)
+            return super().bidirectional(image1, image2)
 
     seen: list[Any] = []
     module = UnsupervisedFlow(**parts(backbone=Sees(**NETWORK), jitter=Watches(), distillation=[lessons()]))

@@ -41,7 +41,7 @@ def descend(network: UnsupervisedFlow, batch: FlowSample, steps: int = 1) -> Non
     """Steps of the run's optimizer on one batch."""
     optimizer = network.configure_optimizers()["optimizer"]
     for _ in range(steps):
-        estimates = network.backbone.both(batch["image1"], batch["image2"])
+        estimates = network.backbone.bidirectional(batch["image1"], batch["image2"])
         optimizer.zero_grad()
         network.objective(batch, *estimates, step=0).total.backward()
         optimizer.step()

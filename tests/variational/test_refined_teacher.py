@@ -23,7 +23,7 @@ def test_a_network_learns_from_it() -> None:
     image1, image2 = moved(2.0, -1.0)
     term = Distillation(views=[RefinedTeacher()], visibility=ForwardBackward(scale=0.01, bias=0.5), weight=1.0)
     with torch.no_grad():
-        there, back = network.both(image1, image2)
+        there, back = network.bidirectional(image1, image2)
     sample = {"image1": image1, "image2": image2, "name": ["a"]}
     loss = term(network, sample, there[-1].flow, back[-1].flow, seeds=[0], step=0)
     loss.backward()

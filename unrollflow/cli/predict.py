@@ -12,7 +12,7 @@ from unrollflow.callbacks.flow_writers import Format
 from unrollflow.cli.checks import refuse_other_sizes, refuse_replacing, refuse_unwritable
 from unrollflow.cli.networks import Precision, add_device, add_weights, one_device_trainer
 from unrollflow.cli.predict_batches import loader
-from unrollflow.cli.predict_inputs import Look, Submission, tasks
+from unrollflow.cli.predict_inputs import ResultOptions, Submission, tasks
 from unrollflow.contracts import FlowSample, Prediction
 from unrollflow.ops import forward_backward_visibility
 from unrollflow.ops.occlusion import CALIBRATION, REFINED_CALIBRATION
@@ -38,7 +38,7 @@ def run(arguments: list[str], trusted: list[str]) -> None:
         "--submission", choices=get_args(Submission), help="write the submission files of this benchmark's test set"
     )
     add_work(parser)
-    add_look(parser)
+    add_result_options(parser)
     existing = parser.add_mutually_exclusive_group()
     existing.add_argument("--overwrite", action="store_true", help="replace existing results")
     existing.add_argument(
@@ -73,7 +73,7 @@ def add_work(parser: ArgumentParser) -> None:
     )
 
 
-def add_look(parser: ArgumentParser) -> None:
+def add_result_options(parser: ArgumentParser) -> None:
     """Add the options that choose the output files."""
     parser.add_argument(
         "--flow",
@@ -152,8 +152,8 @@ def predict(
     if max_flow is not None and not max_flow > 0:
         raise ValueError(f"--max_flow is out of range: {max_flow}; it must be more than 0 pixels.")
     calibration = REFINED_CALIBRATION if refine else CALIBRATION
-    look = Look(flow, max_flow, arrows, backward, calibration if confidence else None)
-    jobs = tasks(frames, output, submission=submission, look=look, stride=stride)
+    options = ResultOptions(flow, max_flow, arrows, backward, calibration if confidence else None)
+    jobs = tasks(frames, output, submission=submission, options=options, stride=stride)
     work = [(job, job.without_result() if skip_existing else list(range(len(job.results)))) for job in jobs]
     if not (overwrite or skip_existing):
         remedy = "add --overwrite to replace them, or --skip_existing to keep them"

@@ -42,7 +42,7 @@ LIST = ".txt"
 """Suffix of a text file that lists pairs."""
 
 
-class Look(NamedTuple):
+class ResultOptions(NamedTuple):
     """Options for the results.
 
     Attributes:
@@ -83,7 +83,7 @@ class Task(NamedTuple):
 
 
 def tasks(
-    inputs: list[Path], output: Path, *, submission: Submission | None, look: Look, stride: int = 1
+    inputs: list[Path], output: Path, *, submission: Submission | None, options: ResultOptions, stride: int = 1
 ) -> list[Task]:
     """Tasks of all inputs, see :func:`~unrollflow.cli.predict.predict`.
 
@@ -92,11 +92,11 @@ def tasks(
     """
     images = [path for path in inputs if path.suffix.lower() in IMAGE_SUFFIXES]
     if submission is not None or images:
-        return [task(inputs, output, submission=submission, look=look, stride=stride)]
+        return [task(inputs, output, submission=submission, options=options, stride=stride)]
     several = len(inputs) > 1
     clips = [(clip, output / (path.name if several and path.is_dir() else "") / place) for path in inputs
              for clip, place in clips_of(path)]  # fmt: skip
-    found = [task([clip], place, submission=None, look=look, stride=stride) for clip, place in clips]
+    found = [task([clip], place, submission=None, options=options, stride=stride) for clip, place in clips]
     refuse_clashes((file, clip) for (clip, _), job in zip(clips, found, strict=True) for file in chain(*job.results))
     return found
 
@@ -115,7 +115,9 @@ def clips_of(path: Path) -> Iterator[tuple[Path, Path]]:
     yield from ((video, video.parent.relative_to(path)) for video in videos)
 
 
-def task(frames: list[Path], output: Path, *, submission: Submission | None, look: Look, stride: int = 1) -> Task:
+def task(
+    frames: list[Path], output: Path, *, submission: Submission | None, options: ResultOptions, stride: int = 1
+) -> Task:
     """Task of one clip.
 
     Raises:
@@ -127,9 +129,9 @@ def task(frames: list[Path], output: Path, *, submission: Submission | None, loo
             f"--stride {stride} applies only to folders of frames and videos; these inputs are pairs already."
         )
     if submission is not None:
-        if look.backward:
+        if options.backward:
             raise ValueError(f"--submission {submission} contains only the forward flow; omit --backward.")
-        if look.confidence is not None:
+        if options.confidence is not None:
             raise ValueError(f"--submission {submission} does not contain confidence maps; omit --confidence.")
         if len(frames) != 1:
             raise ValueError(f"{len(frames)} paths given; --submission {submission} needs one: the benchmark's root.")
@@ -137,41 +139,41 @@ def task(frames: list[Path], output: Path, *, submission: Submission | None, loo
         images = [(pair.image1, pair.image2) for pair in benchmark.pairs]
         found = Task(benchmark, [packed], images, [packed.files(pair.name) for pair in benchmark.pairs], [])
     elif len(frames) == 1 and is_video(frames[0]):
-        found = video_task(frames[0], output, look, stride)
+        found = video_task(frames[0], output, options, stride)
     else:
-        found = frames_task(frames, output, look, stride)
+        found = frames_task(frames, output, options, stride)
     refuse_overwriting(chain(*found.images) if found.images else frames, list(chain(*found.results)))
     return found
 
 
-def frames_task(frames: list[Path], output: Path, look: Look, stride: int) -> Task:
+def frames_task(frames: list[Path], output: Path, options: ResultOptions, stride: int) -> Task:
     """Task of a folder of frames, of two images or of a list of pairs."""
     pairs: FramePairs | ListedPairs
     if len(frames) == 1 and frames[0].suffix.lower() == LIST:
         pairs = ListedPairs(listed_pairs(frames[0]), root=frames[0].parent)
     else:
         pairs = FramePairs(frames[0] if len(frames) == 1 else tuple(frames), stride=stride)
-    writers = [FlowWriter(output, flow=look.flow or "flo", max_flow=look.max_flow, backward=look.backward)]
-    writers += [ConfidenceMaps(output, calibration=look.confidence)] if look.confidence else []
+    writers = [FlowWriter(output, flow=options.flow or "flo", max_flow=options.max_flow, backward=options.backward)]
+    writers += [ConfidenceMaps(output, calibration=options.confidence)] if options.confidence else []
     results = [[file for writer in writers for file in writer.files(pairs.name(i))] for i in range(len(pairs))]
     refuse_clashes((file, first) for files, (first, _) in zip(results, pairs.pairs, strict=True) for file in files)
     return Task(pairs, list(writers), pairs.pairs, results, [])
 
 
-def video_task(video: Path, output: Path, look: Look, stride: int) -> Task:
+def video_task(video: Path, output: Path, options: ResultOptions, stride: int) -> Task:
     """Task of a video."""
-    if look.backward and look.flow is None:
+    if options.backward and options.flow is None:
         raise ValueError(f"--backward needs --flow for the video {video}: its backward flow is only written as files.")
     path, pairs = output / f"{video.stem}.mp4", VideoPairs(video, stride=stride)
     beside: list[FlowWriter] = []
-    if look.flow is not None:
-        beside.append(FlowNumbers(output / f"{video.stem}_flow", flow=look.flow, backward=look.backward))
-    if look.confidence is not None:
+    if options.flow is not None:
+        beside.append(FlowNumbers(output / f"{video.stem}_flow", flow=options.flow, backward=options.backward))
+    if options.confidence is not None:
         folder = output / f"{video.stem}_confidence"
-        beside.append(ConfidenceMaps(folder, calibration=look.confidence, of_video=True))
+        beside.append(ConfidenceMaps(folder, calibration=options.confidence, of_video=True))
     earlier = [file for writer in beside if writer.output.is_dir() for file in sorted(writer.output.iterdir())]
     scaled_by = pairs.spread(SCALE_PAIRS)
-    shown = FlowVideo(path, rate=pairs.rate, arrows=look.arrows, max_flow=look.max_flow, scaled_by=scaled_by)
+    shown = FlowVideo(path, rate=pairs.rate, arrows=options.arrows, max_flow=options.max_flow, scaled_by=scaled_by)
     return Task(pairs, [shown, *beside], [], [[path]], earlier)
 
 

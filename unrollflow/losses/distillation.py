@@ -195,7 +195,7 @@ class Distillation(nn.Module):
                 estimates = network(image1, image2)
         else:
             with unmoved_statistics(network):
-                estimates, backward = network.both(image1, image2)
+                estimates, backward = network.bidirectional(image1, image2)
             weight = weight * (1 - forward_backward_visibility(estimates[-1].flow, backward[-1].flow))
         return consistency_loss(
             estimates,

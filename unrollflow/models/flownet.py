@@ -96,7 +96,7 @@ class FlowNetS(nn.Module):
         check_pair(self, image1, image2)
         return self.estimates(torch.cat(centred(image1, image2), dim=1))
 
-    def both(self, image1: Tensor, image2: Tensor) -> tuple[list[FlowEstimate], list[FlowEstimate]]:
+    def bidirectional(self, image1: Tensor, image2: Tensor) -> tuple[list[FlowEstimate], list[FlowEstimate]]:
         """Forward and backward flow in one batch; all features depend on both images."""
         check_pair(self, image1, image2)
         return halves(self(*both_orders(image1, image2)))
@@ -178,7 +178,7 @@ class FlowNetC(nn.Module):
         fine, coarse = (features.chunk(2) for features in self._features(image1, image2))
         return self._decode(fine[0], *coarse)
 
-    def both(self, image1: Tensor, image2: Tensor) -> tuple[list[FlowEstimate], list[FlowEstimate]]:
+    def bidirectional(self, image1: Tensor, image2: Tensor) -> tuple[list[FlowEstimate], list[FlowEstimate]]:
         """Forward and backward flow in one batch; the features of each image are computed once."""
         fine, coarse = self._features(image1, image2)
         return halves(self._decode(fine, coarse, coarse.roll(len(image1), dims=0)))

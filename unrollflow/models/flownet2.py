@@ -76,10 +76,10 @@ class FlowNet2(nn.Module):
         first = [] if self.trained == "small" else self.correlation(image1, image2)
         return self._continue(image1, image2, first)
 
-    def both(self, image1: Tensor, image2: Tensor) -> tuple[list[FlowEstimate], list[FlowEstimate]]:
+    def bidirectional(self, image1: Tensor, image2: Tensor) -> tuple[list[FlowEstimate], list[FlowEstimate]]:
         """Forward and backward flow in one batch; FlowNetC computes the features of each image once."""
         check_pair(self, image1, image2)
-        ways = ([], []) if self.trained == "small" else self.correlation.both(image1, image2)
+        ways = ([], []) if self.trained == "small" else self.correlation.bidirectional(image1, image2)
         first = [FlowEstimate(*map(torch.cat, zip(*pair, strict=True))) for pair in zip(*ways, strict=True)]
         return halves(self._continue(*both_orders(image1, image2), first))
 

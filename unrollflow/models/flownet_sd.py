@@ -81,7 +81,7 @@ class FlowNetSD(nn.Module):
         check_pair(self, image1, image2)
         return self.estimates(torch.cat(centred(image1, image2), dim=1))
 
-    def both(self, image1: Tensor, image2: Tensor) -> tuple[list[FlowEstimate], list[FlowEstimate]]:
+    def bidirectional(self, image1: Tensor, image2: Tensor) -> tuple[list[FlowEstimate], list[FlowEstimate]]:
         """Forward and backward flow in one batch; all features depend on both images."""
         check_pair(self, image1, image2)
         return halves(self(*both_orders(image1, image2)))

@@ -94,7 +94,7 @@ class LikeNet(nn.Module):
         pairs = [features.chunk(2) for features in self._features(image1, image2)]
         return list(self._decode([one for one, _ in pairs], [other for _, other in pairs]))
 
-    def both(self, image1: Tensor, image2: Tensor) -> tuple[list[FlowEstimate], list[FlowEstimate]]:
+    def bidirectional(self, image1: Tensor, image2: Tensor) -> tuple[list[FlowEstimate], list[FlowEstimate]]:
         """Forward and backward flow in one batch; the features of each image are computed once."""
         features = self._features(image1, image2)
         joint = self._decode(features, [f.roll(len(image1), dims=0) for f in features])

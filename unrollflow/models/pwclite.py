@@ -184,7 +184,7 @@ class PWCLite(nn.Module):
         pairs = [rearrange(f, "(pair b) c h w -> pair b c h w", pair=2) for f in self._features(image1, image2)]
         return self._decode([pair[0] for pair in pairs], [pair[1] for pair in pairs])
 
-    def both(self, image1: Tensor, image2: Tensor) -> tuple[list[FlowEstimate], list[FlowEstimate]]:
+    def bidirectional(self, image1: Tensor, image2: Tensor) -> tuple[list[FlowEstimate], list[FlowEstimate]]:
         """Forward and backward flow in one batch; the features of each image are computed once."""
         features = self._features(image1, image2)
         swapped = [f.roll(len(image1), dims=0) for f in features]  # (image2, image1) along the batch

@@ -118,7 +118,7 @@ class PyramidMatcher(nn.Module):
         estimates = self._match(self._pyramid(image1), self._pyramid(image2), like=image1)
         return self._refine(self._full(image1), self._full(image2), estimates)
 
-    def both(self, image1: Tensor, image2: Tensor) -> tuple[list[FlowEstimate], list[FlowEstimate]]:
+    def bidirectional(self, image1: Tensor, image2: Tensor) -> tuple[list[FlowEstimate], list[FlowEstimate]]:
         """Forward and backward flow; the features of each image are computed once."""
         check_pair(self, image1, image2)
         if not torch.is_grad_enabled():  # one direction after the other, which halves the memory

@@ -100,7 +100,7 @@ class SPyNet(nn.Module):
             estimates.append(FlowEstimate(raw=raw, flow=raw))
         return [*estimates[:-1], FlowEstimate(estimates[-1].raw, resize_flow(estimates[-1].raw, (height, width)))]
 
-    def both(self, image1: Tensor, image2: Tensor) -> tuple[list[FlowEstimate], list[FlowEstimate]]:
+    def bidirectional(self, image1: Tensor, image2: Tensor) -> tuple[list[FlowEstimate], list[FlowEstimate]]:
         """Forward and backward flow in one batch; all features depend on both images."""
         check_pair(self, image1, image2)
         return halves(self(*both_orders(image1, image2)))

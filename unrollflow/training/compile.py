@@ -25,7 +25,7 @@ class CompiledNetwork:
         self.stride, self.minimum_size = network.stride, network.minimum_size
         self._network = network
         self._forward = torch.compile(network, dynamic=False)
-        self._both = torch.compile(network.both, dynamic=False)
+        self._bidirectional = torch.compile(network.bidirectional, dynamic=False)
 
     def modules(self) -> Iterator[nn.Module]:
         """Modules of the network."""
@@ -35,9 +35,9 @@ class CompiledNetwork:
         """See :class:`~unrollflow.contracts.FlowNetwork`."""
         return self._forward(image1, image2)
 
-    def both(self, image1: Tensor, image2: Tensor) -> tuple[list[FlowEstimate], list[FlowEstimate]]:
+    def bidirectional(self, image1: Tensor, image2: Tensor) -> tuple[list[FlowEstimate], list[FlowEstimate]]:
         """See :class:`~unrollflow.contracts.FlowNetwork`."""
-        return self._both(image1, image2)
+        return self._bidirectional(image1, image2)
 
 
 class StepParts(NamedTuple):

@@ -96,7 +96,7 @@ class UnsupervisedFlow(LoadsData):
 
     def forward(self, image1: Tensor, image2: Tensor) -> Prediction:
         """Flow in both directions of images (B, 3, H, W), RGB in [0, 1], not smaller than the backbone's minimum."""
-        both = self.backbone.both(*self._padded(image1, image2))
+        both = self.backbone.bidirectional(*self._padded(image1, image2))
         size = (image1.shape[-2], image1.shape[-1])
         flow, flow_backward = (crop_centre(estimates[-1].flow, size) for estimates in both)
         return Prediction(flow, flow_backward, forward_backward_visibility(flow, flow_backward))
@@ -136,7 +136,7 @@ class UnsupervisedFlow(LoadsData):
         seen = frames = (sample["image1"], sample["image2"])
         if self.jitter is not None:
             seen = jittered(self.jitter, *frames, seeds=self._seeds(batch))
-        forward, backward = self.parts.network.both(*seen)
+        forward, backward = self.parts.network.bidirectional(*seen)
         cost = self.parts.objective(sample, forward, backward, step=self.global_step)
         total: Tensor = cost.total + self._distil(sample, forward, backward)
         self.log_dict(cost.log | {"loss/total": total.detach()})
@@ -160,7 +160,7 @@ class UnsupervisedFlow(LoadsData):
             return sample["image1"].new_zeros(())
         if self.jitter is not None:
             with torch.no_grad():
-                forward, backward = self.parts.network.both(sample["image1"], sample["image2"])
+                forward, backward = self.parts.network.bidirectional(sample["image1"], sample["image2"])
                 flows = (forward[-1].flow, backward[-1].flow)
         losses = []
         for i, part in lessons:

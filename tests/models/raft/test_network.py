@@ -53,14 +53,14 @@ def test_iterates_run_from_the_first_to_the_last(upsampling: Any, context_norm: 
 
 def test_both_directions_are_two_single_ones() -> None:
     model, (image1, image2) = tiny(upsampling="convex").eval(), images()
-    forward, backward = model.both(image1, image2)
+    forward, backward = model.bidirectional(image1, image2)
     for ours, theirs in ((forward, model(image1, image2)), (backward, model(image2, image1))):
         torch.testing.assert_close(ours[-1].flow, theirs[-1].flow)
 
 
 def test_context_runs_once_a_direction_in_training() -> None:
     model = tiny().train()
-    model.both(*images())
+    model.bidirectional(*images())
     assert model.context.norm.num_batches_tracked == 2  # type: ignore[union-attr]
 
 
@@ -143,9 +143,9 @@ def test_frozen_norm_keeps_its_statistics_and_trains_its_weight() -> None:
     model, (image1, image2) = tiny(context_norm="frozen").train(), images()
     norm = model.context.norm
     assert isinstance(nn.SyncBatchNorm.convert_sync_batchnorm(model).context.norm, FrozenBatchNorm), "not thawed"
-    forward, _ = model.both(image1, image2)
+    forward, _ = model.bidirectional(image1, image2)
     forward[-1].flow.sum().backward()  # type: ignore[no-untyped-call]
     assert not norm.running_mean.any(), "as at the start"
     assert norm.weight.grad is not None
-    alone = model.both(image1[:1], image2[:1])[0][-1].flow
+    alone = model.bidirectional(image1[:1], image2[:1])[0][-1].flow
     torch.testing.assert_close(forward[-1].flow[:1], alone, atol=1e-4, rtol=1e-4)

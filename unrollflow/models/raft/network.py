@@ -102,7 +102,7 @@ class RAFT(nn.Module):
         features1, features2 = self._features(image1, image2).chunk(2)
         return self._iterate(features1, features2, self.context(normalised(image1)))
 
-    def both(self, image1: Tensor, image2: Tensor) -> tuple[list[FlowEstimate], list[FlowEstimate]]:
+    def bidirectional(self, image1: Tensor, image2: Tensor) -> tuple[list[FlowEstimate], list[FlowEstimate]]:
         """Forward and backward flow in one batch; the features of each image are computed once."""
         features = self._features(image1, image2)
         # one call per direction, forward first, so that the statistics of batch norm are as in the released training
