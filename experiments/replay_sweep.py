@@ -120,7 +120,7 @@ def run_command(*, command: str, folder: Path, threads: int | None) -> Results:
         )
     report = last_report(place)
     if ended.returncode or report is None:
-        raise ValueError(f"a run failed: {command}; see {place.resolve() / 'log.txt'}")
+        raise ValueError(f"a run failed (see {place.resolve() / 'log.txt'}): {command}")
     figures: dict[str, Any] = json.loads(report.read_text())
     return figures
 

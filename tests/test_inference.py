@@ -95,13 +95,13 @@ def test_confidence_of_pictures_is_an_array_without_channels(
 @pytest.mark.parametrize(
     ("image", "message"),
     [
-        (np.zeros((64, 64), np.uint8), r"\(64, 64\); RGB \(H, W, 3\)"),
-        (np.zeros((64, 64, 4), np.uint8), r"\(64, 64, 4\); RGB"),
-        (np.zeros((64, 64, 3), np.int64), "array of int64; uint8"),
+        (np.zeros((64, 64), np.uint8), r"\(64, 64\); expected RGB \(H, W, 3\)"),
+        (np.zeros((64, 64, 4), np.uint8), r"\(64, 64, 4\); expected RGB"),
+        (np.zeros((64, 64, 3), np.int64), "array of int64; expected uint8"),
         (np.full((64, 64, 3), 200.0), "values from 200 to 200"),
         (np.full((64, 64, 3), np.nan), "not finite"),
         (np.zeros((8, 8, 3), np.uint8), "needs at least 32 pixels"),
-        (torch.zeros(64, 64), "needs RGB"),
+        (torch.zeros(64, 64), "expected RGB"),
         (torch.zeros(3, 64, 64, dtype=torch.uint8), "floating-point"),
         (torch.full((3, 64, 64), torch.inf), "not finite"),
     ],

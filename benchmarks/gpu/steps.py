@@ -187,7 +187,7 @@ def waiting(case: Case, device: torch.device) -> list[Finding]:
 
 
 def lightning_step(step: Step) -> None:
-    """Return a step of the LightningModule without a trainer."""
+    """Run a step of the LightningModule without a trainer."""
     step.optimizer.zero_grad()
     batch = step.sample | {"name": ["noise"] * len(step.sample["image1"])}
     with (

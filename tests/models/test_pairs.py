@@ -22,15 +22,15 @@ WRONG: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "-1..1": (lambda x: 2 * x - 1, r"values from -.* undo any other normalisation"),
     "one image": (lambda x: x[0], r"\(3, 32, 48\) and .*use unsqueeze\(0\) for a single image"),
     "grey": (lambda x: x[:, :1], r"\(2, 1, 32, 48\) and .*expand\(-1, 3, -1, -1\) for a grey one"),
-    "RGBA": (lambda x: torch.cat([x, x[:, :1]], dim=1), r"\(2, 4, 32, 48\) and .*RGBA image\[:, :3\]"),
+    "RGBA": (lambda x: torch.cat([x, x[:, :1]], dim=1), r"\(2, 4, 32, 48\) and .*image\[:, :3\] for RGBA"),
     "channels last": (lambda x: x.permute(0, 2, 3, 1), r"\(2, 32, 48, 3\) and .*permute\(0, 3, 1, 2\)"),
     "float64": (
         lambda x: x.double(),
-        r"images are torch\.float64, but the weights of .* take image\.to\(torch\.float32\)",
+        r"images are torch\.float64, but the weights of .* use image\.to\(torch\.float32\)",
     ),
     "float16": (
         lambda x: x.half(),
-        r"images are torch\.float16, but the weights of .* take image\.to\(torch\.float32\)",
+        r"images are torch\.float16, but the weights of .* use image\.to\(torch\.float32\)",
     ),
 }
 every_network = pytest.mark.parametrize("name", NETWORKS)

@@ -17,7 +17,7 @@ def test_a_median_is_of_each_component() -> None:
     assert filtered[0, 0].abs().max() == 0
     assert filtered[0, 1, 3].tolist()[2:5] == [2, 3, 4]
     assert median_flow(flow.double()).dtype == torch.float64
-    with pytest.raises(ValueError, match="9x9"):
+    with pytest.raises(ValueError, match="median filter is 9"):
         median_flow(flow, 9)
 
 

@@ -44,8 +44,8 @@ def test_headline_without_ground_truth_says_what_is_known() -> None:
     blind = {"epe": None, "zero_flow_ratio": 0.456, "visible_fraction": 0.9, "motion": 3.21}
     text = headline(blind)
     assert "explains held-out frames better than zero flow" in text
-    assert "0.46 of zero flow" in text
-    assert "90% of the pixels visible" in text
+    assert "0.46 times that of zero flow" in text
+    assert "90% of the pixels are visible" in text
     assert "not better than zero flow" in headline(blind | {"zero_flow_ratio": 1.01})
 
 
