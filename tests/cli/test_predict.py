@@ -360,7 +360,7 @@ def test_a_video_has_one_scale_from_the_first_frame_to_the_last(tmp_path: Path) 
         (ResultOptions(), (1 / 4, 2 / 4, 1)),
         (ResultOptions(max_flow=8.0), (1 / 8, 2 / 8, 4 / 8)),
     ]
-    for i, (look, saturations) in enumerate(options):
+    for i, (options, saturations) in enumerate(cases):
         job = task([tmp_path / "clip.mp4"], tmp_path / f"out{i}", submission=None, options=options)
         runner = trainer(tmp_path, callbacks=job.writers)
         runner.predict(Growing(), DataLoader(job.pairs), return_predictions=False)
