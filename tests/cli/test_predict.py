@@ -356,7 +356,7 @@ def test_a_video_has_one_scale_from_the_first_frame_to_the_last(tmp_path: Path) 
 
     frames = [torch.full((3, 16, 16), length / 100) for length in (1, 2, 4, 4)]
     write_video(tmp_path / "clip.mp4", frames)  # of which the flow is about 1, 2 and 4 px
-    options: list[tuple[ResultOptions, Sequence[float]]] = [
+    cases: list[tuple[ResultOptions, Sequence[float]]] = [
         (ResultOptions(), (1 / 4, 2 / 4, 1)),
         (ResultOptions(max_flow=8.0), (1 / 8, 2 / 8, 4 / 8)),
     ]
