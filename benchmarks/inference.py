@@ -1,6 +1,6 @@
 """Compare networks with classical methods on a pair of Sintel's size: speed and accuracy.
 
-    python -m benchmarks.inference --checkpoint best.ckpt --root ../shared/data
+    python -m benchmarks.inference --checkpoint best.ckpt --root DATA
 
 `make bench` prints the times of the networks. This command adds, for every method, frames per second, the rise of the
 peak memory and the end-point error on the samples of Sintel clean below the root (only of the checkpoint's network).
@@ -29,7 +29,7 @@ from unrollflow.ops import crop_centre, pad_to_multiple
 
 SIZE = (436, 1024)
 RAFT_ITERATIONS = 12
-DEFAULT_ROOT = os.environ.get("UNROLLFLOW_DATA_DIR", "../shared/data")
+DEFAULT_ROOT = os.environ.get("UNROLLFLOW_DATA_DIR", ".")
 Method = Callable[[Tensor, Tensor], Tensor]
 
 

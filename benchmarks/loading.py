@@ -1,6 +1,6 @@
 """Measure the speed of loading: by number of workers, and of readers against only decoding their files.
 
-    python benchmarks/loading.py --root ../shared/data --workers 0 1 2
+    python benchmarks/loading.py --root DATA --workers 0 1 2
 
 The first table has the samples per second of every existing source, cropped and flipped as for training and stacked to
 batches. The second table has, for each reader of files, the milliseconds of a sample with its random crop, those of
@@ -39,7 +39,7 @@ from unrollflow.data.datamodule import TrainingSamples, collate
 from unrollflow.data.io.flow import IMAGE_SUFFIXES
 from unrollflow.visualization.table import format_table
 
-DEFAULT_ROOT = os.environ.get("UNROLLFLOW_DATA_DIR", "../shared/data")
+DEFAULT_ROOT = os.environ.get("UNROLLFLOW_DATA_DIR", ".")
 BATCH = 4
 FLOW_SUFFIXES = {".flo", ".pfm"}
 

@@ -2,7 +2,7 @@
 
 Command: make reproduce EXP=07. CPU minutes: about 5. The network is that of the shipped weights.
 
-Pairs are those of Middlebury and Sintel below the folder UNROLLFLOW_DATA_DIR (../shared/data). Optimizers and terms are
+Pairs are those of Middlebury and Sintel below the folder that UNROLLFLOW_DATA_DIR names. Optimizers and terms are
 compared at a quarter of the size, from one start: classical flow at an eighth of the size. For each optimizer, the rate
 with the lowest energy is reported; ground truth is not used for any choice. The parameters of the classical solver were
 chosen on Grove2, Urban2, two pairs of Sintel and three of FlyingChairs. Hydrangea and RubberWhale were not used for the
@@ -24,6 +24,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from experiments.common.accuracy import data_folder
 from experiments.common.grid import Results, Row, identity, read_rows, run_grid
 from experiments.common.results import write_table
 from experiments.exp07_direct_minimisation.figure import draw
@@ -51,7 +52,6 @@ from unrollflow.weights import DEFAULT, read_card, weights_file
 
 RESULTS = Path(__file__).with_name("results")
 
-DATA = Path(os.environ.get("UNROLLFLOW_DATA_DIR", "../shared/data"))
 WEIGHT = 0.05
 """Weight of total variation relative to L1 colour differences, for the comparison of optimizers."""
 
@@ -72,13 +72,25 @@ TERMS: dict[str, Callable[[], Smoothness]] = {
 TERM_WEIGHTS = (0.01, 0.05, 0.25)
 
 
+def benchmark(name: str) -> Path:
+    """Return the folder of a benchmark below UNROLLFLOW_DATA_DIR.
+
+    Raises:
+        SystemExit: if the variable names no folder.
+    """
+    folder = data_folder()
+    if folder is None:
+        raise SystemExit("set UNROLLFLOW_DATA_DIR to a folder with middlebury and sintel.")
+    return folder / name
+
+
 def sample_of(pair: str) -> FlowSample:
     """Return a pair by its name: of Middlebury, of Sintel (`pass/scene/frame`), or `layers`, which needs no data."""
     if pair == "layers":
         return MovingLayers(split="test", size=(96, 128))[0]
     if "/" in pair:
-        return next(s for s in Sintel(root=DATA / "sintel") if s["name"] == pair)
-    return next(s for s in Middlebury(root=DATA / "middlebury") if s["name"] == pair)
+        return next(s for s in Sintel(root=benchmark("sintel")) if s["name"] == pair)
+    return next(s for s in Middlebury(root=benchmark("middlebury")) if s["name"] == pair)
 
 
 def error_of(flow: Tensor, sample: FlowSample) -> float:
@@ -275,7 +287,7 @@ def main(*, smoke: bool = False, folder: Path = RESULTS) -> None:
         }.items() for rate in rates
     ]  # fmt: skip
     shipped = read_card(weights_file(DEFAULT))["sha256"][:12]
-    sequences = pairs if smoke else [str(sample["name"]) for sample in Middlebury(root=DATA / "middlebury")]
+    sequences = pairs if smoke else [str(sample["name"]) for sample in Middlebury(root=benchmark("middlebury"))]
     ways = [
         {"pair": pair, "method": name, "weights": shipped if name.startswith("network") else ""}
         for name in METHODS for pair in sequences
