@@ -203,7 +203,7 @@ def test_weights_and_biases_get_the_histogram_as_one(tmp_path: Path) -> None:
 
 def test_an_objective_without_smoothness_is_refused(tmp_path: Path) -> None:
     module = UnsupervisedFlow(**parts(objective=SupervisedEndpointError))
-    with pytest.raises(ValueError, match="got a SupervisedEndpointError"):
+    with pytest.raises(ValueError, match="found a SupervisedEndpointError"):
         trainer(tmp_path, callbacks=[SmoothnessTelemetry()]).fit(module, data())
 
 

@@ -230,7 +230,7 @@ def test_predict_batches_strides_and_both_directions(
     names = [f"00000{i}{ending}.npy" for i in (0, 2) for ending in ("", "_backward")]
     assert sorted(path.name for path in (tmp_path / "out" / "clip_flow").iterdir()) == names
     for option, value in (("--stride", "0"), ("--batch_size", "-1"), ("--max_flow", "0")):
-        assert f"{option} is {value}" in refusal(*command, "--overwrite", option, value)
+        assert f"{option} is out of range: {value}" in refusal(*command, "--overwrite", option, value)
 
 
 def test_resume_goes_on_where_it_stopped(run: Path, tmp_path: Path) -> None:
@@ -412,7 +412,7 @@ def test_bad_frames_are_named(checkpoint: str, tmp_path: Path) -> None:
     assert "a.png is 32x32, but" in attempt(a, b)
     assert "broken.png cannot be read as an image" in attempt(a, broken)
     assert "no file" in attempt(a, tmp_path / "missing.png")
-    assert "holds 0 image(s)" in attempt(tmp_path / "empty")
+    assert "has 0 image(s)" in attempt(tmp_path / "empty")
     assert "needs at least 32 pixels" in attempt(small, small)
     assert "exactly two images" in attempt(a, a, a)
     assert not list(output.glob("*"))

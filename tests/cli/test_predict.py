@@ -139,7 +139,7 @@ def test_a_video_is_not_overwritten_by_its_result(tmp_path: Path, monkeypatch: p
     clip = tmp_path / "clip.mp4"
     write_video(clip, moving(3))
     monkeypatch.chdir(tmp_path)
-    assert "overwrite clip.mp4" in refused([Path("clip.mp4")], Path())
+    assert "overwrite the input clip.mp4" in refused([Path("clip.mp4")], Path())
     assert str(clip) in refused([clip], tmp_path)
     (tmp_path / "link").symlink_to(tmp_path)
     assert str(clip) in refused([clip], tmp_path / "link")
@@ -151,7 +151,7 @@ def test_frames_are_not_overwritten_by_their_results(tmp_path: Path, monkeypatch
     trees.frames(folder / f"{name}.png" for name in ("f8", "f9", "f10"))
     monkeypatch.chdir(folder)
     assert "overwrite" in refused([folder], folder)
-    assert "overwrite f8.png" in refused([Path("f8.png"), Path("f9.png")], Path())
+    assert "overwrite the input f8.png" in refused([Path("f8.png"), Path("f9.png")], Path())
     trees.frames([folder / "f8_visible.png"])  # the last of two images is written to, too
     assert "f8_visible.png" in refused([folder / "f8.jpg", folder / "f8_visible.png"], folder)
     (folder / "f8_visible.png").unlink()
@@ -422,7 +422,7 @@ def test_a_stride_applies_to_folders_and_videos(tmp_path: Path) -> None:
 def test_pairs_of_one_size_are_batched(tmp_path: Path) -> None:
     trees.frames((tmp_path / f"a_{i}.png" for i in range(4)), size=(32, 48))
     trees.frames((tmp_path / f"b_{i}.png" for i in range(3)), size=(40, 48))
-    with pytest.warns(UserWarning, match="another sequence"):
+    with pytest.warns(UserWarning, match="different sequences"):
         job = task([tmp_path], tmp_path / "out", submission=None, options=ResultOptions())
     batches = list(loader(job, [0, 1, 2, 3, 4], 2))
     assert [batch["name"] for batch in batches] == [["a_0", "a_1"], ["a_2"], ["b_0", "b_1"]]

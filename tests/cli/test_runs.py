@@ -44,7 +44,7 @@ def test_the_best_checkpoint_is_compared_or_else_the_last(tmp_path: Path) -> Non
 def test_folders_that_are_not_runs_are_refused(tmp_path: Path) -> None:
     run, empty, other = write_run(tmp_path / "run"), tmp_path / "empty", write_run(tmp_path / "other")
     empty.mkdir()
-    with pytest.raises(ValueError, match="1 run given: a comparison needs at least two"):
+    with pytest.raises(ValueError, match="1 run given; a comparison needs at least two"):
         read_runs([run])
     with pytest.raises(FileNotFoundError, match=r"no folder .*nowhere"):
         read_runs([run, tmp_path / "nowhere"])

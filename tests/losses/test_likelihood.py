@@ -159,7 +159,7 @@ def test_smoothness_of_the_expected_flow_is_added() -> None:
 
 def test_bad_input_is_named() -> None:
     plain = FlowEstimate(certain(0).raw, certain(0).flow)
-    with pytest.raises(ValueError, match=r"take LikeNet"):
+    with pytest.raises(ValueError, match="use LikeNet"):
         objective()(sample(*images()), [plain], [plain], step=0)
     with pytest.raises(ValueError, match="temperature=0"):
         objective(temperature=0.0)

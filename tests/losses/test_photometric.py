@@ -92,9 +92,9 @@ def test_bfloat16_images_are_lifted(term: Photometric) -> None:
 
 
 def test_bad_arguments_are_named() -> None:
-    with pytest.raises(ValueError, match="census window of 4x4"):
+    with pytest.raises(ValueError, match="census window is 4x4"):
         census(image(), image(), patch_size=4)
-    with pytest.raises(ValueError, match="SSIM window of 2x2"):
+    with pytest.raises(ValueError, match="SSIM window is 2x2"):
         ssim(image(), image(), window_size=2)
     with pytest.raises(ValueError, match=r"is 6x6, smaller than the census window .* weight 0"):
         census(image(size=6), image(size=6))

@@ -124,5 +124,5 @@ def test_bad_arguments_are_named() -> None:
         TotalVariation(edge_alpha=-1)
     with pytest.raises(ValueError, match="rho=0"):
         UnrolledTotalVariation(rho=0.0)
-    with pytest.raises(ValueError, match="penalty='cubic'"):
+    with pytest.raises(ValueError, match="unknown penalty 'cubic'"):
         hard_penalty(torch.zeros(1), penalty="cubic")
