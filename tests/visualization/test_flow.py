@@ -176,5 +176,5 @@ def test_captions_grow_with_the_frames() -> None:
 def test_bad_input_is_named() -> None:
     with pytest.raises(ValueError, match=r"\(\.\.\., 2, H, W\)"):
         flow_to_rgb(torch.zeros(3, 4, 4))
-    with pytest.raises(ValueError, match="max_flow 0"):
+    with pytest.raises(ValueError, match="max_flow is 0"):
         flow_to_rgb(vector(1, 0), max_flow=0)
