@@ -192,9 +192,7 @@ def test_clips_without_a_pair_are_named(root: Path) -> None:
     write_video(root / "one.mp4", moving(1))
     with pytest.raises(ValueError, match=r"no pairs are left.* \(one\.mp4 has 1 frame\(s\); a pair needs 2\)"):
         footage(root / "one.mp4")
-    assert (
-        ", 3 clips that are too short (deep/b.mp4 has 4 frame(s); a pair needs 5)" in footage(root, stride=4).summary
-    )
+    assert ", 3 clips that are too short (deep/b.mp4 has 4 frame(s); a pair needs 5)" in footage(root, stride=4).summary
     assert "too short" not in footage(root / "a.mp4").summary
 
 
