@@ -1,7 +1,7 @@
 """End-point errors of optical-flow methods on held-out MovingLayers samples and benchmark sequences."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +10,7 @@ import yaml
 from torch import Tensor
 
 from experiments.common.assembly import CONFIGS
+from experiments.common.results import rounded_values
 from unrollflow.contracts import FlowSample
 from unrollflow.data import FlyingChairs, Kitti, Middlebury, MovingLayers, Sintel
 from unrollflow.metrics import image_measures
@@ -94,6 +95,14 @@ def measured_pair(flow_of: FlowOf, pair: FlowSample) -> dict[str, float]:
     flow = flow_of(pair["image1"].unsqueeze(0), pair["image2"].unsqueeze(0))
     means = image_measures(flow, pair["flow"].unsqueeze(0), **maps).mean
     return {name: mean.item() for name, mean in means.items()}
+
+
+def image_errors(
+    flow_of: FlowOf, pairs: Iterable[FlowSample], measures: Sequence[str]
+) -> dict[str, list[float | None]]:
+    """Return the mean error of each image for each measure, pixels; None without such pixels."""
+    found = [measured_pair(flow_of, pair) for pair in pairs]
+    return {name: rounded_values(torch.tensor([errors[name] for errors in found])) for name in measures}
 
 
 def refined(flow_of: FlowOf) -> FlowOf:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from experiments.common.boundary_score import best_threshold, boundary_f1
+from experiments.common.results import rounded_values
 from experiments.common.stored_layers import StoredLayers
 from unrollflow.contracts import Prediction
 from unrollflow.data import FlowDataModule
@@ -62,13 +63,8 @@ def measured(
     results |= {"boundary_f1": boundary_f1(flow, truth, threshold=threshold), "boundary_threshold": threshold}
     results["unlabelled"] = unlabelled(model, maps)
     if by_image:
-        results["images"] = {name: rounded(own[name]) for name in ("epe", "epe_noc", "epe_occ")}
+        results["images"] = {name: rounded_values(own[name]) for name in ("epe", "epe_noc", "epe_occ")}
     return results
-
-
-def rounded(values: Tensor) -> list[float | None]:
-    """Round to 1e-4; replace NaN by None, because JSON has no NaN."""
-    return [None if value.isnan() else round(value.item(), 4) for value in values]
 
 
 @torch.no_grad()

@@ -28,7 +28,9 @@ class Trained(NamedTuple):
     curve: dict[str, list[float]]
 
 
-def fit_quickstart(arguments: Sequence[str], *, seed: int, steps: int, validations: int = 0) -> Trained:
+def fit_quickstart(
+    arguments: Sequence[str], *, seed: int, steps: int, validations: int = 0, supervised: bool = False
+) -> Trained:
     """Fit configs/experiment/quickstart.yaml in a temporary folder.
 
     The learning-rate schedule and the start of the visibility test are scaled to the number of steps.
@@ -38,11 +40,15 @@ def fit_quickstart(arguments: Sequence[str], *, seed: int, steps: int, validatio
         seed: seed of weights, samples and order.
         steps: number of training steps.
         validations: number of validations, at equal distances; 0: one validation of one batch at the end.
+        supervised: train with the ground truth of the samples, by configs/objective/supervised.yaml.
     """
     seeds = ["--seed_everything", str(seed), "--data.seed", str(100 * seed), "--data.train.seed", str(seed)]
     length = ["--trainer.max_steps", str(steps), "--model.scheduler.init_args.total_steps", str(steps + 1)]
     starts = f"[0, {max(1, round(VISIBILITY_START * steps))}]"
-    length += ["--model.objective.init_args.visibility.init_args.starts", starts]
+    if supervised:
+        length += ["--model.objective", "configs/objective/supervised.yaml"]
+    else:
+        length += ["--model.objective.init_args.visibility.init_args.starts", starts]
     quiet = ["--trainer.enable_model_summary", "false", "--data.workers", "0"]
     interval = ["--trainer.val_check_interval", str(steps // max(1, validations))]
     interval += [] if validations else ["--trainer.limit_val_batches", "1"]

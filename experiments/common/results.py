@@ -1,8 +1,10 @@
-"""Write the table of an experiment as CSV and as Markdown."""
+"""Results of an experiment: tables as CSV and as Markdown, and errors as JSON can hold them."""
 
 import csv
 from collections.abc import Sequence
 from pathlib import Path
+
+from torch import Tensor
 
 
 def write_table(folder: Path, headings: Sequence[str], rows: Sequence[Sequence[str | int | float]]) -> None:
@@ -33,3 +35,8 @@ def rounded(cell: str | int | float) -> str:
     ['TV', '12', '0.1235', '1235']
     """
     return f"{cell:.4g}" if isinstance(cell, float) else str(cell)
+
+
+def rounded_values(values: Tensor) -> list[float | None]:
+    """Round to 1e-4; replace NaN by None, because JSON has no NaN."""
+    return [None if value.isnan() else round(value.item(), 4) for value in values]

@@ -33,17 +33,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import mean
 
-import torch
-
-from experiments.common.accuracy import benchmark_sets, data_folder, final_layers, held_out, measured_pair, network_flow
-from experiments.common.flow_measures import rounded
+from experiments.common.accuracy import benchmark_sets, data_folder, final_layers, held_out, image_errors, network_flow
 from experiments.common.grid import Results, Row, Settings, Value, check_again, identity, read_rows, run_grid
 from experiments.common.recipe import fit_quickstart
 from experiments.exp10_smoothness_front.forms import FORMS, SHARED, arguments
 from experiments.exp10_smoothness_front.report import write_report
 from unrollflow.contracts import FlowSample
 from unrollflow.data.transforms.motion_boundaries import WithBoundaryDistance
-from unrollflow.training.module import UnsupervisedFlow
 
 RESULTS = Path(__file__).with_name("results")
 
@@ -83,13 +79,9 @@ def trained(
     if test:
         found = benchmark_sets(data_folder(), "middlebury", "sintel", "sintel final")
         sets |= {name: list(WithBoundaryDistance(pairs)) for name, pairs in found.items()}  # type: ignore[arg-type, call-overload]
-    return {"curve": curve} | {name: image_errors(module, pairs) for name, pairs in sets.items()}
-
-
-def image_errors(module: UnsupervisedFlow, pairs: Iterable[FlowSample]) -> dict[str, list[float | None]]:
-    """Return the mean error of each image for each of :data:`MEASURES`, pixels; None without such pixels."""
-    found = [measured_pair(network_flow(module), pair) for pair in pairs]
-    return {name: rounded(torch.tensor([measures[name] for measures in found])) for name in MEASURES}
+    return {"curve": curve} | {
+        name: image_errors(network_flow(module), pairs, MEASURES) for name, pairs in sets.items()
+    }
 
 
 def search_cells() -> list[Settings]:

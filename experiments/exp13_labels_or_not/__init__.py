@@ -1,0 +1,1 @@
+"""Experiment 13: training with and without labels."""
