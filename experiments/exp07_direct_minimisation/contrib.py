@@ -13,19 +13,19 @@ import cv2
 import numpy as np
 
 METHODS = {
-    "DeepFlow": (cv2.optflow.createOptFlow_DeepFlow, cv2.IMREAD_GRAYSCALE),
-    "DualTVL1": (cv2.optflow.createOptFlow_DualTVL1, cv2.IMREAD_GRAYSCALE),
-    "PCAFlow": (cv2.optflow.createOptFlow_PCAFlow, cv2.IMREAD_GRAYSCALE),
-    "RLOF": (cv2.optflow.createOptFlow_DenseRLOF, cv2.IMREAD_COLOR),
-    "SimpleFlow": (cv2.optflow.createOptFlow_SimpleFlow, cv2.IMREAD_COLOR),
+    "DeepFlow": cv2.IMREAD_GRAYSCALE,
+    "DualTVL1": cv2.IMREAD_GRAYSCALE,
+    "PCAFlow": cv2.IMREAD_GRAYSCALE,
+    "DenseRLOF": cv2.IMREAD_COLOR,
+    "SimpleFlow": cv2.IMREAD_COLOR,
 }
-"""Each method's constructor, and how it takes images; all parameters are OpenCV's defaults."""
+"""How each method takes images; all parameters are OpenCV's defaults."""
 
 
 def main(method: str, first: str, second: str, output: str) -> None:
     """Compute and save."""
-    create, colours = METHODS[method]
-    images = [cv2.imread(path, colours) for path in (first, second)]
+    images = [cv2.imread(path, METHODS[method]) for path in (first, second)]
+    create = getattr(cv2.optflow, f"createOptFlow_{method}")
     begun = time.process_time()
     flow = create().calc(*images, None)
     print(time.process_time() - begun)

@@ -100,5 +100,5 @@ METHODS: dict[str, Method] = {
 }
 
 CONTRIB_METHODS: dict[str, Method] = {
-    f"opencv-contrib {name}": contrib(name) for name in ("DeepFlow", "DualTVL1", "PCAFlow", "RLOF", "SimpleFlow")
+    f"opencv-contrib {name}": contrib(name) for name in ("DeepFlow", "DualTVL1", "PCAFlow", "DenseRLOF", "SimpleFlow")
 }

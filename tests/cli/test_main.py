@@ -211,7 +211,7 @@ def test_results_that_are_there_are_skipped_where_that_is_asked(
 def test_a_video_needs_one_direction_and_is_skipped_where_that_is_asked(
     checkpoint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(PyramidMatcher, "both", lambda *_: pytest.fail("both directions were computed"))
+    monkeypatch.setattr(PyramidMatcher, "bidirectional", lambda *_: pytest.fail("both directions were computed"))
     write_video(tmp_path / "clip.mp4", moving(3))
     command = ["predict", str(tmp_path / "clip.mp4"), "--ckpt_path", checkpoint, "--output", str(tmp_path / "out")]
     main([*command, "--skip_existing"])

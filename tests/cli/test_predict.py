@@ -526,7 +526,7 @@ def test_one_way_is_the_forward_flow_of_both_ways(monkeypatch: pytest.MonkeyPatc
     batch = {"image1": image1, "image2": image2, "name": ["a", "b"]}
     with torch.inference_mode():
         expected = both_ways.predict_step(batch, 0).flow
-        monkeypatch.setattr(type(network.backbone), "both", None)  # it would be called
+        monkeypatch.setattr(type(network.backbone), "bidirectional", None)  # it would be called
         found = one_way.predict_step(batch, 0)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
     assert expected.abs().max() > 1e-3
