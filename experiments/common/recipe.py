@@ -29,7 +29,13 @@ class Trained(NamedTuple):
 
 
 def fit_quickstart(
-    arguments: Sequence[str], *, seed: int, steps: int, validations: int = 0, supervised: bool = False
+    arguments: Sequence[str],
+    *,
+    seed: int,
+    steps: int,
+    validations: int = 0,
+    supervised: bool = False,
+    data: Sequence[str] = (),
 ) -> Trained:
     """Fit configs/experiment/quickstart.yaml in a temporary folder.
 
@@ -41,8 +47,10 @@ def fit_quickstart(
         steps: number of training steps.
         validations: number of validations, at equal distances; 0: one validation of one batch at the end.
         supervised: train with the ground truth of the samples, by configs/objective/supervised.yaml.
+        data: arguments that select other data; (): the quickstart's samples of this seed.
     """
-    seeds = ["--seed_everything", str(seed), "--data.seed", str(100 * seed), "--data.train.seed", str(seed)]
+    samples = [*data, "--data.seed", str(100 * seed), *([] if data else ["--data.train.seed", str(seed)])]
+    seeds = ["--seed_everything", str(seed), *samples]
     length = ["--trainer.max_steps", str(steps), "--model.scheduler.init_args.total_steps", str(steps + 1)]
     starts = f"[0, {max(1, round(VISIBILITY_START * steps))}]"
     if supervised:

@@ -1,0 +1,1 @@
+"""Experiment 12: training on real footage."""
