@@ -14,7 +14,7 @@ from tests.models import test_pwclite as pwclite
 from tests.models.test_pyramid_matcher import noise, small
 from unrollflow import pretrained
 from unrollflow.cli.export import command
-from unrollflow.cli.export.program import METADATA, PaddedFlow, own_positions, padded_positions
+from unrollflow.cli.export.program import METADATA, PaddedFlow, flow_program, own_positions, padded_positions
 from unrollflow.cli.main import main
 from unrollflow.ops.resize import crop_centre, pad_to_multiple
 
@@ -123,6 +123,16 @@ def test_a_torch_program_runs_without_the_package(tmp_path: Path) -> None:
     images = [torch.rand(3, 3, 9, 14, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1)]
     expected = command.fixed_flow(pretrained("small"), "small", 1)(*images)
     torch.testing.assert_close(torch.tensor(flow), expected, atol=1e-3, rtol=0)
+
+
+@pytest.mark.slow
+def test_in_double_precision_a_program_is_its_network_on_noise_too() -> None:
+    flow = command.fixed_flow(pretrained("small"), "small", 2).double()
+    program = flow_program(flow).module()
+    with torch.inference_mode():
+        for size in ((1, 8, 8), (2, 9, 14), (1, 40, 21), (3, 64, 96), (1, 33, 71)):
+            images = noise(*size).double(), noise(*size, seed=1).double()
+            assert (program(*images) - flow(*images)).abs().max() < 1e-9, size
 
 
 @pytest.mark.slow

@@ -84,7 +84,8 @@ def flow_program(flow: PaddedFlow) -> ExportedProgram:
     sides = [Dim(name, min=flow.minimum_size, max=LARGEST_SIDE) for name in ("height", "width")]
     sizes = {0: Dim("batch", min=1, max=MOST_PAIRS), 2: sides[0], 3: sides[1]}
     # the example avoids special sizes: one pair, a square, multiples of the stride
-    example = textures(2, flow.minimum_size + 3, flow.minimum_size + flow.stride + 1)
+    images = textures(2, flow.minimum_size + 3, flow.minimum_size + flow.stride + 1)
+    example = tuple(image.to(next(flow.parameters()).dtype) for image in images)
     return export(
         flow,
         example,
