@@ -103,12 +103,10 @@ def set_rows(name: str, network: Errors, dis: Errors, zero: Errors, *, each: boo
     return rows
 
 
-def fit(seed: int) -> Path:
-    """Train the quickstart; return the directory of the run."""
-    run = new_run()
+def fit(run: Path, *arguments: str, seed: int) -> None:
+    """Train the quickstart into the directory of a run, with further arguments of the command line."""
     seeds = ["--seed_everything", str(seed), "--data.seed", str(seed), "--data.train.seed", str(seed)]
-    unrollflow(["fit", "--config", "configs/experiment/quickstart.yaml", *seeds, *logged_to(run)])
-    return run
+    unrollflow(["fit", "--config", "configs/experiment/quickstart.yaml", *seeds, *logged_to(run), *arguments])
 
 
 def main() -> None:
@@ -119,7 +117,8 @@ def main() -> None:
     )
     seed = parser.parse_args().seed
     start = time.perf_counter()
-    run = fit(seed)
+    run = new_run()
+    fit(run, seed=seed)
     checkpoint = run / "checkpoints" / "last.ckpt"  # best.ckpt is chosen by the reported ground truth
     compare(checkpoint, run / "comparison")
     arguments, pairs = real_frames(run / "real")

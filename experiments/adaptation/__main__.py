@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from experiments.common.accuracy import benchmark_sets, data_folder, errors, network_flow, refined
+from experiments.common.accuracy import benchmark_sets, errors, network_flow, refined, required_data
 from experiments.common.assembly import CONFIGS
 from experiments.common.grid import Results, Row, run_grid
 from experiments.common.results import write_table
@@ -56,9 +56,7 @@ SCENES = {
 
 def adapted(*, scene: str, steps: int) -> Results:
     """Return the errors before and after the adaptation to a scene, and whether the initial weights were kept."""
-    data = data_folder()
-    if data is None:
-        raise SystemExit("there is no folder of Sintel's scenes; set UNROLLFLOW_DATA_DIR to it.")
+    data = required_data("sintel and video")
     clips, place, measured = SCENES[scene]
     pairs = [pair for pair in benchmark_sets(data, measured)[measured] if scene in pair["name"]]
     with tempfile.TemporaryDirectory() as folder, chdir(folder):

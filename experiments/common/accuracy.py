@@ -46,6 +46,14 @@ def data_folder() -> Path | None:
     return Path(named) if named and Path(named).is_dir() else None
 
 
+def required_data(content: str) -> Path:
+    """Return :func:`data_folder`, or raise SystemExit that states the content which it must have."""
+    folder = data_folder()
+    if folder is None:
+        raise SystemExit(f"set UNROLLFLOW_DATA_DIR to a folder with {content}.")
+    return folder
+
+
 def held_out() -> MovingLayers:
     """Return the validation samples of the quickstart: 128 pairs of 64x64."""
     return layers("validation")
@@ -102,7 +110,7 @@ def image_errors(
 ) -> dict[str, list[float | None]]:
     """Return the mean error of each image for each measure, pixels; None without such pixels."""
     found = [measured_pair(flow_of, pair) for pair in pairs]
-    return {name: rounded_values(torch.tensor([errors[name] for errors in found])) for name in measures}
+    return {name: rounded_values(torch.tensor([means[name] for means in found])) for name in measures}
 
 
 def refined(flow_of: FlowOf) -> FlowOf:

@@ -24,7 +24,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from experiments.common.accuracy import data_folder
+from experiments.common.accuracy import required_data
 from experiments.common.grid import Results, Row, identity, read_rows, run_grid
 from experiments.common.results import write_table
 from experiments.exp07_direct_minimisation.figure import draw
@@ -73,15 +73,8 @@ TERM_WEIGHTS = (0.01, 0.05, 0.25)
 
 
 def benchmark(name: str) -> Path:
-    """Return the folder of a benchmark below UNROLLFLOW_DATA_DIR.
-
-    Raises:
-        SystemExit: if the variable names no folder.
-    """
-    folder = data_folder()
-    if folder is None:
-        raise SystemExit("set UNROLLFLOW_DATA_DIR to a folder with middlebury and sintel.")
-    return folder / name
+    """Return the folder of a benchmark below UNROLLFLOW_DATA_DIR."""
+    return required_data("middlebury and sintel") / name
 
 
 def sample_of(pair: str) -> FlowSample:

@@ -5,6 +5,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -59,17 +60,6 @@ def scikit_image(solve: Callable[..., np.ndarray]) -> Callable[[Tensor, Tensor],
     return _run
 
 
-def dis(preset: int) -> Callable[[Tensor, Tensor], Tensor]:
-    """OpenCV's DIS with a preset; the package itself uses medium."""
-
-    def _run(first: Tensor, second: Tensor) -> Tensor:
-        frames = ((255 * grey(image)).round().astype(np.uint8) for image in (first, second))
-        flow = cv2.DISOpticalFlow.create(preset).calc(*frames, None)  # type: ignore[call-overload]
-        return torch.from_numpy(flow).movedim(-1, 0).unsqueeze(0)
-
-    return _run
-
-
 def contrib(name: str) -> Method:
     """A method of opencv-contrib, run by the Python that `CONTRIB` names."""
 
@@ -88,8 +78,8 @@ def contrib(name: str) -> Method:
 
 
 METHODS: dict[str, Method] = {
-    "OpenCV DIS (ultrafast)": timed(dis(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)),
-    "OpenCV DIS (fast)": timed(dis(cv2.DISOPTICAL_FLOW_PRESET_FAST)),
+    "OpenCV DIS (ultrafast)": timed(partial(inverse_search, preset=cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)),
+    "OpenCV DIS (fast)": timed(partial(inverse_search, preset=cv2.DISOPTICAL_FLOW_PRESET_FAST)),
     "OpenCV DIS (medium)": timed(inverse_search),
     "scikit-image TV-L1": timed(scikit_image(optical_flow_tvl1)),
     "scikit-image ILK": timed(scikit_image(optical_flow_ilk)),

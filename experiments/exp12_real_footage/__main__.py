@@ -30,7 +30,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from skimage import data as photographs
 
-from experiments.common.accuracy import benchmark_sets, data_folder, held_out, image_errors, network_flow
+from experiments.common.accuracy import benchmark_sets, data_folder, held_out, image_errors, network_flow, required_data
 from experiments.common.grid import Results, Row, Settings, check_again, identity, read_rows, run_grid
 from experiments.common.recipe import fit_quickstart
 from experiments.common.results import write_table
@@ -53,14 +53,8 @@ SMOKE_STEPS = 2
 
 
 def footage(folder: Path) -> Path:
-    """Link the training clips into an empty folder, and return it.
-
-    Raises:
-        SystemExit: if UNROLLFLOW_DATA_DIR has no folder `video`.
-    """
-    source = (data_folder() or Path()) / "video"
-    if not source.is_dir():
-        raise SystemExit("set UNROLLFLOW_DATA_DIR to a folder with video, middlebury and sintel.")
+    """Link the training clips into an empty folder, and return it."""
+    source = required_data("video, middlebury and sintel") / "video"
     for clip in sorted(source.iterdir()):
         if not any(scene in clip.name for scene in TESTED_SCENES):
             (folder / clip.name).symlink_to(clip.resolve())

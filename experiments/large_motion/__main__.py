@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from experiments.common.accuracy import FlowOf, benchmark_sets, data_folder, dis_flow, errors, network_flow
+from experiments.common.accuracy import FlowOf, benchmark_sets, dis_flow, errors, network_flow, required_data
 from experiments.common.results import write_table
 from unrollflow.contracts import FlowSample
 from unrollflow.data import Sintel
@@ -71,9 +71,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=RESULTS)
     options = parser.parse_args()
     module = UnsupervisedFlow.load_from_checkpoint(options.ckpt_path)
-    folder = data_folder()
-    if folder is None:
-        raise SystemExit("there is no folder of benchmark sequences; set UNROLLFLOW_DATA_DIR to it.")
+    folder = required_data("benchmark sequences")
     sets = benchmark_sets(folder, "middlebury", "sintel", "kitti2012", "kitti2015", "chairs")
     if "sintel" in sets:
         sets |= {"sintel, two apart": two_apart(folder / "sintel")}

@@ -15,7 +15,7 @@ def test_the_first_weights_below_a_goal_count() -> None:
 
 
 def test_a_goal_that_is_not_reached_has_a_row() -> None:
-    goals = {Goal("a", (), 0.5): FOUND[1], Goal("b", (), 0.1234): None}
+    goals = {Goal("a", "layers", 0.5): FOUND[1], Goal("b", "layers", 0.1234): None}
     assert table(goals).splitlines()[2:] == ["| a | 0.500 | 50 | 0.5 |", "| b | 0.123 | never | never |"]
 
 

@@ -22,16 +22,18 @@ LEAST_GAIN = 0.02
 
 
 @torch.no_grad()
-def inverse_search(image1: Tensor, image2: Tensor) -> Tensor:
+def inverse_search(image1: Tensor, image2: Tensor, *, preset: int = cv2.DISOPTICAL_FLOW_PRESET_MEDIUM) -> Tensor:
     """Flow (B, 2, H, W) by OpenCV's dense inverse search, pixels; zero if a side is under 64 pixels.
 
-    Args: image1, image2: (B, 3, H, W) in [0, 1].
+    Args:
+        image1, image2: (B, 3, H, W) in [0, 1].
+        preset: one of OpenCV's presets.
 
     Source: Kroeger et al., Fast optical flow using dense inverse search, ECCV 2016.
     """
     if min(image1.shape[-2:]) < SMALLEST:
         return torch.zeros_like(image1[:, :2])
-    search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    search = cv2.DISOpticalFlow.create(preset)
     frames = [
         [cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY) for rgb in (255 * pixels(image)).round().astype(np.uint8)]
         for image in (image1, image2)
