@@ -162,7 +162,7 @@ def recovery(case: Case, device: torch.device) -> list[Finding]:
         tries += 1
     finite = all(p.isfinite().all() for p in weights)
     met = kept and lowered and tries < MOST_TRIES and bool(finite)
-    expected = "the overflow is skipped, the scale falls, training goes on"
+    expected = "the overflow is skipped, the scale falls, training continues"
     return [Finding("16-mixed: steps from an overflow to the next update", tries, "steps", expected, met)]
 
 

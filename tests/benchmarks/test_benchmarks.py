@@ -18,7 +18,7 @@ def test_loading_prints_a_row_for_each_source_that_is_there(
 ) -> None:
     root = str(middlebury_tree.parent)
     loading.main(["--root", root, "--workers", "0", "1", "--samples", "4", "--repeats", "3", "--crop", "32", "32"])
-    printed, told = capsys.readouterr()
+    printed, reported = capsys.readouterr()
     speeds, against = (table.splitlines() for table in printed.split("\n\n"))
     assert [line.split("  ")[0] for line in speeds] == ["name", "MovingLayers 128x192", "Middlebury"]
     assert all(figure > 0 for line in speeds[1:] for figure in figures(line))
@@ -26,7 +26,7 @@ def test_loading_prints_a_row_for_each_source_that_is_there(
     read, decode, ratio = figures(against[1])
     assert decode > 0
     assert ratio == pytest.approx(read / decode, rel=0.05)
-    left_out = {line.split(" is skipped: ")[0] for line in told.splitlines()}
+    left_out = {line.split(" is skipped: ")[0] for line in reported.splitlines()}
     assert left_out == set(loading.SOURCES) - {"MovingLayers 128x192", "Middlebury"}
 
 

@@ -160,10 +160,10 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(tmp_path: Pat
     full = OSError(28, "No space left on device")
     with (
         mock.patch("unrollflow.callbacks.checkpoint_on_signal.os.fsync", side_effect=full),
-        pytest.raises(OSError, match=r"No space left on device; the previous file is unchanged") as told,
+        pytest.raises(OSError, match=r"No space left on device; the previous file is unchanged") as reported,
     ):
         WholeCheckpoints().save_checkpoint({"state_dict": {"w": torch.zeros(2)}}, path)
-    assert told.value.filename == str(path)
+    assert reported.value.filename == str(path)
     assert read_checkpoint(path)["state_dict"]["w"].tolist() == [1, 1]
     assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
 

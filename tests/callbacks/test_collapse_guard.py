@@ -19,14 +19,14 @@ class Tells(pl.LightningModule):
 
     def __init__(self, *values: tuple[float, float]) -> None:
         super().__init__()
-        self.weight, self.values, self.told = torch.nn.Parameter(torch.ones(())), values, 0
+        self.weight, self.values, self.reported = torch.nn.Parameter(torch.ones(())), values, 0
 
     def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
         return self.weight.square()
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
-        motion, visible = self.values[self.told]
-        self.told += 1
+        motion, visible = self.values[self.reported]
+        self.reported += 1
         self.log_dict({"val/motion": motion, "val/visible_fraction": visible})
 
     def configure_optimizers(self) -> torch.optim.Optimizer:

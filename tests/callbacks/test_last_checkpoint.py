@@ -1,4 +1,4 @@
-"""last.ckpt is always the newest state, and a training goes on from it as if nothing had happened."""
+"""last.ckpt is always the newest state, and resuming from it is bit-exact."""
 
 import shutil
 from pathlib import Path

@@ -41,10 +41,10 @@ def test_a_step_that_is_not_finite_is_told_with_its_terms_and_names(
     fit(tmp_path, poisoned(one_pixel(NAN)), SkipNonFiniteSteps())  # sample 2
     step = next(i for i, batch in enumerate(batches(), start=1) if 2 in batch)
     names = ", ".join(f"train-{index:06d}" for index in batches()[step - 1])
-    told = capsys.readouterr().out
-    assert told.count("not finite, on") == 1  # the other batches are sound
-    assert f"skipped step {step}: loss/photometric, loss/smoothness not finite, on {names}" in told
-    assert "faults       1 steps were not finite and were skipped" in told
+    reported = capsys.readouterr().out
+    assert reported.count("not finite, on") == 1  # the other batches are sound
+    assert f"skipped step {step}: loss/photometric, loss/smoothness not finite, on {names}" in reported
+    assert "faults       1 steps were not finite and were skipped" in reported
 
 
 def test_a_training_without_faults_is_the_one_without_the_callback(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from unrollflow.data.datamodule import EpochSampler, TrainingSamples
 
 
 class Numbered(Dataset[FlowSample]):
-    """Finite: sample i shows i; sizes and maps as told."""
+    """Finite: sample i shows i; sizes and maps as given."""
 
     def __init__(self, length: int, *, sizes: tuple[int, ...] = (4,), with_flow: tuple[bool, ...] = (False,)) -> None:
         self.length, self.sizes, self.with_flow = length, sizes, with_flow

@@ -36,7 +36,7 @@ def write_frames(folder: Path, frames: Iterable[Tensor]) -> Path:
 
 
 def write_truncated(path: Path, frames: Iterable[Tensor], *, share: float) -> Path:
-    """A video whose file ends early, in a container whose header lies at the front, told by the path's ending."""
+    """Write a truncated video; the suffix of the path selects a container with its header at the front."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4", rate=10)
         pictures = [(255 * frame).byte().permute(1, 2, 0).contiguous().numpy() for frame in frames]

@@ -20,7 +20,7 @@ def damaged(draw: st.DrawFn, content: bytes) -> bytes:
         place = draw(st.one_of(st.integers(0, min(HEADER_BYTES, last)), st.integers(0, last)))
         broken = draw(st.sampled_from(MISHAPS))(draw, broken, place)
     if broken.startswith(PNG_MAGIC) and draw(st.booleans()):
-        return mended(broken)
+        return with_checksums(broken)
     return broken
 
 
@@ -47,15 +47,15 @@ def lie(draw: st.DrawFn, content: bytes, place: int) -> bytes:
     number = draw(st.sampled_from(NUMBERS))
     if kind == "digits":
         return content[:place] + str(number).encode() + content[place + 1 :]
-    told = struct.pack(kind, number % 2 ** (8 * struct.calcsize(kind)))
-    return content[:place] + told + content[place + len(told) :]
+    reported = struct.pack(kind, number % 2 ** (8 * struct.calcsize(kind)))
+    return content[:place] + reported + content[place + len(reported) :]
 
 
 MISHAPS = (cut, flip, insert, leave_out, lie)
 
 
-def mended(content: bytes) -> bytes:
-    """The same chunks of a PNG with checksums that fit, as far as they can be followed."""
+def with_checksums(content: bytes) -> bytes:
+    """The same chunks of a PNG with correct checksums, up to the first damaged chunk."""
     whole, place = PNG_MAGIC, len(PNG_MAGIC)
     while place + 12 <= len(content):
         length, kind = struct.unpack_from(">I4s", content, place)

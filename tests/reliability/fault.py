@@ -17,8 +17,8 @@ class Fault(NamedTuple):
 
 def refusal(action: Callable[[], object], *, names: str, kind: type[Exception] = ValueError) -> str:
     """The words of the error with which an action is refused, which name what was wrong."""
-    with pytest.raises(kind) as told:
+    with pytest.raises(kind) as reported:
         action()
-    text = " ".join(str(told.value).split())
+    text = " ".join(str(reported.value).split())
     assert names in text, text
-    return f"{type(told.value).__name__}: {text}"
+    return f"{type(reported.value).__name__}: {text}"

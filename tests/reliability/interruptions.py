@@ -151,7 +151,7 @@ def killed_while_writing(folder: Path) -> str:
 
 def full_disk(folder: Path) -> str:
     """The file system takes no more than 20 kB a file: what a full disk does, for one process."""
-    path, told = folder / "last.ckpt", folder / "told"
+    path, reported = folder / "last.ckpt", folder / "reported"
     WholeCheckpoints().save_checkpoint({"state_dict": {"w": torch.ones(2)}}, path)
 
     def write() -> None:
@@ -161,12 +161,12 @@ def full_disk(folder: Path) -> str:
         words = refusal(
             lambda: WholeCheckpoints().save_checkpoint(large, path), names="cannot be written", kind=OSError
         )
-        told.write_text(words)
+        reported.write_text(words)
 
     assert ended(forked(write)) == 0
     assert read_checkpoint(path)["state_dict"]["w"].tolist() == [1, 1]
-    assert sorted(file.name for file in folder.iterdir()) == ["last.ckpt", "told"]
-    return f"{told.read_text()}"
+    assert sorted(file.name for file in folder.iterdir()) == ["last.ckpt", "reported"]
+    return f"{reported.read_text()}"
 
 
 def dying_process(folder: Path) -> str:

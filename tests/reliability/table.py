@@ -36,9 +36,9 @@ def cell(text: str, folder: Path) -> str:
 def happened(number: int) -> tuple[bool, str]:
     """Whether the promise of a fault was kept, and what happened; the chatter of trainers is left out."""
     fault = [fault for area in AREAS.values() for fault in area][number]
-    good, told = attempt(fault)
-    print(f"{'kept' if good else 'BROKEN':7} {fault.injected}: {told}", file=sys.__stdout__, flush=True)
-    return good, told
+    good, reported = attempt(fault)
+    print(f"{'kept' if good else 'BROKEN':7} {fault.injected}: {reported}", file=sys.__stdout__, flush=True)
+    return good, reported
 
 
 def attempt(fault: Fault) -> tuple[bool, str]:
@@ -47,7 +47,7 @@ def attempt(fault: Fault) -> tuple[bool, str]:
         folder = Path(place)
         try:
             return True, cell(fault.run(folder), folder)
-        except Exception as error:  # whatever it is, it is what happened
+        except Exception as error:  # any error is an outcome of the table
             return False, cell(f"**broken**: {type(error).__name__}: {error}", folder)
 
 

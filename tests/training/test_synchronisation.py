@@ -1,4 +1,4 @@
-"""A training step never makes a GPU wait, and keeps to one device; told without a GPU, on torch's `meta` device.
+"""A training step never makes a GPU wait, and uses one device; tested without a GPU, on torch's `meta` device.
 
 What a step does on a GPU is known from its shapes alone. A copy from the host counts as waiting unless it is
 `non_blocking`, and so does a tensor that is made of a list of numbers.

@@ -84,9 +84,9 @@ def test_an_incomplete_scene_is_used_as_far_as_it_goes_and_counted(tmp_path: Pat
     (folder / "invalid" / "alley_2" / "frame_0001.png").unlink()
     with pytest.warns(
         UserWarning, match=r"2 of 4 pairs are skipped .*alley_1/frame_0001\.flo.*; 2 are kept without a map"
-    ) as told:
+    ) as reported:
         dataset = Sintel(root=tmp_path, passes=("clean",), invalid="exclude")
-    assert (len(told), told[0].filename) == (1, __file__)
+    assert (len(reported), reported[0].filename) == (1, __file__)
     assert names(dataset) == ["clean/alley_1/frame_0002", "clean/alley_2/frame_0001"]
     assert (dataset.skipped, dataset.partial) == (2, 2)
     assert repr(dataset) == "Sintel(2 pairs, 2 skipped, 2 partial)"

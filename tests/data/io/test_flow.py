@@ -72,7 +72,7 @@ def test_a_flo_file_that_lies_is_named_before_anything_is_allocated(
 @pytest.mark.parametrize("read", [read_flo, read_kitti_flow, read_image])
 def test_a_missing_file_is_named(read: object, tmp_path: Path) -> None:
     assert callable(read)
-    for path in (tmp_path / "missing.png", tmp_path):  # a folder is no file
+    for path in (tmp_path / "missing.png", tmp_path):  # a folder is not a file
         with pytest.raises(FileNotFoundError, match=path.name):
             read(path)
 

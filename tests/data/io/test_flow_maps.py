@@ -62,7 +62,7 @@ def test_a_flow_as_pfm_gains_a_third_channel_of_zeros(tmp_path: Path) -> None:
     [
         b"PF\n1 2\n1.0\n" + struct.pack(">6f", 4, 5, 6, 1, 2, 3),  # a positive scale: big endian
         b"PF\n1 2\n-1.0\n" + struct.pack("<6f", 4, 5, 6, 1, 2, 3),
-        b"PF 1\t2 -2.5e-1\n" + struct.pack("<6f", 4, 5, 6, 1, 2, 3),  # its magnitude is no factor
+        b"PF 1\t2 -2.5e-1\n" + struct.pack("<6f", 4, 5, 6, 1, 2, 3),  # its magnitude is not a factor
     ],
 )
 def test_the_sign_of_a_pfm_scale_is_the_order_of_bytes(tmp_path: Path, content: bytes) -> None:

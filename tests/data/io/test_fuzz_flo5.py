@@ -1,4 +1,4 @@
-"""Damaged .flo5 files are read in a process of their own, for libhdf5 is C: a crash there is told, with its file."""
+"""Damaged .flo5 files are read in a separate process: libhdf5 is C, so a crash is reported with its file."""
 
 import signal
 import subprocess

@@ -43,7 +43,7 @@ def final(term: str, seed: int, occluded: list[float | None], curve: list[float]
 
 
 def step(height: float, *, at: int = 8, width: int = 1) -> Tensor:
-    """Flow (1, 2, 16, 16) whose u rises to a height over so many steps between columns."""
+    """Flow (1, 2, 16, 16) whose u rises to a height over `width` steps between columns."""
     columns = torch.arange(16.0)
     flow = torch.zeros(1, 2, 16, 16)
     flow[:, 0] = height * ((columns - at + 1) / width).clamp(0, 1)
