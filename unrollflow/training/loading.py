@@ -18,8 +18,7 @@ from unrollflow.checkpoints import (
     refuse_weights_alone,
 )
 from unrollflow.data.io.files import write_atomic
-from unrollflow.weights import packed_weights
-from unrollflow.weights.hub import FILES, pretrained_file
+from unrollflow.weights import FILES, packed_weights, weights_file
 
 
 class LoadsData(pl.LightningModule):
@@ -77,29 +76,18 @@ class LoadsData(pl.LightningModule):
         return module if map_location is None else module.to(map_location)
 
     @classmethod
-    def from_pretrained(
-        cls,
-        name: str | Path,
-        *,
-        revision: str | None = None,
-        local_files_only: bool = False,
-        trusted: Sequence[str] = (),
-    ) -> Self:
-        """Load a module in evaluation mode, on the CPU, with weights from a folder, the package or a hub.
+    def from_pretrained(cls, name: str | Path, *, trusted: Sequence[str] = ()) -> Self:
+        """Load a module in evaluation mode, on the CPU; :class:`~unrollflow.training.hub.HubFlow` loads from a hub.
 
         Args:
-            name: folder written by :meth:`save_pretrained`, name of shipped weights, safetensors file, checkpoint, or
-                repository of the Hugging Face hub ("owner/name", extra `hub`).
-            revision: branch, tag or commit of a repository.
-            local_files_only: do not download files.
+            name: folder written by :meth:`save_pretrained`, name of shipped weights, safetensors file or checkpoint.
             trusted: as in :meth:`load_from_checkpoint`.
 
         Raises:
-            FileNotFoundError, ImportError, OSError: see :func:`~unrollflow.weights.hub.pretrained_file`.
+            FileNotFoundError: see :func:`~unrollflow.weights.weights_file`.
             ValueError: as :meth:`load_from_checkpoint`.
         """
-        file = pretrained_file(name, revision=revision, local_files_only=local_files_only)
-        return cls.load_from_checkpoint(file, trusted=trusted).eval()
+        return cls.load_from_checkpoint(weights_file(name), trusted=trusted).eval()
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write model.safetensors and its card model.json; existing files are replaced.

@@ -15,6 +15,9 @@ from torch import Tensor
 SHIPPED = Path(__file__).parent
 SUFFIX = ".safetensors"
 
+FILES = (f"model{SUFFIX}", "model.json")
+"""Names of weights and card in a folder that contains one network."""
+
 DEFAULT = "small"
 """Name of the default shipped weights."""
 
@@ -25,19 +28,25 @@ def shipped_weights() -> list[str]:
 
 
 def weights_file(name: str | Path) -> Path:
-    """Path of a checkpoint or of weights, given as a path or as the name of shipped weights.
+    """Path of a checkpoint or of weights, given as a path, the name of shipped weights, or a folder.
+
+    Args: name: the name of shipped weights precedes a folder of that name ("./small" is the folder).
 
     Raises:
-        FileNotFoundError: if there is no such file, and no such name.
+        FileNotFoundError: if there is no such file or name, or the folder does not contain :data:`FILES`.
     """
-    path, shipped = Path(name), SHIPPED / f"{name}{SUFFIX}"
+    path = Path(name)
     if path.is_file():
         return path
     if str(name) in shipped_weights():
-        return shipped
-    raise FileNotFoundError(
-        f"{name} is neither a file nor the name of shipped weights ({', '.join(shipped_weights())})."
-    )
+        return SHIPPED / f"{name}{SUFFIX}"
+    if not path.is_dir():
+        raise FileNotFoundError(
+            f"{name} is neither a file nor the name of shipped weights ({', '.join(shipped_weights())})."
+        )
+    if not (path / FILES[0]).is_file():
+        raise FileNotFoundError(f"{path} does not contain {FILES[0]}; save_pretrained writes {' and '.join(FILES)}.")
+    return path / FILES[0]
 
 
 def read_card(path: Path) -> dict[str, Any]:

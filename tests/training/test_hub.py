@@ -1,9 +1,9 @@
-"""Weights in a folder as a hub keeps them; nothing is fetched."""
+"""Weights in a folder, and huggingface_hub's mixin on local folders: nothing is downloaded."""
 
 import json
 import shutil
-import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,8 +12,7 @@ import torch
 from tests.training.test_module import data, parts, trainer
 from unrollflow.checkpoints import MODEL_KEY, read_checkpoint
 from unrollflow.training.module import UnsupervisedFlow
-from unrollflow.weights import SHIPPED, read_card, weights_file
-from unrollflow.weights.hub import pretrained_file
+from unrollflow.weights import read_card, weights_file
 
 
 @pytest.fixture
@@ -49,33 +48,70 @@ def test_a_module_that_is_trained_further_is_saved_and_loaded(saved: Path, tmp_p
     assert all(tensor.equal(expected[name]) for name, tensor in again.items())
 
 
+def hub_flow() -> Any:
+    pytest.importorskip("huggingface_hub", reason="huggingface_hub is not installed: pip install '.[hub]'")
+    from unrollflow.training.hub import HubFlow
+
+    return HubFlow
+
+
+def test_the_mixin_saves_and_loads_a_folder(saved: Path, tmp_path: Path) -> None:
+    network = hub_flow().from_pretrained(saved)
+    assert not network.training
+    network.save_pretrained(tmp_path / "hub")
+    assert sorted(path.name for path in (tmp_path / "hub").iterdir()) == [
+        "README.md",
+        "config.json",
+        "model.json",
+        "model.safetensors",
+    ]
+    assert "unrollflow" in (tmp_path / "hub" / "README.md").read_text()
+    expected = UnsupervisedFlow.from_pretrained("small").state_dict()
+    for reader in (hub_flow(), UnsupervisedFlow):
+        loaded = reader.from_pretrained(tmp_path / "hub")
+        assert all(tensor.equal(expected[name]) for name, tensor in loaded.state_dict().items())
+
+
+def test_the_mixin_uploads_what_it_saves(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Api:
+        def __init__(self, token: str | None) -> None: ...
+
+        def create_repo(self, repo_id: str, **_: Any) -> Any:
+            return SimpleNamespace(repo_id=repo_id)
+
+        def upload_folder(self, *, folder_path: Path, **options: Any) -> str:
+            return f"{options['repo_id']}: {' '.join(sorted(path.name for path in folder_path.iterdir()))}"
+
+    network = hub_flow().from_pretrained(saved)
+    monkeypatch.setattr("huggingface_hub.hub_mixin.HfApi", Api)
+    assert network.push_to_hub("owner/flow") == "owner/flow: README.md config.json model.json model.safetensors"
+
+
 def test_a_repository_is_fetched_by_its_name(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    hub = pytest.importorskip("huggingface_hub", reason="huggingface_hub is not installed: pip install '.[hub]'")
-    asked: list[Any] = []
+    from_hub, asked = hub_flow(), list[Any]()
 
     def snapshot(name: str, **options: Any) -> str:
         asked.append((name, options))
         return str(saved)
 
-    monkeypatch.setattr(hub, "snapshot_download", snapshot)
-    loaded = UnsupervisedFlow.from_pretrained("owner/flow", revision="v1", local_files_only=True)
+    def config(**_: Any) -> str:
+        (saved / "config.json").write_text("{}")
+        return str(saved / "config.json")
+
+    monkeypatch.setattr("unrollflow.training.hub.snapshot_download", snapshot)
+    monkeypatch.setattr("huggingface_hub.hub_mixin.hf_hub_download", config)
+    loaded = from_hub.from_pretrained("owner/flow", revision="v1", local_files_only=True)
     assert loaded.hparams["backbone"]["class_path"] == "unrollflow.models.PyramidMatcher"
-    files = ["model.safetensors", "model.json"]
-    assert asked == [("owner/flow", {"revision": "v1", "local_files_only": True, "allow_patterns": files})]
+    assert [name for name, _ in asked] == ["owner/flow"]
+    options = asked[0][1]
+    assert options["revision"] == "v1"
+    assert options["local_files_only"]
+    assert options["allow_patterns"] == ["model.safetensors", "model.json"]
 
 
-def test_a_repository_that_the_cache_lacks_is_an_os_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("huggingface_hub", reason="huggingface_hub is not installed: pip install '.[hub]'")
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+def test_a_repository_that_the_cache_lacks_is_an_os_error(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=r"owner|cache|local"):
-        UnsupervisedFlow.from_pretrained("owner/nothing", local_files_only=True)
-
-
-def test_without_the_hubs_package_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    assert pretrained_file("small") == SHIPPED / "small.safetensors"
-    with pytest.raises(ImportError, match=r"owner/flow is not a local folder, .*pip install 'unrollflow\[hub\]'"):
-        pretrained_file("owner/flow")
+        hub_flow().from_pretrained("owner/nothing", cache_dir=tmp_path, local_files_only=True)
 
 
 def test_what_is_missing_or_damaged_is_named(saved: Path, tmp_path: Path) -> None:
@@ -86,6 +122,8 @@ def test_what_is_missing_or_damaged_is_named(saved: Path, tmp_path: Path) -> Non
     shutil.copy(saved / "model.safetensors", tmp_path / "model.safetensors")
     with pytest.raises(FileNotFoundError, match=r"card of .* is missing: no file .*model\.json"):
         UnsupervisedFlow.from_pretrained(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"card of .* is missing: no file .*model\.json"):
+        hub_flow().from_pretrained(tmp_path)
     (saved / "model.safetensors").write_bytes(b"damaged")
     with pytest.raises(ValueError, match="does not match its card"):
         UnsupervisedFlow.from_pretrained(saved)
