@@ -41,9 +41,11 @@ def flows(torch_file: Path, onnx_file: Path) -> dict[str, Flow]:
     module = pretrained()
     found = {METADATA: ""}
     torch.export.load(torch_file, extra_files=found)
-    network = PaddedFlow(module.backbone, levels=json.loads(found[METADATA])["levels"])
+    network, compiled = (PaddedFlow(module.backbone, levels=json.loads(found[METADATA])["levels"]) for _ in range(2))
+    compiled.network.compile(dynamic=False)  # without the padding, with which the inductor of torch 2.13 fails
     methods: dict[str, Flow] = {
         "network": network,
+        "torch.compile": compiled,
         "torch.export": torch_runner(torch_file.read_bytes()),
         "onnxruntime": onnx_runner(onnx_file.read_bytes()),
     }

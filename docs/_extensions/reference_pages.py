@@ -30,6 +30,7 @@ MODULES = (
     "visualization.flow",
     "variational",
     "training",
+    "training.hub",
     "callbacks",
     "weights",
     "checkpoints",
