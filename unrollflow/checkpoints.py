@@ -51,9 +51,6 @@ MOVED = {
 }
 """Prefixes of class paths in old checkpoints whose classes have moved, and the current prefixes."""
 
-WEIGHTS_ALONE = "weights_alone"
-"""Key that marks a file with weights only, without a training state, as written by `unrollflow import`."""
-
 
 def read_data(path: str | Path) -> object:
     """Contents of a file written by torch.save, on the CPU, without running code from the file.
@@ -118,12 +115,12 @@ def with_current_names(config: Any) -> Any:
     return config
 
 
-def refuse_weights_alone(checkpoint: Mapping[str, object], path: str | Path) -> None:
-    """Raise ValueError if a file of `unrollflow import` is used as the checkpoint of a training."""
-    if checkpoint.get(WEIGHTS_ALONE):
+def refuse_weights_alone(path: str | Path) -> None:
+    """Raise ValueError if a safetensors file is used as the checkpoint of a training."""
+    if Path(path).suffix == SUFFIX:
         raise ValueError(
-            f"{path} contains only weights, written by `unrollflow import`, and no model configuration; pass it as "
-            "--model.init_weights, together with --config."
+            f"{path} contains only weights, not the state of a training; pass it as --model.init_weights, together "
+            "with --config."
         )
 
 

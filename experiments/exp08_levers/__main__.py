@@ -13,6 +13,7 @@ import json
 import os
 import shlex
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from statistics import mean
 
@@ -30,6 +31,7 @@ RESULTS = Path(__file__).with_name("results")
 STEPS, SEEDS = 200, (0, 1)
 SMOKE_STEPS, SMOKE_IMAGES = 2, 2
 RECIPE = "the recipe"
+BENCHMARKS = ("middlebury", "sintel")
 BACKBONE, NETWORK, SMOOTHNESS = "--model.backbone", "--model.backbone.init_args", "--model.smoothness"
 OBJECTIVE, TRAIN = "--model.objective.init_args", "--data.train.init_args"
 RAMP, RATE = f"{OBJECTIVE}.smoothness_ramp", "--model.scheduler.init_args.max_lr"
@@ -101,13 +103,13 @@ def trained(*, arguments: str, seed: int, steps: int, images: int) -> Results:
         arguments: arguments of the command line.
         seed: seed of weights, samples and order.
         steps: number of training steps.
-        images: number of measured validation samples.
+        images: largest number of measured samples of each set.
     """
     lever = shlex.split(arguments.replace("DATA/", f"{data_folder()}/"))
     module = fit_quickstart(lever, seed=seed, steps=steps).module
     flow_of, layers = network_flow(module), held_out()
     sets = {"moving_layers": [layers[index] for index in range(images)]}
-    sets |= benchmark_sets(data_folder(), "middlebury", "sintel")
+    sets |= {name: list(islice(pairs, images)) for name, pairs in benchmark_sets(data_folder(), *BENCHMARKS).items()}
     return {
         name: {key: value for key, value in errors(flow_of, pairs)._asdict().items() if key != "images"}
         for name, pairs in sets.items()

@@ -30,6 +30,7 @@ Protocol:
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from statistics import mean
 
@@ -69,7 +70,7 @@ def trained(
         term, rounding, strength, ramp: see :func:`~experiments.exp10_smoothness_front.forms.arguments`.
         seed: seed of weights, samples and order.
         steps: number of training steps.
-        images: number of images of MovingLayers.
+        images: largest number of images of each set.
         test: measure test images and benchmark sequences; False: validation images.
     """
     words = arguments(term, rounding=rounding, strength=strength, ramp=ramp)
@@ -78,7 +79,7 @@ def trained(
     sets: dict[str, Iterable[FlowSample]] = {"layers": [layers[index] for index in range(images)]}
     if test:
         found = benchmark_sets(data_folder(), "middlebury", "sintel", "sintel final")
-        sets |= {name: list(WithBoundaryDistance(pairs)) for name, pairs in found.items()}  # type: ignore[arg-type, call-overload]
+        sets |= {name: list(islice(WithBoundaryDistance(pairs), images)) for name, pairs in found.items()}  # type: ignore[arg-type, call-overload]
     return {"curve": curve} | {
         name: image_errors(network_flow(module), pairs, MEASURES) for name, pairs in sets.items()
     }

@@ -24,6 +24,7 @@ Protocol:
 import json
 import os
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 from statistics import mean
 
@@ -71,7 +72,7 @@ def trained(*, labels: bool, rate: float, seed: int, steps: int, images: int, te
         rate: maximum of the learning rate.
         seed: seed of weights, samples and order.
         steps: number of training steps.
-        images: number of images of MovingLayers.
+        images: largest number of images of each set.
         test: measure test images and benchmarks; False: validation images.
     """
     changes = ["--model.scheduler.init_args.max_lr", str(rate), "--data.transform", transform()]
@@ -79,7 +80,8 @@ def trained(*, labels: bool, rate: float, seed: int, steps: int, images: int, te
     layers = final_layers() if test else held_out()
     sets: dict[str, Iterable[FlowSample]] = {"layers": [layers[index] for index in range(images)]}
     if test:
-        sets |= benchmark_sets(data_folder(), *BENCHMARKS)
+        found = benchmark_sets(data_folder(), *BENCHMARKS)
+        sets |= {name: islice(pairs, images) for name, pairs in found.items()}
     return {name: image_errors(network_flow(module), pairs, MEASURES) for name, pairs in sets.items()}
 
 

@@ -8,8 +8,8 @@ from PIL import Image
 
 from experiments.replay_sweep import command_line
 from tests.helpers import trees
+from tests.helpers.command import refusal
 from unrollflow.cli.checks import refuse_lost_options, refuse_other_sizes, refuse_unwritable
-from unrollflow.cli.main import main
 
 QUICKSTART = "configs/experiment/quickstart.yaml"
 
@@ -26,12 +26,6 @@ def read_only(tmp_path: Path) -> Path:
     return Path("/proc")
 
 
-def refusal(*arguments: str) -> str:
-    with pytest.raises(SystemExit) as error:
-        main(arguments)
-    return str(error.value.code)
-
-
 def test_estimate(read_only: Path) -> None:
     message = refusal("estimate", "none.png", "none.png", "-o", f"{read_only}/f.flo", "--overwrite")
     assert f"{read_only}/f.flo cannot be written: no file can be created in {read_only} (" in message
@@ -39,8 +33,9 @@ def test_estimate(read_only: Path) -> None:
 
 def test_import(read_only: Path) -> None:
     backbone = ["--backbone", "configs/backbone/pwclite.yaml"]
-    message = refusal("import", "none.tar", "--source", "arflow", *backbone, "--output", f"{read_only}/new/x.ckpt")
-    assert f"{read_only}/new/x.ckpt cannot be written" in message
+    output = f"{read_only}/new/x.safetensors"
+    message = refusal("import", "none.tar", "--source", "arflow", *backbone, "--output", output)
+    assert f"{output} cannot be written" in message
 
 
 def test_predict(read_only: Path, tmp_path: Path) -> None:

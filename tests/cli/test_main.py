@@ -13,7 +13,7 @@ import torch
 import yaml
 
 from tests.helpers.clips import moving, write_video
-from tests.helpers.command import run_one_step
+from tests.helpers.command import refusal, run_one_step
 from tests.helpers.pairs import error, moved
 from unrollflow.checkpoints import read_checkpoint
 from unrollflow.cli.fit import FlowCLI
@@ -43,14 +43,6 @@ def checkpoint(run: Path) -> str:
 
 def said(capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().out
-
-
-def refusal(*arguments: str) -> str:
-    """The message with which a command ends, its exit status not 0."""
-    with pytest.raises(SystemExit) as error:
-        main(arguments)
-    assert error.value.code != 0
-    return str(error.value.code)
 
 
 def test_a_fit_leaves_figures_report_pictures_and_checkpoints(run: Path) -> None:
@@ -275,21 +267,21 @@ def test_released_weights_are_imported_and_start_a_training(tmp_path: Path) -> N
     theirs = {f"{names[part]}.{leaf}": tensor for (part, _, leaf), tensor in weights.items()}
     torch.save({"epoch": 1, "state_dict": theirs}, tmp_path / "pwclite_ar.tar")
     backbone = ["--backbone", "configs/backbone/pwclite.yaml"]
-    ours = str(tmp_path / "weights.ckpt")
-    arguments = ["import", str(tmp_path / "pwclite_ar.tar"), "--source", "arflow", *backbone, "--output", ours]
-    main(arguments)
+    ours = str(tmp_path / "new" / "folder" / "weights.safetensors")
+    main(["import", str(tmp_path / "pwclite_ar.tar"), "--source", "arflow", *backbone, "--output", ours])
     run_one_step(tmp_path, QUICKSTART, "--model.backbone", "configs/backbone/pwclite.yaml", "--model.scheduler", "null",
                  "--model.init_weights", ours, "--model.optimizer.lr", "0.0")  # fmt: skip
     after = torch.load(tmp_path / "flow" / "version_0" / "checkpoints" / "last.ckpt", weights_only=True)
     assert all(after["state_dict"][f"backbone.{name}"].equal(t) for name, t in network.state_dict().items())
-    assert "already exist" in refusal(*arguments)
-    main([*arguments[:-1], str(tmp_path / "new" / "folder" / "weights.ckpt")])
-    for name in "ab":
-        write_image(tmp_path / f"{name}.png", torch.rand(3, 64, 64))
-    for command in (["predict", str(tmp_path)], ["validate"], ["validate", "--config", QUICKSTART]):
-        message = refusal(*command, "--ckpt_path", ours)
-        assert "contains only weights" in message
-        assert "--model.init_weights" in message
+
+
+@pytest.mark.parametrize(
+    "command", [["validate"], ["validate", "--config", QUICKSTART], ["fit", "--config", QUICKSTART]]
+)
+def test_weights_are_not_the_state_of_a_training(command: list[str]) -> None:
+    message = refusal(*command, "--ckpt_path", str(weights_file("small")))
+    assert "contains only weights" in message
+    assert "--model.init_weights" in message
 
 
 def test_a_setting_that_differs_from_the_checkpoints_is_an_error_that_names_both(checkpoint: str) -> None:

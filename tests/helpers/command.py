@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from unrollflow.cli.main import main
 
 TINY = {
@@ -44,3 +46,11 @@ def csv_logger(directory: Path) -> str:
 
 def words(options: dict[str, str]) -> list[str]:
     return [word for pair in options.items() for word in pair]
+
+
+def refusal(*arguments: str) -> str:
+    """The message with which a command ends, its exit status not 0."""
+    with pytest.raises(SystemExit) as error:
+        main(arguments)
+    assert error.value.code != 0
+    return str(error.value.code)

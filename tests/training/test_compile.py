@@ -11,6 +11,7 @@ from unittest import mock
 import pytest
 import torch
 from torch import Tensor
+from torch._dynamo.testing import CompileCounter
 
 from experiments.common.assembly import CONFIGS, build_model
 from tests.helpers.assembly import frames
@@ -118,7 +119,7 @@ def compare_generated_code() -> None:
 @pytest.mark.slow
 def test_the_step_is_not_compiled_again_and_again() -> None:
     torch.compiler.reset()
-    compilations = torch._dynamo.testing.CompileCounter()
+    compilations = CompileCounter()
     objective = OBJECTIVE(SSIM(), UnrolledTotalVariation())
     network, batch = PWCLite(**NETWORK), frames(32)
     forward, backward = network.bidirectional(batch["image1"], batch["image2"])

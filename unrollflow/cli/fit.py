@@ -128,8 +128,8 @@ class FlowCLI(LightningCLI):
         settle_precision(self.config[subcommand]["trainer"], path)
         if not path or path in LIGHTNINGS_WORDS:
             return
+        refuse_weights_alone(path)
         checkpoint = read_checkpoint(path)
-        refuse_weights_alone(checkpoint, path)
         saved = checkpoint.get(MODEL_KEY, {})
         asked = model_config(self, subcommand)
         check_same(asked, saved, path)

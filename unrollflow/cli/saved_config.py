@@ -59,7 +59,8 @@ def with_saved_config(arguments: list[str], trusted: list[str]) -> list[str]:
         return arguments
     position = flags.index("--ckpt_path")
     path = Path(arguments[position].partition("=")[2] or "".join(arguments[position + 1 : position + 2]))
-    refuse_weights_alone(read_checkpoint(path), path)
+    refuse_weights_alone(path)
+    read_checkpoint(path)  # a missing or damaged file is the first error
     config = config_beside(path)
     if config is None:
         first, second = config_places(path)

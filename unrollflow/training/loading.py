@@ -15,7 +15,6 @@ from unrollflow.checkpoints import (
     check_trusted,
     model_arguments,
     read_checkpoint,
-    refuse_weights_alone,
 )
 from unrollflow.data.io.files import write_atomic
 from unrollflow.weights import FILES, packed_weights, weights_file
@@ -60,7 +59,6 @@ class LoadsData(pl.LightningModule):
         checkpoint = read_checkpoint(checkpoint_path)
         config = checkpoint.get(MODEL_KEY, {})
         if not config and not kwargs:
-            refuse_weights_alone(checkpoint, checkpoint_path)
             raise ValueError(
                 f"{checkpoint_path} has no configuration, because its module was built in Python; pass the parts of "
                 "the module: load_from_checkpoint(path, backbone=..., photometric=..., smoothness=..., "
