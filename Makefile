@@ -20,10 +20,10 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-quickstart: $(READY) ## train a small network without labels, compare it with OpenCV DIS, predict real photographs (6 minutes)
+quickstart: $(READY) ## train a small network without labels, compare it with OpenCV DIS, predict real photographs (6 to 10 minutes)
 	$(BIN)/python -m experiments.quickstart --seed $(SEED)
 
-test: $(READY) ## run the default tests (under 3 minutes on two cores)
+test: $(READY) ## run the default tests (3 to 9 minutes on two cores)
 	$(PYTEST) -m 'not slow'
 
 slow: $(READY) ## run the long tests
