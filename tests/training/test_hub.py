@@ -117,6 +117,8 @@ def test_a_repository_that_the_cache_lacks_is_an_os_error(tmp_path: Path) -> Non
 def test_what_is_missing_or_damaged_is_named(saved: Path, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"does not contain model\.safetensors; save_pretrained writes"):
         UnsupervisedFlow.from_pretrained(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"does not contain model\.safetensors; save_pretrained writes"):
+        hub_flow().from_pretrained(tmp_path)
     with pytest.raises(FileNotFoundError, match="huge is neither a file nor the name of shipped weights"):
         UnsupervisedFlow.from_pretrained("huge")
     shutil.copy(saved / "model.safetensors", tmp_path / "model.safetensors")

@@ -7,7 +7,7 @@ from typing import Self
 from huggingface_hub import ModelHubMixin, snapshot_download
 
 from unrollflow.training.module import UnsupervisedFlow
-from unrollflow.weights import FILES
+from unrollflow.weights import FILES, weights_file
 
 CONFIG = {"library_name": "unrollflow", "card": FILES[1]}
 """Content of config.json, which no constructor reads."""
@@ -60,4 +60,4 @@ class HubFlow(  # type: ignore[misc]  # the mixin's methods replace those for fo
                 token=token,
                 allow_patterns=list(FILES),
             )
-        return cls.load_from_checkpoint(Path(folder) / FILES[0], trusted=trusted).eval()
+        return cls.load_from_checkpoint(weights_file(Path(folder).resolve()), trusted=trusted).eval()
