@@ -1,6 +1,7 @@
 """A training that is stopped within a validation or an accumulated step loses nothing of either."""
 
 import os
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,14 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor
 
-from tests.callbacks.test_checkpoint_on_signal import fit
+from tests.callbacks.test_checkpoint_on_signal import fit, module
+from tests.training.test_module import layers, trainer
 from unrollflow.callbacks.checkpoint_on_signal import STOPPED, CheckpointOnSignal
 from unrollflow.callbacks.last_checkpoint import LastCheckpoint
-from unrollflow.callbacks.pending_work import PendingWork
+from unrollflow.callbacks.pending_work import PENDING, PendingWork
 from unrollflow.callbacks.skip_non_finite import SkipNonFiniteSteps
 from unrollflow.checkpoints import read_checkpoint
+from unrollflow.data import FlowDataModule
 
 
 class Validations(pl.Callback):
@@ -104,3 +107,40 @@ def test_a_stop_at_a_validation_loses_neither_it_nor_the_best(
     assert [batches for _, batches, _ in validations] == [2] * len(validations)
     assert kept.best_model_score == keep.best_model_score
     assert read_checkpoint(kept.best_model_path)["global_step"] == read_checkpoint(keep.best_model_path)["global_step"]
+
+
+class CopiesWithinAStep(pl.Callback):
+    """Copies the last checkpoint in the middle of an accumulated step of two batches."""
+
+    def __init__(self, step: int, copy: Path) -> None:
+        self.step, self.copy = step, copy
+
+    def on_train_batch_start(self, trainer: pl.Trainer, _: Any, batch: Any, batch_idx: int) -> None:
+        if trainer.global_step == self.step and batch_idx == 1 and trainer.is_global_zero:
+            shutil.copy(next(Path(trainer.default_root_dir).rglob("last.ckpt")), self.copy)
+
+
+def fit_on_two_processes(folder: Path, *callbacks: pl.Callback, resume: Path | None = None) -> dict[str, Tensor]:
+    """Weights after three steps of two batches each, with a validation in the middle of each step."""
+    pl.seed_everything(3)
+    flow, data = module(), FlowDataModule(train=layers(8), validation=layers(2, "validation"), batch_size=2, workers=0)
+    runner = trainer(
+        folder, callbacks=[PendingWork(), *callbacks, LastCheckpoint()], enable_checkpointing=True, max_steps=3,
+        accumulate_grad_batches=2, val_check_interval=1, devices=2, strategy="ddp_spawn",
+    )  # fmt: skip
+    runner.fit(flow, data, ckpt_path=resume, weights_only=True if resume else None)
+    return flow.state_dict()
+
+
+@pytest.mark.slow
+def test_two_processes_resume_within_an_accumulated_step_with_their_mean_gradient(tmp_path: Path) -> None:
+    saved, lost = tmp_path / "half.ckpt", tmp_path / "lost.ckpt"
+    straight = fit_on_two_processes(tmp_path / "straight", CopiesWithinAStep(1, saved))
+    contents = read_checkpoint(saved)
+    assert contents["global_step"] == 1
+    assert contents[PENDING]["gradients"].keys() == dict(module().named_parameters()).keys()
+    contents[PENDING]["gradients"] = {}
+    torch.save(contents, lost)
+    kept, without = (fit_on_two_processes(tmp_path / path.stem, resume=path) for path in (saved, lost))
+    changes = [max(float((run[n] - straight[n]).abs().max()) for n in straight) for run in (kept, without)]
+    assert changes[0] < 1e-6 < 1e-3 < changes[1]
