@@ -34,18 +34,23 @@ def module() -> UnsupervisedFlow:
     )
 
 
-def loaded(workers: int) -> FlowDataModule:
-    return FlowDataModule(train=layers(6), validation=layers(2, "validation"), batch_size=2, workers=workers)
+def loaded(workers: int, samples: int = 6) -> FlowDataModule:
+    return FlowDataModule(train=layers(samples), validation=layers(2, "validation"), batch_size=2, workers=workers)
 
 
 def fit(
-    directory: Path, *callbacks: pl.Callback, workers: int = 0, resume: Path | None = None, **limits: Any
+    directory: Path,
+    *callbacks: pl.Callback,
+    workers: int = 0,
+    samples: int = 6,
+    resume: Path | None = None,
+    **limits: Any,
 ) -> dict[str, Tensor]:
     """Weights at the end."""
     pl.seed_everything(3)
     flow = module()
     runner = trainer(directory, callbacks=list(callbacks), enable_checkpointing=True, **({"max_steps": STEPS} | limits))
-    runner.fit(flow, loaded(workers), ckpt_path=resume, weights_only=True if resume else None)
+    runner.fit(flow, loaded(workers, samples), ckpt_path=resume, weights_only=True if resume else None)
     return flow.state_dict()
 
 

@@ -13,13 +13,11 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor
 
 from tests.callbacks.test_checkpoint_on_signal import fit, module
-from tests.training.test_module import layers, trainer
 from unrollflow.callbacks.checkpoint_on_signal import STOPPED, CheckpointOnSignal
 from unrollflow.callbacks.last_checkpoint import LastCheckpoint
 from unrollflow.callbacks.pending_work import PENDING, PendingWork
 from unrollflow.callbacks.skip_non_finite import SkipNonFiniteSteps
 from unrollflow.checkpoints import read_checkpoint
-from unrollflow.data import FlowDataModule
 
 
 class Validations(pl.Callback):
@@ -122,14 +120,9 @@ class CopiesWithinAStep(pl.Callback):
 
 def fit_on_two_processes(folder: Path, *callbacks: pl.Callback, resume: Path | None = None) -> dict[str, Tensor]:
     """Weights after three steps of two batches each, with a validation in the middle of each step."""
-    pl.seed_everything(3)
-    flow, data = module(), FlowDataModule(train=layers(8), validation=layers(2, "validation"), batch_size=2, workers=0)
-    runner = trainer(
-        folder, callbacks=[PendingWork(), *callbacks, LastCheckpoint()], enable_checkpointing=True, max_steps=3,
-        accumulate_grad_batches=2, val_check_interval=1, devices=2, strategy="ddp_spawn",
-    )  # fmt: skip
-    runner.fit(flow, data, ckpt_path=resume, weights_only=True if resume else None)
-    return flow.state_dict()
+    halves = {"max_steps": 3, "accumulate_grad_batches": 2, "val_check_interval": 1}
+    parts = [PendingWork(), *callbacks, LastCheckpoint()]
+    return fit(folder, *parts, samples=8, resume=resume, devices=2, strategy="ddp_spawn", **halves)
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.helpers.command import refusal as command_refusal
 from tests.models import test_pwclite as pwclite
 from tests.models.test_pyramid_matcher import noise, small
 from unrollflow import pretrained
@@ -59,9 +60,7 @@ def test_the_default_levels_are_those_of_sintels_frames() -> None:
 
 
 def refusal(*arguments: object) -> str:
-    with pytest.raises(SystemExit) as error:
-        main(["export", *map(str, arguments)])
-    return str(error.value.code)
+    return command_refusal("export", *map(str, arguments))
 
 
 def test_what_is_refused(tmp_path: Path) -> None:

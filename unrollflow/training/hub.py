@@ -22,7 +22,7 @@ class HubFlow(  # type: ignore[misc]  # the mixin's methods replace those for fo
 ):
     """UnsupervisedFlow with `from_pretrained`, `save_pretrained` and `push_to_hub` of huggingface_hub's mixin.
 
-    A repository holds `model.safetensors` and its card `model.json`, which are read as data, and, for the hub alone,
+    A repository holds `model.safetensors` and its card `model.json`, which are read as data, and, only for the hub,
     `config.json` (the hub counts its downloads) and `README.md`. Folders of :meth:`UnsupervisedFlow.save_pretrained`
     are read as well.
 
