@@ -20,7 +20,7 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-quickstart: $(READY) ## train a small network without labels, compare it with OpenCV DIS, predict real photographs (6 to 10 minutes)
+quickstart: $(READY) ## train a small network without labels, compare it with OpenCV DIS, predict real photographs (4 to 10 minutes)
 	$(BIN)/python -m experiments.quickstart --seed $(SEED)
 
 test: $(READY) ## run the default tests (3 to 9 minutes on two cores)

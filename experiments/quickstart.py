@@ -1,6 +1,6 @@
 """Train without labels, compare with OpenCV DIS, and predict the flow of real photographs.
 
-Command: make quickstart, or make quickstart SEED=1. Minutes on two CPU cores: 6 to 10.
+Command: make quickstart, or make quickstart SEED=1. Minutes on two CPU cores: 4 to 10.
 
 The real photographs are the motorcycle pair that scikit-image contains. If the environment variable UNROLLFLOW_DATA_DIR
 names a folder with `middlebury`, they are these sequences instead; if it contains `sintel`, its clean frames are
