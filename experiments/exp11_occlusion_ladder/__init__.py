@@ -1,0 +1,1 @@
+"""Experiment 11: what lowers the error of occluded pixels."""
