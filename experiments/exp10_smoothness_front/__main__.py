@@ -25,6 +25,7 @@ Protocol:
   variation at its best strength (lowest EPE of all pixels, mean of the seeds). The front of each seed is interpolated
   separately at that level; the interval is a paired bootstrap over seeds and images. The figures of Sintel and
   Middlebury are of the same points. The interval does not include the choice of the roundings.
+- Length: two terms at three strengths for 900 steps, as long as the quickstart, with seed 0: does their order change?
 - Tolerance: the range of strengths whose EPE of all pixels is within 5 % of the best one's.
 """
 
@@ -54,6 +55,7 @@ MAIN = (
 """Terms with fronts that are trained first."""
 
 RAMPED = ("total variation", "unrolled, T = 4, detached")
+LONG_STEPS, LONG_STRENGTHS = 900, STRENGTHS[1:4]
 IMAGES = 256
 MEASURES = ("epe", "epe_noc", "epe_occ", "epe_d0_5", "epe_d10_60")
 
@@ -133,11 +135,23 @@ def front_cells(roundings: Mapping[str, float], seeds: Sequence[int]) -> list[Se
     ]  # fmt: skip
 
 
+def long_cells(roundings: Mapping[str, float]) -> list[Settings]:
+    """Return the longer trainings of two terms."""
+    common = {"ramp": 0, "seed": SEEDS[0], "steps": LONG_STEPS, "images": IMAGES, "test": True}
+    return [
+        {"term": name, "rounding": roundings[name], "strength": strength, **common}
+        for strength in LONG_STRENGTHS
+        for name in RAMPED
+    ]
+
+
 def run_protocol(store: Path, seeds: Sequence[int], processes: int) -> None:
     """Search, choose the roundings, and train the fronts; finished runs of the store are skipped."""
-    searched = run_grid(search_cells(), trained, store, processes=processes, about="search")
-    cells = front_cells(chosen_roundings(searched), seeds)
-    run_grid(cells, trained, store, processes=processes, about="fronts")
+    roundings = chosen_roundings(run_grid(search_cells(), trained, store, processes=processes, about="search"))
+    main = [cell for cell in front_cells(roundings, seeds) if cell["term"] in MAIN and not cell["ramp"]]
+    run_grid(main, trained, store, processes=processes, about="fronts of the main terms")
+    run_grid(long_cells(roundings), trained, store, processes=processes, about="longer trainings")
+    run_grid(front_cells(roundings, seeds), trained, store, processes=processes, about="all fronts")
 
 
 def smoke_cells() -> list[Settings]:

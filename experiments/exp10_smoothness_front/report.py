@@ -67,13 +67,12 @@ class Front(NamedTuple):
 
 
 def read_fronts(rows: Sequence[Row]) -> dict[str, Front]:
-    """Return the fronts by name, with the seeds that have all strengths."""
+    """Return the fronts of runs with an equal number of steps by name, with the seeds that have all strengths."""
     groups: dict[str, dict[tuple[float, int], Row]] = {}
     for row in rows:
         settings = row["settings"]
-        if settings["test"]:
-            name = settings["term"] + (", ramp" if settings["ramp"] else "")
-            groups.setdefault(name, {})[settings["strength"], settings["seed"]] = row
+        name = settings["term"] + (", ramp" if settings["ramp"] else "")
+        groups.setdefault(name, {})[settings["strength"], settings["seed"]] = row
     fronts = {}
     for name, found in groups.items():
         strengths = sorted({strength for strength, _ in found})
@@ -85,11 +84,15 @@ def read_fronts(rows: Sequence[Row]) -> dict[str, Front]:
 
 
 def write_report(folder: Path, rows: Sequence[Row]) -> None:
-    """Write `search`, `fronts` and the comparison (`table`), and figure.png, into a folder."""
+    """Write `search`, `fronts`, the comparison (`table`), `length`, and figure.png, into a folder."""
     searched = [row for row in rows if not row["settings"]["test"]]
     if searched:
         write_search(folder / "search", searched)
-    fronts = read_fronts(rows)
+    tested = [row for row in rows if row["settings"]["test"]]
+    lengths = sorted({row["settings"]["steps"] for row in tested})
+    fronts = read_fronts([row for row in tested if row["settings"]["steps"] in lengths[:1]])
+    if len(lengths) > 1:
+        write_lengths(folder / "length", tested, lengths)
     if BASELINE in fronts:
         write_points(folder / "fronts", fronts)
         write_comparison(folder, fronts)
@@ -126,6 +129,29 @@ def write_points(folder: Path, fronts: dict[str, Front]) -> None:
             lines.append([front.name, settings["rounding"] or "", strength, len(front.seeds), *figures])
     headings = ["term", "rounding (px/px)", "strength", "seeds", "EPE (px)", "visible (px)", "occluded (px)"]
     write_table(folder, [*headings, "Middlebury (px)", "Sintel clean (px)", "Sintel final (px)"], lines)
+
+
+def write_lengths(folder: Path, rows: Sequence[Row], lengths: Sequence[int]) -> None:
+    """Write the comparison of the terms and strengths with the longest training, for each number of steps."""
+    points = {point(row) for row in rows if row["settings"]["steps"] == lengths[-1]}
+    lines: list[list[str | int | float]] = []
+    for steps in lengths:
+        fronts = read_fronts([row for row in rows if row["settings"]["steps"] == steps and point(row) in points])
+        for name, front in fronts.items():
+            best = front.best()
+            figures = [
+                float(means(front.errors("layers", measure))[best].mean()) for measure in ("epe", "epe_noc", "epe_occ")
+            ]
+            change = described(compared(front, fronts[BASELINE], "layers", "epe_occ")) if BASELINE in fronts else ""
+            lines.append([steps, name, len(front.seeds), front.strengths[best], *figures, change])
+    headings = ["steps", "term", "seeds", "best strength", "its EPE (px)", "visible (px)", "occluded (px)"]
+    write_table(folder, [*headings, "occluded: change at equal visible EPE (%)"], lines)
+
+
+def point(row: Row) -> tuple[str, int, float, int]:
+    """Return term, ramp, strength and seed of a row."""
+    settings = row["settings"]
+    return settings["term"], settings["ramp"], settings["strength"], settings["seed"]
 
 
 def write_comparison(folder: Path, fronts: dict[str, Front]) -> None:

@@ -30,6 +30,7 @@ from pathlib import Path
 from statistics import mean
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -151,7 +152,7 @@ def run_protocol(store: Path, seeds: Sequence[int], *, steps: int, images: int, 
 
 def complete(rows: Sequence[Row]) -> list[Row]:
     """Return the rows of the seeds for which all single arms have been trained."""
-    counts = {seed: 0 for seed in SEEDS}
+    counts = dict.fromkeys(SEEDS, 0)
     single = [identity(chosen) for chosen in single_arms()]
     for row in rows:
         settings = row["settings"]
@@ -211,7 +212,7 @@ def draw(path: Path, rows: Sequence[Row], arms: Sequence[Settings]) -> None:
             name = f"together, {chosen['strength']:g}"
         visible, occluded = (mean_error(rows, chosen, "test", measure) for measure in ("epe_noc", "epe_occ"))
         marker = "s" if not chosen["ingredients"] else "*" if name.startswith("together") else "o"
-        axes.plot(visible, occluded, marker, ms=9, color=f"C{number % 10}", label=name, mfc="none" if number > 9 else None)
+        axes.plot(visible, occluded, marker, ms=9, color=colormaps["tab20"](number % 20), label=name)
     axes.set(xlabel="EPE of visible pixels (px), test", ylabel="EPE of occluded pixels (px), test")
     axes.set_title("Lower left is better")
     figure.legend(loc="outside right center", fontsize="small")

@@ -4,15 +4,13 @@ from experiments.exp11_occlusion_ladder.__main__ import (
     BASELINE,
     LABELS,
     SEEDS,
-    STRENGTH,
-    UNROLLED,
     best_baseline,
     complete,
     helpful,
     single_arms,
     together_arms,
 )
-from experiments.exp11_occlusion_ladder.ingredients import INGREDIENTS, arguments, compatible
+from experiments.exp11_occlusion_ladder.ingredients import arguments, compatible
 
 BEST, GOOD, OTHER = "full-image warping", "student with a crop", "second order"
 
