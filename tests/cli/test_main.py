@@ -1,9 +1,12 @@
 import csv
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -17,7 +20,7 @@ from tests.helpers.command import refusal, run_one_step
 from tests.helpers.pairs import error, moved
 from unrollflow.checkpoints import read_checkpoint
 from unrollflow.cli.fit import FlowCLI
-from unrollflow.cli.main import COMMANDS, main, shipped_config
+from unrollflow.cli.main import COMMANDS, ended_by_sigterm, main, shipped_config
 from unrollflow.data import read_flo, write_image
 from unrollflow.metrics.names import HEADLINE, UNLABELLED
 from unrollflow.models import PWCLite, PyramidMatcher
@@ -26,6 +29,8 @@ from unrollflow.training.module import UnsupervisedFlow
 from unrollflow.weights import read_weights, weights_file
 
 QUICKSTART = "configs/experiment/quickstart.yaml"
+STARTED = 120
+"""Seconds until the command has opened its result."""
 
 
 @pytest.fixture(scope="module")
@@ -483,3 +488,37 @@ def test_lightnings_advertisement_is_not_shown(caplog: pytest.LogCaptureFixture,
         main(["predict", str(tmp_path / "a.png"), str(tmp_path / "b.png"), "--output", str(tmp_path / "flow")])
     assert "GPU available" in caplog.text
     assert "litlogger" not in caplog.text
+
+
+def test_sigterm_ends_a_command_with_the_status_of_the_signal() -> None:
+    with pytest.raises(SystemExit) as ended, ended_by_sigterm():
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert ended.value.code == 128 + signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_a_handler_of_the_caller_is_kept() -> None:
+    received: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _: received.append(number))
+    try:
+        with ended_by_sigterm():
+            os.kill(os.getpid(), signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    assert received == [signal.SIGTERM]
+
+
+@pytest.mark.slow
+def test_predict_ends_at_sigterm_and_leaves_no_incomplete_video(tmp_path: Path) -> None:
+    video = write_video(tmp_path / "clip.mp4", moving(200, size=(240, 320)))
+    output = tmp_path / "flow"
+    command = [sys.executable, "-m", "unrollflow", "predict", str(video), "--output", str(output)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    limit = time.monotonic() + STARTED
+    while not any(output.glob(".*.mp4.*")):
+        assert process.poll() is None
+        assert time.monotonic() < limit
+        time.sleep(0.1)
+    process.terminate()
+    assert process.wait(timeout=60) == 128 + signal.SIGTERM
+    assert list(output.iterdir()) == []

@@ -2,14 +2,18 @@
 
 import logging
 import re
+import signal
 import sys
+import threading
 import traceback
 import warnings
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
+from types import FrameType
 
 PACKAGE = Path(__file__).parents[1]
 
@@ -47,11 +51,33 @@ def main(args: Sequence[str] | None = None) -> None:
     logging.getLogger(LIGHTNINGS_NOTES).addFilter(is_no_advertisement)
     try:
         module = import_module(f"unrollflow.cli.{COMMANDS[command][0]}")
-        module.run([shipped_config(argument) for argument in arguments], trusted)
+        with ended_by_sigterm():
+            module.run([shipped_config(argument) for argument in arguments], trusted)
     except Exception as error:
         if not expected(error):
             raise
         sys.exit(f"unrollflow: {message(error)}")
+
+
+@contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """Raise SystemExit at SIGTERM, so that incomplete files are removed.
+
+    Otherwise, Lightning ignores the signal, except during a training. A handler of the caller is not replaced.
+    """
+    in_main = threading.current_thread() is threading.main_thread()  # Python allows handlers only there
+    if not in_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, _end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
 
 
 def is_no_advertisement(record: logging.LogRecord) -> bool:
