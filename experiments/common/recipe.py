@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import yaml
+
+from experiments.common.assembly import CONFIGS
 from unrollflow.cli.main import main as unrollflow
 from unrollflow.training.module import UnsupervisedFlow
 
@@ -66,6 +69,14 @@ def fit_quickstart(
         unrollflow([*config, *seeds, *length, *quiet, *interval, *logged_to(run), *arguments])
         module = UnsupervisedFlow.load_from_checkpoint(run / "checkpoints" / "last.ckpt", trusted=["experiments."])
         return Trained(module, read_curve(run / "metrics.csv") if validations else {})
+
+
+def without_exchange() -> str:
+    """Return the quickstart's transform without the random exchange of frames, which drops the true flow, as JSON."""
+    atom = yaml.safe_load((CONFIGS / "data" / "moving_layers_crops.yaml").read_text())["transform"]
+    parts = atom["init_args"]["transforms"]
+    atom["init_args"]["transforms"] = [part for part in parts if not part["class_path"].endswith("RandomTemporalSwap")]
+    return json.dumps(atom)
 
 
 def logged_to(run: Path) -> list[str]:

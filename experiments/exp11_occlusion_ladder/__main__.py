@@ -16,7 +16,7 @@ Protocol:
   ingredient is added to the lower strength.
 - Together: all ingredients that lower the mean occluded EPE of validation samples by at least 1 % and do not raise the
   EPE of all pixels, at both strengths. Of ingredients that exclude each other, the better one is used.
-- Bound: the same network on ground truth (configs/objective/supervised.yaml).
+- Bound: the same network on ground truth (configs/objective/supervised.yaml), without the random exchange of frames.
 - Errors on 256 test samples of MovingLayers, which were not used for any choice, and, below UNROLLFLOW_DATA_DIR, on
   Middlebury and Sintel final. The interval of a change is a paired bootstrap over seeds and images.
 - Labels from three frames are not an arm: MovingLayers has pairs only (`unrollflow label` computes such labels for
@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 
 from experiments.common.accuracy import benchmark_sets, data_folder, final_layers, held_out, image_errors, network_flow
 from experiments.common.grid import Results, Row, Settings, check_again, identity, read_rows, run_grid
-from experiments.common.recipe import fit_quickstart
+from experiments.common.recipe import fit_quickstart, without_exchange
 from experiments.common.results import write_table
 from experiments.exp10_smoothness_front.forms import arguments as smoothness
 from experiments.exp11_occlusion_ladder.ingredients import INGREDIENTS, arguments, compatible, factor
@@ -73,10 +73,11 @@ def trained(*, term: str, strength: float, ingredients: str, seed: int, steps: i
     """
     names = ingredients.split(SEPARATOR) if ingredients else []
     supervised = term == LABELS
-    changes = arguments(names, steps=steps)
-    if not supervised:
+    if supervised:
+        changes = ["--data.transform", without_exchange()]
+    else:
         slope = strength * factor(names)
-        changes = smoothness(term, rounding=ROUNDINGS[term], strength=slope, ramp=0) + changes
+        changes = smoothness(term, rounding=ROUNDINGS[term], strength=slope, ramp=0) + arguments(names, steps=steps)
     module = fit_quickstart(changes, seed=seed, steps=steps, supervised=supervised).module
     validation, test = held_out(), final_layers()
     sets: dict[str, Iterable[FlowSample]] = {

@@ -21,7 +21,6 @@ Protocol:
   images, and the census difference that remains under the true flow on visible pixels.
 """
 
-import json
 import os
 from collections.abc import Iterable, Sequence
 from itertools import islice
@@ -30,14 +29,12 @@ from statistics import mean
 
 import numpy as np
 import torch
-import yaml
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from experiments.common.accuracy import benchmark_sets, data_folder, final_layers, held_out, image_errors, network_flow
-from experiments.common.assembly import CONFIGS
 from experiments.common.grid import Results, Row, Settings, check_again, identity, read_rows, run_grid
-from experiments.common.recipe import fit_quickstart
+from experiments.common.recipe import fit_quickstart, without_exchange
 from experiments.common.results import write_table
 from unrollflow.contracts import FlowSample
 from unrollflow.losses import census
@@ -56,14 +53,6 @@ WITHOUT, WITH = "without labels", "with labels"
 SMOKE: Settings = {"steps": 4, "images": 2}
 
 
-def transform() -> str:
-    """Return the quickstart's transform without the random exchange of frames, as JSON."""
-    atom = yaml.safe_load((CONFIGS / "data" / "moving_layers_crops.yaml").read_text())["transform"]
-    parts = atom["init_args"]["transforms"]
-    atom["init_args"]["transforms"] = [part for part in parts if not part["class_path"].endswith("RandomTemporalSwap")]
-    return json.dumps(atom)
-
-
 def trained(*, labels: bool, rate: float, seed: int, steps: int, images: int, test: bool) -> Results:
     """Train once, and return the errors of each image.
 
@@ -75,7 +64,7 @@ def trained(*, labels: bool, rate: float, seed: int, steps: int, images: int, te
         images: largest number of images of each set.
         test: measure test images and benchmarks; False: validation images.
     """
-    changes = ["--model.scheduler.init_args.max_lr", str(rate), "--data.transform", transform()]
+    changes = ["--model.scheduler.init_args.max_lr", str(rate), "--data.transform", without_exchange()]
     module = fit_quickstart(changes, seed=seed, steps=steps, supervised=labels).module
     layers = final_layers() if test else held_out()
     sets: dict[str, Iterable[FlowSample]] = {"layers": [layers[index] for index in range(images)]}
