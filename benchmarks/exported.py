@@ -37,7 +37,7 @@ def openvino_runner(file: Path) -> Flow:
 
 
 def flows(torch_file: Path, onnx_file: Path) -> dict[str, Flow]:
-    """Each way to compute flow, the network itself first; both files are of the shipped weights."""
+    """Functions that compute the flow, by name, the network first; both files are of the shipped weights."""
     module = pretrained()
     found = {METADATA: ""}
     torch.export.load(torch_file, extra_files=found)
@@ -56,7 +56,7 @@ def flows(torch_file: Path, onnx_file: Path) -> dict[str, Flow]:
 
 @torch.no_grad()
 def measured(methods: dict[str, Flow], *, size: tuple[int, int], repeats: int) -> tuple[list[Row], dict[str, float]]:
-    """Times against the first method's, and the largest difference from its flow in pixels."""
+    """Times relative to the first method, and the largest difference from its flow, pixels."""
     images = textures(1, *size)
     reference, *times = in_turn([lambda run=run: run(*images) for run in methods.values()], repeats=repeats)
     rows = [Row(name, "ms", taken, reference) for name, taken in zip(list(methods)[1:], times, strict=True)]

@@ -1,4 +1,4 @@
-"""The installed dependencies: python -m tests.audit says whether they fit, are pinned, and under which licences."""
+"""Check the installed dependencies: python -m tests.audit reports conflicts, unpinned versions and licences."""
 
 import re
 import subprocess
@@ -12,10 +12,10 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 FREE = re.compile(r"MIT|BSD|Apache|PSF|Python|ISC|MPL|Mozilla|HPND|CNRI|Unlicense|Zlib|0BSD|CC0|Public Domain", re.I)
-"""Licences under which a dependency may be used and passed on; MPL binds changes to its own files alone."""
+"""Licences that allow use and redistribution of a dependency; the MPL only applies to changes of its own files."""
 
 INSTALLERS = ("pip", "setuptools", "wheel")
-"""What every environment brings by itself."""
+"""Packages that every virtual environment contains."""
 
 REVIEWED = {"docutils": "public domain and BSD; what is GPL, a mode for Emacs, is not in the wheel"}
 """Distributions whose metadata name a licence of a part that is not installed, and what was found."""
@@ -42,7 +42,7 @@ def dependencies(name: str, extras: set[str], seen: set[tuple[str, str]]) -> Ite
 
 
 def licence(name: str) -> str:
-    """What a distribution says of its licence: the expression, the classifiers, or the first line of the text."""
+    """Licence in a distribution's metadata: the expression, the classifiers, or the first line of the text."""
     about = metadata.metadata(name)
     classifiers = [c.rpartition(" :: ")[2] for c in about.get_all("Classifier", []) if c.startswith("License ::")]
     stated = about.get("License-Expression") or ", ".join(classifiers) or about.get("License") or "not stated"
@@ -57,7 +57,7 @@ def pins() -> dict[str, str]:
 
 
 def complaints(names: list[str]) -> Iterator[str]:
-    """What is wrong with distributions: not the pinned version, or a licence that is not known to be free."""
+    """Problems of distributions: a version that is not the pinned one, or a licence that is not known to be free."""
     pinned = pins()
     for name in names:
         found, wanted = metadata.version(name), pinned.get(name)
@@ -70,7 +70,7 @@ def complaints(names: list[str]) -> Iterator[str]:
 
 
 def vulnerabilities() -> bool:
-    """Whether pip-audit finds nothing; True, and said so, where it or its database is out of reach."""
+    """Whether pip-audit finds nothing; True, with a printed note, if it or its database is not available."""
     if find_spec("pip_audit") is None:
         print("known vulnerabilities: not checked, pip-audit is not installed")  # noqa: T201
         return True
@@ -81,7 +81,7 @@ def vulnerabilities() -> bool:
 
 
 def main() -> int:
-    """List, check, and say what is wrong; 1 if anything is."""
+    """List and check the distributions, and print the problems; 1 if there are any."""
     names = sorted(set(dependencies("unrollflow", {"docs", "export", "hdf5"}, set())))
     for name in names:
         print(f"{name} {metadata.version(name)}: {licence(name)}")  # noqa: T201

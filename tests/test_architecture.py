@@ -1,4 +1,4 @@
-"""The house rules that a reader relies on, read off the syntax trees."""
+"""Rules of layers, sizes and docstrings, checked on the syntax trees."""
 
 import ast
 import subprocess

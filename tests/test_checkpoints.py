@@ -39,7 +39,7 @@ def test_damaged_files_are_named(tmp_path: Path, content: bytes) -> None:
 
 
 @pytest.mark.parametrize("zipped", [True, False])  # torch's format, and the one before 1.6
-def test_a_file_cut_anywhere_is_refused(zipped: bool, tmp_path: Path) -> None:
+def test_a_truncated_file_is_refused(zipped: bool, tmp_path: Path) -> None:
     torch.save({"state_dict": {"a": torch.rand(3)}}, tmp_path / "a.ckpt", _use_new_zipfile_serialization=zipped)
     whole = (tmp_path / "a.ckpt").read_bytes()
     for length in range(0, len(whole), 3):
@@ -75,7 +75,7 @@ def test_classes_from_elsewhere_are_refused(name: str) -> None:
     check_trusted({"backbone": {"class_path": name}}, "x.ckpt", trusted=[name.split(".")[0] + "."])
 
 
-def test_a_class_that_this_version_does_not_have_is_told_as_such() -> None:
+def test_a_class_that_this_version_does_not_define_is_reported() -> None:
     with pytest.raises(
         ValueError, match=r"refers to unrollflow.callbacks.run_report.Gone, which this version .* does not define"
     ):
@@ -113,7 +113,7 @@ def test_our_own_classes_and_torchs_optimizers_are_trusted() -> None:
     check_trusted(config, "x.ckpt")
 
 
-def test_fitting_weights_pass_and_others_are_told_in_one_line() -> None:
+def test_matching_weights_pass_and_others_are_reported_in_one_line() -> None:
     weights = {"a": torch.zeros(2), "b": torch.zeros(3)}
     check_fits(weights, weights, "x")
     with pytest.raises(ValueError, match="1 names missing, 1 unknown, 0 of another shape"):

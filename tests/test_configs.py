@@ -94,7 +94,7 @@ def nodes(config: object) -> Iterator[dict[str, Any]]:
 
 @pytest.mark.parametrize("path", FILES, ids=identify)
 def test_every_argument_of_our_classes_is_stated(path: Path) -> None:
-    """Else a class_path that is exchanged on the command line would keep the other's shared arguments in silence."""
+    """Otherwise, a class_path replaced on the command line would silently keep shared arguments of the old class."""
     for node in nodes(yaml.safe_load(path.read_text())):
         module, _, name = node["class_path"].rpartition(".")
         cls = getattr(import_module(module), name)

@@ -1,4 +1,4 @@
-"""Images that an operation or a loss cannot take are named, and not computed with."""
+"""Operations and losses raise an error that names an invalid image."""
 
 from collections.abc import Callable
 from typing import Any
@@ -117,5 +117,5 @@ def test_two_types_are_named() -> None:
 
 
 def test_the_range_on_a_gpu_is_not_read() -> None:
-    """The host would wait for it: the meta device, which has no values, raises if it is asked for one."""
+    """Reading it would synchronise with the GPU: the meta device has no values, and raises an error if one is read."""
     check_images((255 * IMAGE).to("meta"), user="the test")

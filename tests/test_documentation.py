@@ -1,4 +1,4 @@
-"""What the documents say is there: linked files, configurations, commands and their options."""
+"""Linked files, configurations, commands and options in the documentation exist."""
 
 import re
 import shlex

@@ -1,4 +1,4 @@
-"""Every sweep that we ship, as W&B's own engine and its agents take it."""
+"""Every shipped sweep is accepted by W&B's engine and agents."""
 
 import json
 import os

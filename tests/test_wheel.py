@@ -1,4 +1,4 @@
-"""The wheel by itself: it carries configurations and weights, and trains and predicts in an empty folder."""
+"""The wheel contains configurations and weights, and trains and predicts in an empty folder."""
 
 import os
 import subprocess

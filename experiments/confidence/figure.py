@@ -9,7 +9,7 @@ from experiments.confidence.signals import Pixels
 from unrollflow.metrics import confidence_groups, sparsification_curve
 
 POINTS = 200
-"""Of a drawn curve."""
+"""Approximate number of points of a drawn curve."""
 
 
 def write_figure(path: Path, sets: Mapping[str, Pixels]) -> None:

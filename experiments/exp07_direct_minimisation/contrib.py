@@ -23,7 +23,7 @@ METHODS = {
 
 
 def main(method: str, first: str, second: str, output: str) -> None:
-    """Compute and save."""
+    """Compute the flow and write it to the output file."""
     images = [cv2.imread(path, METHODS[method]) for path in (first, second)]
     create = getattr(cv2.optflow, f"createOptFlow_{method}")
     begun = time.process_time()

@@ -1,4 +1,4 @@
-"""Every way to flow that experiment 07 compares: the package's own, and what pip can install beside it."""
+"""Flow methods that experiment 07 compares: those of this package, and those of other packages."""
 
 import os
 import subprocess

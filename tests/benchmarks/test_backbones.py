@@ -21,8 +21,8 @@ def test_a_small_backbone_is_trained_and_measured() -> None:
         assert found["zero_epe"] > 0
 
 
-def test_the_samples_of_a_training_are_its_own() -> None:
-    """As many as asked for, and no two alike: the fewer are the first of the more."""
+def test_a_training_has_the_requested_number_of_different_samples() -> None:
+    """All samples differ, and a smaller set is the start of a larger one."""
     few, many = (backbones.layers(2, 0, samples=n, labels=True).train for n in (8, 10))
     assert (len(few), len(many)) == (8, 10)
     firsts = [many[i]["image1"] for i in range(10)]
@@ -36,7 +36,7 @@ def test_every_published_backbone_is_in_the_table() -> None:
 
 
 @pytest.mark.slow
-def test_the_table_of_backbones_goes_on_where_it_stopped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_table_of_backbones_skips_finished_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for _ in range(2):
         backbones.main(["--short", "--processes", "1", "--folder", str(tmp_path)])
     assert capsys.readouterr().out.count("| FlowNet 2.0 | 162,518,834 |") == 2

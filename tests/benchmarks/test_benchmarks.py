@@ -13,7 +13,7 @@ def figures(line: str) -> list[float]:
     return [float(figure) for figure in re.split(r"\s{2,}", line.strip())[1:]]
 
 
-def test_loading_prints_a_row_for_each_source_that_is_there(
+def test_loading_prints_a_row_for_each_existing_source(
     middlebury_tree: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = str(middlebury_tree.parent)
@@ -30,19 +30,19 @@ def test_loading_prints_a_row_for_each_source_that_is_there(
     assert left_out == set(loading.SOURCES) - {"MovingLayers 128x192", "Middlebury"}
 
 
-def test_what_is_decoded_alone_are_the_files_of_the_samples(middlebury_tree: Path) -> None:
+def test_the_decoded_files_are_those_of_the_samples(middlebury_tree: Path) -> None:
     frames = {"frame10.png", "frame11.png"}
     for labels, expected in ((True, frames | {"flow10.flo"}), (False, frames)):
         source = loading.present(middlebury_tree.parent, ["Middlebury"], labels=labels)["Middlebury"]
         with loading.opened_below(middlebury_tree) as files:
             source[1]
-        (middlebury_tree / "Alpha" / "flow10.flo").read_bytes()  # nobody records any more
+        (middlebury_tree / "Alpha" / "flow10.flo").read_bytes()  # the recording has ended
         assert {file.name for file in files} == expected
         assert len(files) == len(expected)
         assert {file.parent.name for file in files} == {"Beta"}
 
 
-def test_loading_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_help_of_loading_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         loading.main(["--help"])
     assert ended.value.code == 0
@@ -72,7 +72,7 @@ def test_the_breakdown_of_a_step_adds_up(capsys: pytest.CaptureFixture[str]) -> 
     assert max(shares) > 20  # the convolutions
 
 
-def test_times_are_taken_in_turn() -> None:
+def test_timed_functions_alternate() -> None:
     calls: list[str] = []
     medians = measuring.in_turn([lambda: calls.append("a"), lambda: calls.append("b")], repeats=2)
     assert calls == ["a", "b"] * 3
@@ -85,7 +85,7 @@ def hold_after_a_peak(megabytes: int, before: int) -> Callable[[], object]:
 
 
 @pytest.mark.slow
-def test_a_rise_of_the_peak_is_what_was_held_and_not_a_peak_before() -> None:
+def test_the_rise_of_the_peak_excludes_earlier_peaks() -> None:
     assert measuring.peak_rise(hold_after_a_peak, 100, 600) == pytest.approx(100, rel=0.1)
 
 

@@ -25,7 +25,7 @@ def test_the_dry_run_measures_every_part(tmp_path: Path, capsys: pytest.CaptureF
     assert table(findings) in capsys.readouterr().out
 
 
-def test_a_check_that_fails_is_reported_and_loses_no_other() -> None:
+def test_a_failed_check_is_reported_and_the_others_still_run() -> None:
     def fails() -> list[Finding]:
         raise RuntimeError("out of\nmemory")
 
@@ -46,7 +46,7 @@ def run_instead(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     monkeypatch.setattr(gpu, "subprocess", replaced)
 
 
-def test_a_part_that_crashes_or_hangs_keeps_what_it_has_measured(
+def test_a_part_that_crashes_or_hangs_keeps_its_finished_checks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     content = json.dumps({"machine": "", "findings": [Finding("a", 1.0, part="fit")._asdict()]})
@@ -62,7 +62,7 @@ def test_a_part_that_crashes_or_hangs_keeps_what_it_has_measured(
         assert [(f.what, f.note) for f in found] == [("a", ""), ("the whole part", note)]
 
 
-def test_what_was_written_is_read_back(tmp_path: Path) -> None:
+def test_written_findings_are_read_back(tmp_path: Path) -> None:
     findings = [Finding("a", 1.5, "px", "at most 1", met=False, note="x | y", part="p"), Finding("b", None)]
     write(tmp_path, "machine", findings)
     assert read(tmp_path) == findings
@@ -70,7 +70,7 @@ def test_what_was_written_is_read_back(tmp_path: Path) -> None:
     assert read(tmp_path / "elsewhere") == []
 
 
-def test_a_machine_without_a_gpu_is_told_of_the_dry_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_gpu_the_error_suggests_a_dry_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(SystemExit, match="torch finds no GPU; add --device cpu for a dry run"):
         gpu.main([])
@@ -80,7 +80,7 @@ def test_the_parts_end_within_ten_minutes() -> None:
     assert sum(part.seconds for part in gpu.PARTS.values()) <= 600
 
 
-def test_another_flow_is_a_disagreement(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_different_flow_fails_the_comparison(monkeypatch: pytest.MonkeyPatch) -> None:
     results = iter([(torch.ones(1, 2, 1, 1), torch.ones(3)), (torch.full((1, 2, 1, 1), 1.5), torch.ones(3))])
     monkeypatch.setattr("benchmarks.gpu.agreement.flow_and_gradients", lambda *_: next(results))
     flow, gradients = agreement("pwclite_small", torch.device("cpu"), (64, 64))

@@ -1,4 +1,4 @@
-"""The moving average of the weights: what is validated, saved and predicted with, and exact after a resume."""
+"""The moving average of the weights is used in validation, checkpoints and predictions, and is exact after a resume."""
 
 import signal
 from pathlib import Path
@@ -18,7 +18,7 @@ DECAY = 0.5
 
 
 class Records(pl.Callback):
-    """The trained weights after each step, and those that each validation runs with."""
+    """The trained weights after each step, and the weights in each validation."""
 
     def __init__(self) -> None:
         self.trained: list[dict[str, Tensor]] = []
@@ -55,7 +55,7 @@ def test_validation_checkpoint_and_result_are_the_average_of_what_was_trained(tm
 
 
 @pytest.mark.parametrize("validating", [False, True])
-def test_a_stopped_training_goes_on_bit_for_bit(validating: bool, tmp_path: Path) -> None:
+def test_resuming_a_stopped_training_is_bit_exact(validating: bool, tmp_path: Path) -> None:
     straight = fit(tmp_path / "straight", AverageWeights(decay=DECAY))
     with pytest.raises(SystemExit):
         fit(

@@ -26,7 +26,7 @@ STEPS = 7
 
 
 def module() -> UnsupervisedFlow:
-    """A module that draws in its steps, with a rate that changes by the step."""
+    """A module with random draws in its steps, and a learning rate that changes in each step."""
     lessons = [Distillation(views=[RandomAffine()], visibility=AllVisible(), weight=0.3, gamma=0.0)]
     jitter = AppearanceJitter(blur_probability=0.5, eraser_probability=0.5, eraser_size=(5, 9))
     return UnsupervisedFlow(
@@ -55,7 +55,7 @@ def fit(
 
 
 class At(pl.Callback):
-    """Sends this process a signal at a step's begin, or in a validation."""
+    """Sends a signal to this process at the start of a step, or in a validation."""
 
     def __init__(self, step: int, number: int, *, validating: bool = False) -> None:
         self.step, self.number, self.validating = step, number, validating
@@ -72,7 +72,7 @@ class At(pl.Callback):
 @pytest.mark.slow
 @pytest.mark.parametrize("limits", [{}, {"max_steps": -1, "max_epochs": 3}, {"limit_train_batches": 2}], ids=str)
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_stopped_training_goes_on_bit_for_bit(workers: int, limits: dict[str, Any], tmp_path: Path) -> None:
+def test_resuming_a_stopped_training_is_bit_exact(workers: int, limits: dict[str, Any], tmp_path: Path) -> None:
     straight = fit(tmp_path / "straight", workers=workers, **limits)
     for step in (1, 2, 4):
         folder = tmp_path / f"{step}"
@@ -89,7 +89,7 @@ def test_a_stopped_training_goes_on_bit_for_bit(workers: int, limits: dict[str, 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.parametrize("every", [1, 2, 3])
-def test_a_training_goes_on_bit_for_bit_from_every_checkpoint(every: int, workers: int, tmp_path: Path) -> None:
+def test_resuming_from_every_checkpoint_is_bit_exact(every: int, workers: int, tmp_path: Path) -> None:
     keep = ModelCheckpoint(tmp_path, every_n_train_steps=every, save_top_k=-1, filename="{step}")
     straight = fit(tmp_path, keep, workers=workers)
     for path in sorted(tmp_path.glob("*.ckpt"))[-2:]:
@@ -99,7 +99,7 @@ def test_a_training_goes_on_bit_for_bit_from_every_checkpoint(every: int, worker
                 assert torch.equal(resumed[name], value), (path.name, name)
 
 
-def test_a_stop_in_a_validation_saves_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_stop_in_a_validation_saves_a_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     straight = fit(tmp_path / "straight")
     with pytest.raises(SystemExit):
         fit(tmp_path / "stopped", CheckpointOnSignal(), At(3, signal.SIGINT, validating=True))
@@ -110,7 +110,7 @@ def test_a_stop_in_a_validation_saves_too(tmp_path: Path, capsys: pytest.Capture
         assert torch.equal(resumed[name], value), name
 
 
-def test_handlers_are_given_back(tmp_path: Path) -> None:
+def test_signal_handlers_are_restored(tmp_path: Path) -> None:
     before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
     fit(tmp_path, CheckpointOnSignal(), max_steps=1)
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
@@ -121,7 +121,7 @@ class Fails(pl.Callback):
         raise ZeroDivisionError
 
 
-def test_after_an_error_a_signal_is_again_what_it_was(tmp_path: Path) -> None:
+def test_signal_handlers_are_restored_after_an_error(tmp_path: Path) -> None:
     received: list[int] = []
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     signal.signal(signal.SIGTERM, lambda number, _: received.append(number))
@@ -148,7 +148,7 @@ def test_an_accumulated_step_is_completed_before_the_end(tmp_path: Path) -> None
     assert read_checkpoint(next(tmp_path.rglob(STOPPED)))["global_step"] == 1
 
 
-def test_what_loads_data_does_not_speak_of_a_signal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_data_workers_print_nothing_about_a_signal(capsys: pytest.CaptureFixture[str]) -> None:
     before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
     for process, said in ((os.getpid(), True), (os.getpid() + 1, False)):
         listens = CheckpointOnSignal()
@@ -159,7 +159,7 @@ def test_what_loads_data_does_not_speak_of_a_signal(capsys: pytest.CaptureFixtur
         signal.signal(number, handler)
 
 
-def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(tmp_path: Path) -> None:
+def test_a_failed_write_keeps_the_previous_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "last.ckpt"
     WholeCheckpoints().save_checkpoint({"state_dict": {"w": torch.ones(2)}}, path)
     full = OSError(28, "No space left on device")
@@ -173,7 +173,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(tmp_path: Pat
     assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
 
 
-def test_a_trainer_writes_checkpoints_whole_unless_the_user_chose(tmp_path: Path) -> None:
+def test_a_trainer_writes_checkpoints_atomically(tmp_path: Path) -> None:
     runner = trainer(tmp_path, callbacks=[CheckpointOnSignal()])
     runner.fit(UnsupervisedFlow(**parts()), data())
     assert isinstance(runner.strategy.checkpoint_io, WholeCheckpoints)
@@ -192,7 +192,7 @@ except OSError as error:
 
 
 @pytest.mark.slow
-def test_a_file_system_that_takes_no_more_is_an_os_error(tmp_path: Path) -> None:
+def test_a_full_file_system_raises_an_os_error(tmp_path: Path) -> None:
     path = tmp_path / "last.ckpt"
     WholeCheckpoints().save_checkpoint({"state_dict": {"w": torch.ones(2)}}, path)
     done = subprocess.run([sys.executable, "-c", LIMITED, str(path)], capture_output=True, text=True, check=False)

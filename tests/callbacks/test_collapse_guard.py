@@ -15,7 +15,7 @@ from unrollflow.training.module import UnsupervisedFlow
 
 
 class Tells(pl.LightningModule):
-    """Logs in each validation the next of some motions and visible shares."""
+    """Logs given motions and visible shares, one pair in each validation."""
 
     def __init__(self, *values: tuple[float, float]) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ GOOD, STILL, HIDDEN, BROKEN = (2.0, 0.9), (0.01, 0.9), (2.0, 0.01), (math.inf, 0
 
 
 def fit(directory: Path, guard: CollapseGuard, *values: tuple[float, float]) -> tuple[list[str], pl.Trainer]:
-    """What is warned of in a training of as many validations as there are values, and its trainer."""
+    """Warnings of a training with one validation for each value, and its trainer."""
     runner = trainer(directory, callbacks=[guard], max_steps=len(values), val_check_interval=1, num_sanity_val_steps=0)
     loader = DataLoader([torch.zeros(1)] * 8)
     with warnings.catch_warnings(record=True) as caught:
@@ -54,7 +54,7 @@ def fit(directory: Path, guard: CollapseGuard, *values: tuple[float, float]) -> 
         (BROKEN, ("not finite", "gradient_clip_val")),
     ],
 )
-def test_each_collapse_is_told_once_with_what_to_change(
+def test_each_collapse_is_reported_once_with_advice(
     value: tuple[float, float], words: tuple[str, ...], tmp_path: Path
 ) -> None:
     found, runner = fit(tmp_path, CollapseGuard(patience=2), GOOD, value, value, value, value)
@@ -64,11 +64,11 @@ def test_each_collapse_is_told_once_with_what_to_change(
     assert runner.global_step == 5, "a warning ends nothing"
 
 
-def test_a_collapse_that_passes_is_none(tmp_path: Path) -> None:
+def test_a_short_collapse_is_not_reported(tmp_path: Path) -> None:
     assert fit(tmp_path, CollapseGuard(patience=2), STILL, GOOD, STILL, GOOD)[0] == []
 
 
-def test_a_second_collapse_is_told_again(tmp_path: Path) -> None:
+def test_a_second_collapse_is_reported_again(tmp_path: Path) -> None:
     assert len(fit(tmp_path, CollapseGuard(patience=1), STILL, GOOD, STILL)[0]) == 2
 
 
@@ -78,14 +78,14 @@ def test_it_stops_on_request(tmp_path: Path) -> None:
     assert runner.global_step == 3
 
 
-def test_a_validation_by_itself_is_told_at_once(tmp_path: Path) -> None:
+def test_a_separate_validation_is_reported_immediately(tmp_path: Path) -> None:
     runner = trainer(tmp_path, callbacks=[CollapseGuard(patience=5)])
     with pytest.warns(UserWarning, match="collapsed to zero"):
         runner.validate(Tells(STILL), DataLoader([torch.zeros(1)]), verbose=False)
 
 
-def test_a_network_that_predicts_nothing_is_found_out(tmp_path: Path) -> None:
-    """The module logs what the guard looks at."""
+def test_a_network_that_predicts_zero_flow_is_detected(tmp_path: Path) -> None:
+    """The module logs the figures that the guard checks."""
     module = UnsupervisedFlow(**parts())
     with torch.no_grad():
         for weight in module.parameters():
@@ -116,7 +116,7 @@ def test_a_training_that_is_resumed_after_each_validation_is_warned(tmp_path: Pa
     assert text.startswith("After 3 steps")
 
 
-def test_a_validation_of_a_checkpoint_is_told_at_once_whatever_its_training_saw(tmp_path: Path) -> None:
+def test_a_validation_of_a_checkpoint_ignores_the_count_of_its_training(tmp_path: Path) -> None:
     _, runner = fit(tmp_path, CollapseGuard(patience=5), STILL, STILL)
     runner.save_checkpoint(tmp_path / "x.ckpt")
     later = trainer(tmp_path, callbacks=[CollapseGuard(patience=5)])

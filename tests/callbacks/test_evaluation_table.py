@@ -18,7 +18,7 @@ from unrollflow.visualization.table import format_table
 
 
 def row(name: str, epe: float, pixels: int) -> Row:
-    """A sample of which only the EPE is known."""
+    """A sample with a known EPE and no other measure."""
     means = dict.fromkeys(MEASURES, math.nan) | {"epe": epe}
     return Row(name, means, dict.fromkeys(MEASURES, 0) | {"epe": pixels})
 
@@ -49,7 +49,7 @@ def test_a_loader_that_splits_its_samples_over_processes_is_refused(tmp_path: Pa
     runner.fit(Still(), DataLoader(layers()), split)  # writes no table
 
 
-def test_zero_flow_is_measured_as_what_it_is(tmp_path: Path) -> None:
+def test_the_error_of_zero_flow_is_that_of_the_baseline(tmp_path: Path) -> None:
     """`Still` predicts zero flow, so its error is the baseline's."""
     validate(tmp_path, EvaluationTable())
     averages = json.loads((tmp_path / "evaluation.json").read_text())
@@ -99,7 +99,7 @@ def test_without_ground_truth_the_table_shows_what_needs_none(
     assert "Without ground truth" in (tmp_path / "report.html").read_text()
 
 
-def test_images_and_pixels_are_averaged_for_what_they_are() -> None:
+def test_means_are_over_images_and_pooled_means_over_pixels() -> None:
     averages = summary([row("a", 1.0, 300), row("b", 5.0, 100), row("c", math.nan, 0)], confidence=None)
     assert averages == {"epe": {"mean": 3.0, "pooled": 2.0, "images": 2, "pixels": 400}}
 
@@ -111,7 +111,7 @@ def test_interval_on_request_holds_the_mean() -> None:
     assert "90 % from" in summary_table(averages)
 
 
-def test_a_broken_flow_is_a_dash_and_no_number(tmp_path: Path) -> None:
+def test_the_error_of_non_finite_flow_is_shown_as_a_dash(tmp_path: Path) -> None:
     averages = summary([row("a", math.inf, 10)], confidence=None)
     assert averages["epe"]["mean"] is None
     assert "-" in summary_table(averages).splitlines()[1]
@@ -123,5 +123,5 @@ def test_confidence_is_a_share(confidence: float) -> None:
         EvaluationTable(confidence=confidence)
 
 
-def test_what_is_undefined_is_a_dash_and_a_count_has_no_decimals() -> None:
+def test_undefined_values_are_dashes_and_counts_have_no_decimals() -> None:
     assert format_table(["EPE", "n"], [("x", [math.nan, 3])]).splitlines()[1].split() == ["x", "-", "3"]

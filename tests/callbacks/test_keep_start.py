@@ -83,7 +83,7 @@ def test_a_resumed_training_is_compared_with_its_own_start(tmp_path: Path) -> No
     assert kept(fit(tmp_path, [0.55, 0.4], resume=first)) == 3.0
 
 
-def test_what_it_needs_is_said(tmp_path: Path) -> None:
+def test_missing_requirements_are_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="needs a validation before the first step: num_sanity_val_steps is 2"):
         fit(tmp_path, [], num_sanity_val_steps=2)
     with pytest.raises(ValueError, match="no ModelCheckpoint with monitor val/consistency and mode min"):

@@ -38,7 +38,7 @@ class Copies(LastCheckpoint):
 
 
 def saved_at(folder: Path, *, minutes: float = NEVER, **limits: Any) -> list[int]:
-    """Steps of all last.ckpt of a training of seven steps, three an epoch."""
+    """Steps of all last.ckpt of a training of seven steps, with three steps per epoch."""
     folder.mkdir()
     copies = Copies(folder, minutes=minutes)
     fit(folder, copies, **limits)
@@ -65,7 +65,7 @@ def test_it_is_saved_after_each_validation_and_epoch_and_at_the_end(
 
 def test_it_is_saved_when_the_minutes_have_passed(tmp_path: Path) -> None:
     assert saved_at(tmp_path / "each", minutes=0, limit_val_batches=0) == [1, 2, 3, 4, 5, 6, 7]
-    halves = mock.Mock(side_effect=(30.0 * i for i in range(100)))  # half a minute from one look to the next
+    halves = mock.Mock(side_effect=(30.0 * i for i in range(100)))  # half a minute between two checks
     with mock.patch("unrollflow.callbacks.last_checkpoint.time", mock.Mock(monotonic=halves)):
         assert saved_at(tmp_path / "minute", minutes=1, limit_val_batches=0, max_steps=2) == [2]
 
@@ -112,7 +112,9 @@ def test_a_validation_that_is_not_the_best_is_saved_with_the_state_of_the_best(t
     ids=str,
 )
 @pytest.mark.parametrize("averaged", [False, True])
-def test_a_training_goes_on_bit_for_bit_from_each(limits: dict[str, Any], averaged: bool, tmp_path: Path) -> None:
+def test_resuming_from_each_last_checkpoint_is_bit_exact(
+    limits: dict[str, Any], averaged: bool, tmp_path: Path
+) -> None:
     def others() -> list[pl.Callback]:
         return [SkipNonFiniteSteps(), PendingWork(), *([AverageWeights(decay=0.5)] if averaged else [])]
 

@@ -1,4 +1,4 @@
-"""A training that is stopped within a validation or an accumulated step loses nothing of either."""
+"""A training that is stopped within a validation or an accumulated step keeps both."""
 
 import os
 import shutil
@@ -21,7 +21,7 @@ from unrollflow.checkpoints import read_checkpoint
 
 
 class Validations(pl.Callback):
-    """Each complete validation: its step, its batches and what it measured."""
+    """Records each complete validation: its step, its batches and its result."""
 
     def __init__(self) -> None:
         self.found: list[tuple[int, int, float]] = []
@@ -63,7 +63,7 @@ def best(folder: Path) -> ModelCheckpoint:
 
 
 def train(folder: Path, *callbacks: pl.Callback, resume: Path | None = None, **limits: Any) -> tuple[Any, ...]:
-    """Weights at the end, all complete validations, and what keeps the best."""
+    """Weights at the end, all complete validations, and the checkpoint callback of the best weights."""
     seen, keep = Validations(), best(folder)
     parts = [SkipNonFiniteSteps(), PendingWork(), *callbacks, seen, keep, LastCheckpoint()]
     try:
@@ -81,7 +81,7 @@ SCHEDULES: list[tuple[int, dict[str, Any]]] = [
     (3, {}),  # at an epoch's end
     (4, {"val_check_interval": 2, "check_val_every_n_epoch": None}),  # within an epoch
     (6, {"max_steps": 6}),  # the last step of a training
-    (3, {"max_steps": -1, "max_epochs": 1}),  # the same of one that is counted in epochs
+    (3, {"max_steps": -1, "max_epochs": 1}),  # the same for a training limited by epochs
     (3, {"max_steps": -1, "max_epochs": 2, "val_check_interval": 1}),
     (1, {"accumulate_grad_batches": 2, "val_check_interval": 2, "check_val_every_n_epoch": None}),
     (2, {"accumulate_grad_batches": 2, "val_check_interval": 2, "check_val_every_n_epoch": None}),  # half a step

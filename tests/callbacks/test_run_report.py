@@ -80,7 +80,7 @@ def test_panels_of_a_fit_skip_the_sanity_check_and_further_loaders(tmp_path: Pat
     assert names == [f"step-00000{step}_00-validation-000000.png" for step in (1, 3)]
 
 
-def test_panels_of_a_resumed_fit_keep_their_rhythm(tmp_path: Path) -> None:
+def test_panels_of_a_resumed_fit_keep_their_interval(tmp_path: Path) -> None:
     path = None
     for step in (1, 2, 3):
         options = {"max_steps": step, "val_check_interval": 1, "num_sanity_val_steps": 0}
@@ -200,7 +200,7 @@ def test_a_fit_is_reported_and_its_checkpoint_keeps_its_steps(
     assert [path.name for path in (tmp_path / "panels").iterdir()] == ["step-000002_00-validation-000000.png"]
 
 
-def test_report_says_where_things_lie(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_paths_of_the_files_are_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     validate(tmp_path, RunReport())
     shown = capsys.readouterr().out
     for name in ("metrics.json", "report.html"):

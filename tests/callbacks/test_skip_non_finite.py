@@ -35,7 +35,7 @@ def batches() -> list[list[int]]:
     return [order[i : i + 2] for i in range(0, 8, 2)]
 
 
-def test_a_step_that_is_not_finite_is_told_with_its_terms_and_names(
+def test_a_non_finite_step_is_reported_with_its_terms_and_samples(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fit(tmp_path, poisoned(one_pixel(NAN)), SkipNonFiniteSteps())  # sample 2
@@ -47,7 +47,7 @@ def test_a_step_that_is_not_finite_is_told_with_its_terms_and_names(
     assert "faults       1 steps were not finite and were skipped" in reported
 
 
-def test_a_training_without_faults_is_the_one_without_the_callback(tmp_path: Path) -> None:
+def test_without_faults_the_callback_changes_nothing(tmp_path: Path) -> None:
     weights = []
     for callbacks in ([], [SkipNonFiniteSteps()]):
         pl.seed_everything(0)
@@ -70,7 +70,7 @@ def test_promises_of_the_reliability_suite(promise: Any, tmp_path: Path) -> None
     assert promise(tmp_path)
 
 
-def test_counts_go_into_the_checkpoint_and_come_back() -> None:
+def test_counts_are_saved_in_the_checkpoint_and_restored() -> None:
     guard, other = SkipNonFiniteSteps(), SkipNonFiniteSteps()
     guard.skipped, guard.in_a_row = 3, 2
     other.load_state_dict(guard.state_dict())
@@ -85,7 +85,7 @@ def test_faults_in_a_row_are_counted_from_the_last_sound_step(tmp_path: Path) ->
         assert (guard.skipped, guard.in_a_row) == (1, in_a_row)
 
 
-def test_samples_left_out_are_told_at_the_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_skipped_samples_are_reported_at_the_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flow = UnsupervisedFlow(**parts())
     data = FlowDataModule(train=poisoned(one_pixel(0.5)), batch_size=2, workers=0)
     data.bad_samples.add(["a.png is cut off"])
@@ -94,7 +94,7 @@ def test_samples_left_out_are_told_at_the_end(tmp_path: Path, capsys: pytest.Cap
 
 
 @pytest.mark.parametrize("others_are_sound", [True, False])
-def test_an_infinite_loss_of_another_process_is_no_overflow_of_the_scaler(others_are_sound: bool) -> None:
+def test_an_infinite_loss_of_another_process_is_not_an_overflow_of_the_scaler(others_are_sound: bool) -> None:
     network = torch.nn.Linear(1, 1)
     network.weight.grad = torch.full((1, 1), float("inf"))
     guard, strategy = SkipNonFiniteSteps(), mock.Mock()

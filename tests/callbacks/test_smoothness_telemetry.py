@@ -86,8 +86,8 @@ def test_the_histogram_holds_every_entry_once() -> None:
     assert not [name for name in found if name.startswith(("thresholded", "residual"))]
 
 
-def test_c_is_what_the_penalty_sees() -> None:
-    """An edge of the guide at the flow's own edge makes c small, unless the weights stand outside."""
+def test_c_is_the_input_of_the_penalty() -> None:
+    """If the guide has an edge where the flow has one, c is small, unless the edge weights are outside the penalty."""
     step = torch.tensor([0.0, 0.0, 2.0, 2.0]).expand(1, 1, 4, 4)
     guide = (step / 2).expand(1, 3, 4, 4)
     inside, outside = (
@@ -98,7 +98,7 @@ def test_c_is_what_the_penalty_sees() -> None:
     assert inside == pytest.approx(outside * 2.718281828**-10)
 
 
-def test_no_field_no_figure() -> None:
+def test_without_fields_there_are_no_statistics() -> None:
     assert field_statistics([]) == {}
 
 
@@ -177,7 +177,7 @@ def test_of_accumulated_batches_the_first_counts(tmp_path: Path) -> None:
     assert counted.call_count == 1
 
 
-def test_after_an_error_nothing_listens_any_more(tmp_path: Path) -> None:
+def test_hooks_are_removed_after_an_error(tmp_path: Path) -> None:
     class Breaks(PWCLite):
         def bidirectional(self, image1: Tensor, image2: Tensor) -> Any:
             raise RuntimeError("no memory")

@@ -1,4 +1,4 @@
-"""What cannot be read or written is refused first: the checkpoint of these commands is not there to be read."""
+"""Unreadable inputs and unwritable outputs are refused first: the checkpoint of these commands does not exist."""
 
 import os
 from pathlib import Path
@@ -16,7 +16,7 @@ QUICKSTART = "configs/experiment/quickstart.yaml"
 
 @pytest.fixture
 def read_only(tmp_path: Path) -> Path:
-    """A folder in which no file can be created, by the superuser either."""
+    """A folder in which no user, not even root, can create files."""
     folder = tmp_path / "read_only"
     folder.mkdir(mode=0o555)
     if not os.access(folder, os.W_OK):

@@ -1,4 +1,4 @@
-"""`unrollflow export`: the program of a network is right at every size, and runs without the package."""
+"""`unrollflow export`: the exported program is correct at every size, and runs without the package."""
 
 import json
 import subprocess

@@ -19,7 +19,7 @@ QUICKSTART = CONFIGS / "experiment" / "quickstart.yaml"
 
 
 class Known(nn.Module):
-    """Flow of 3 px to the right, not visible in the last three columns; to the frame before, of 3 to the left."""
+    """Flow of 3 px to the right, occluded in the last three columns; to the previous frame, 3 px to the left."""
 
     def forward(self, image1: Tensor, image2: Tensor) -> Prediction:
         flow = torch.zeros(len(image1), 2, *image1.shape[-2:])

@@ -1,4 +1,4 @@
-"""A fit as W&B sees it, offline, and as TensorBoard does."""
+"""Content of the W&B files of an offline fit, and of its TensorBoard files."""
 
 import os
 import subprocess

@@ -181,7 +181,7 @@ def test_predict_leaves_its_own_frames_alone(checkpoint: str, tmp_path: Path) ->
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_results_that_are_there_are_skipped_where_that_is_asked(
+def test_existing_results_are_skipped_on_request(
     checkpoint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for i in range(4):
@@ -205,7 +205,7 @@ def test_results_that_are_there_are_skipped_where_that_is_asked(
         main([*command, "--skip_existing", "--overwrite"])
 
 
-def test_a_video_needs_one_direction_and_is_skipped_where_that_is_asked(
+def test_a_video_needs_one_direction_and_is_skipped_on_request(
     checkpoint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(PyramidMatcher, "bidirectional", lambda *_: pytest.fail("both directions were computed"))
@@ -230,7 +230,7 @@ def test_predict_batches_strides_and_both_directions(
         assert f"{option} is out of range: {value}" in refusal(*command, "--overwrite", option, value)
 
 
-def test_resume_goes_on_where_it_stopped(run: Path, tmp_path: Path) -> None:
+def test_a_resumed_run_continues_after_the_last_step(run: Path, tmp_path: Path) -> None:
     last = str(run / "checkpoints" / "last.ckpt")
     run_one_step(tmp_path, QUICKSTART, "--ckpt_path", last, epochs=2)
     assert json.loads((tmp_path / "flow" / "version_0" / "metrics.json").read_text())["steps"] == 2
@@ -241,10 +241,10 @@ def test_resume_goes_on_where_it_stopped(run: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_file_beside_the_command_is_no_class(
+def test_a_file_in_the_working_directory_is_not_a_class(
     checkpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its name without a folder looks like one; such a run can be validated, and gone on with."""
+    """A file name without a folder has the form of a class name; such a run can be validated and resumed."""
     monkeypatch.chdir(tmp_path)
     Path("first.ckpt").write_bytes(Path(checkpoint).read_bytes())
     run_one_step(tmp_path, QUICKSTART, "--model.init_weights", "first.ckpt")
@@ -259,7 +259,7 @@ def test_next_stage_starts_from_the_weights(checkpoint: str, tmp_path: Path) -> 
     run_one_step(tmp_path, QUICKSTART, "--model.init_weights", checkpoint, *still, *smoothness)
     before = torch.load(checkpoint, weights_only=True)
     after = torch.load(tmp_path / "flow" / "version_0" / "checkpoints" / "last.ckpt", weights_only=True)
-    assert after["hyper_parameters"]["init_weights"] is None  # the new checkpoint stands alone
+    assert after["hyper_parameters"]["init_weights"] is None  # the new checkpoint does not refer to the old one
     for name, value in before["state_dict"].items():
         assert value.equal(after["state_dict"][name])
 
@@ -370,11 +370,11 @@ def test_a_configuration_found_beside_a_checkpoint_may_not_fetch_another(
 
 
 @pytest.mark.slow
-def test_anyones_smoothness_trains_resumes_and_predicts_once_it_is_trusted(tmp_path: Path) -> None:
+def test_an_external_smoothness_term_trains_resumes_and_predicts_if_trusted(tmp_path: Path) -> None:
     mine = ["--model.smoothness", "tests.helpers.outside.Mine"]
     run_one_step(tmp_path, QUICKSTART, *mine)
     last = str(tmp_path / "flow" / "version_0" / "checkpoints" / "last.ckpt")
-    run_one_step(tmp_path, QUICKSTART, *mine, "--ckpt_path", last, epochs=2)  # the user's own words name the class
+    run_one_step(tmp_path, QUICKSTART, *mine, "--ckpt_path", last, epochs=2)  # the user's own arguments name the class
     write_image(tmp_path / "a.png", torch.rand(3, 32, 32))
     predict = ["predict", *[str(tmp_path / "a.png")] * 2, "--ckpt_path", last, "--output", str(tmp_path / "out")]
     assert "untrusted names: tests.helpers.outside.Mine" in refusal(*predict)

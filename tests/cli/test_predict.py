@@ -120,7 +120,7 @@ def test_a_submission_to_spring_needs_both_cameras_and_h5py(tmp_path: Path, monk
         task([tmp_path], tmp_path / "out", submission="spring", options=ResultOptions())
 
 
-def test_an_edition_of_kitti_without_its_frames_is_told(tmp_path: Path) -> None:
+def test_an_edition_of_kitti_without_its_frames_is_refused(tmp_path: Path) -> None:
     trees.kitti(tmp_path)
     with pytest.raises(
         FileNotFoundError, match=r"no folder .*testing/colored_0. Expected layout: .*image_0 \(2012, grey\)"
@@ -129,7 +129,7 @@ def test_an_edition_of_kitti_without_its_frames_is_told(tmp_path: Path) -> None:
 
 
 def refused(frames: list[Path], output: Path, submission: Submission | None = None) -> str:
-    """The message with which a prediction is refused that would overwrite what it reads."""
+    """Error message of a prediction that would overwrite its input."""
     with pytest.raises(ValueError, match=r"would overwrite .*choose another --output") as error:
         task(frames, output, submission=submission, options=ResultOptions())
     return str(error.value)
@@ -177,7 +177,7 @@ def test_results_do_not_overwrite_each_other(tmp_path: Path) -> None:
         task([tmp_path], tmp_path / "out", submission=None, options=ResultOptions())
 
 
-def test_results_that_are_there_stay_unless_told_otherwise(tmp_path: Path) -> None:
+def test_existing_results_are_not_replaced_by_default(tmp_path: Path) -> None:
     results = [tmp_path / "a.flo", tmp_path / "b.flo"]
     refuse_replacing(results)
     results[1].touch()
@@ -459,7 +459,7 @@ def test_the_numbers_of_a_video_are_written_if_a_format_is_given(tmp_path: Path)
     assert again.earlier == [tmp_path / "out" / "clip_flow" / "000001.npy"]
 
 
-def test_one_image_is_no_pair(tmp_path: Path) -> None:
+def test_a_single_image_is_refused(tmp_path: Path) -> None:
     trees.frames([tmp_path / "a.png"])
     with pytest.raises(ValueError, match=r"a.png is only one image; give two images"):
         task([tmp_path / "a.png"], tmp_path / "out", submission=None, options=ResultOptions())
@@ -493,7 +493,7 @@ def test_a_video_shows_each_frame_beside_its_flow(tmp_path: Path, arrows: bool) 
         assert container.streams.video[0].average_rate == 5
 
 
-def test_an_exception_leaves_no_half_video(tmp_path: Path) -> None:
+def test_an_exception_leaves_no_incomplete_video(tmp_path: Path) -> None:
     writer = FlowVideo(tmp_path / "clip.mp4", rate=5)
     writer.on_predict_start(trainer(tmp_path), Still())
     write(writer, "frame", torch.ones(1, 2, 32, 32))
@@ -503,7 +503,7 @@ def test_an_exception_leaves_no_half_video(tmp_path: Path) -> None:
     unopened.on_exception(trainer(tmp_path), Still(), RuntimeError("stopped before the first frame"))
 
 
-def test_a_wild_pixel_does_not_set_the_brightness() -> None:
+def test_an_outlier_does_not_set_the_colour_scale() -> None:
     flow = torch.ones(2, 20, 20) / 2**0.5
     flow[0, 0, 0], flow[1, 0, 1] = 1e6, float("nan")
     assert bright_length(flow) == pytest.approx(1)

@@ -34,7 +34,7 @@ def test_a_run_has_ended_at_the_newer_of_two_checkpoints(tmp_path: Path) -> None
     assert run_that_ended_at(folder / "last.ckpt") == tmp_path / "version_0"
 
 
-def test_a_checkpoint_elsewhere_is_no_runs_end(tmp_path: Path) -> None:
+def test_a_checkpoint_outside_a_run_is_not_the_end_of_a_run(tmp_path: Path) -> None:
     (tmp_path / "last.ckpt").touch()
     assert run_that_ended_at(tmp_path / "last.ckpt") is None
 
@@ -43,7 +43,7 @@ def logger(folder: Path, name: str | None = "flow", version: str | None = None) 
     return Namespace(init_args=Namespace(save_dir=str(folder), name=name, version=version))
 
 
-def test_only_a_logger_of_the_same_folder_goes_on(tmp_path: Path) -> None:
+def test_only_a_logger_of_the_same_folder_continues(tmp_path: Path) -> None:
     run = tmp_path / "flow" / "version_2"
     loggers = [logger(tmp_path), logger(tmp_path / "other"), logger(tmp_path, None), logger(tmp_path, version="mine")]
     assert continue_version(loggers, run) == [0]
@@ -81,7 +81,7 @@ def test_a_run_without_figures_or_configuration_begins_them(tmp_path: Path) -> N
     assert not Path(csv_logger.log_dir).exists()
 
 
-def test_a_fit_goes_on_in_its_directory(tmp_path: Path) -> None:
+def test_a_fit_continues_in_its_directory(tmp_path: Path) -> None:
     run_one_step(tmp_path, QUICKSTART)
     run = tmp_path / "flow" / "version_0"
     before = table(run / "metrics.csv")

@@ -71,7 +71,7 @@ def test_it_is_read_back_as_it_was(parser: LightningArgumentParser, trainer: dic
     assert parser.parse_string(text) == before
 
 
-def test_what_no_file_can_hold_is_left_out_and_all_else_stays(parser: LightningArgumentParser) -> None:
+def test_values_that_yaml_cannot_store_are_omitted(parser: LightningArgumentParser) -> None:
     trainer = callback("StochasticWeightAveraging", swa_lrs=0.001)
     config = parse(parser, **trainer, max_time="00:01:00:00")
     before = {key for key, _, _ in leaves(config)}
@@ -90,7 +90,7 @@ def test_what_no_file_can_hold_is_left_out_and_all_else_stays(parser: LightningA
         (callback("StochasticWeightAveraging", swa_lrs=0.001), "callbacks.0.init_args.device"),
     ],
 )
-def test_what_would_be_lost_is_refused_by_its_key(
+def test_a_value_that_would_be_lost_is_refused_with_its_key(
     parser: LightningArgumentParser, trainer: dict[str, Any], key: str
 ) -> None:
     config = parse(parser, **trainer)
@@ -148,7 +148,7 @@ def test_an_unknown_precision_is_refused_in_one_sentence() -> None:
 
 
 @pytest.mark.slow
-def test_a_run_records_its_choice_and_goes_on_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_records_its_choice_and_resumes_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     auto = ["--trainer.precision", "auto"]
     monkeypatch.setattr(precision, "bfloat16_ratio", lambda: 0.5)
     run_one_step(tmp_path, QUICKSTART, *auto)
@@ -160,7 +160,7 @@ def test_a_run_records_its_choice_and_goes_on_with_it(tmp_path: Path, monkeypatc
 
 
 @pytest.mark.slow
-def test_a_run_with_averaged_weights_goes_on_by_its_checkpoint_alone(tmp_path: Path) -> None:
+def test_a_run_with_averaged_weights_resumes_from_its_checkpoint_alone(tmp_path: Path) -> None:
     averaging = ["--trainer.callbacks+", "StochasticWeightAveraging", "--trainer.callbacks.swa_lrs", "0.001"]
     run_one_step(tmp_path, QUICKSTART, *averaging)
     run = tmp_path / "flow" / "version_0"

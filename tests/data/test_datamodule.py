@@ -23,7 +23,7 @@ from unrollflow.data.datamodule import EpochSampler, TrainingSamples
 
 
 class Numbered(Dataset[FlowSample]):
-    """Finite: sample i shows i; sizes and maps as given."""
+    """Finite data set: the images of sample i have the value i; sizes and maps are arguments."""
 
     def __init__(self, length: int, *, sizes: tuple[int, ...] = (4,), with_flow: tuple[bool, ...] = (False,)) -> None:
         self.length, self.sizes, self.with_flow = length, sizes, with_flow
@@ -55,7 +55,7 @@ def module(train: Dataset[FlowSample] | None = None, **changes: Any) -> FlowData
 
 
 def epoch(data: FlowDataModule, number: int) -> list[dict[str, Any]]:
-    """Batches of one epoch, the way a trainer draws them."""
+    """Batches of one epoch, loaded as by a trainer."""
     loader = data.train_dataloader()
     assert isinstance(loader.sampler, EpochSampler)
     loader.sampler.set_epoch(number)
@@ -67,7 +67,7 @@ def names(batches: list[dict[str, Any]]) -> list[str]:
 
 
 @pytest.mark.parametrize("data", [layers(), Numbered(8, sizes=(40,))], ids=["endless", "finite"])
-def test_workers_do_not_change_a_bit_and_draws_come_again(data: Dataset[FlowSample]) -> None:
+def test_results_do_not_depend_on_workers_and_are_repeatable(data: Dataset[FlowSample]) -> None:
     runs = [epoch(module(data, workers=workers, transform=every_transform()), 1) for workers in (0, 2, 0)]
     for alone, shared, again in zip(*runs, strict=True):
         for name, value in alone.items():
@@ -154,7 +154,7 @@ def test_samples_of_different_sizes_come_one_by_one_or_are_named() -> None:
         next(iter(together))
 
 
-def test_samples_with_and_without_flow_make_no_batch() -> None:
+def test_samples_with_and_without_flow_cannot_be_batched() -> None:
     loader = module(validation=Numbered(4, with_flow=(True, False)), validation_batch_size=2).val_dataloader()
     with pytest.raises(ValueError, match="only one of 0 and 1 has boundary_distance, flow"):
         next(iter(loader))
@@ -167,7 +167,7 @@ def test_a_set_smaller_than_a_batch_is_refused_with_both_numbers() -> None:
         module(Numbered(4), seed=-1)
 
 
-def test_missing_data_say_how_to_give_them() -> None:
+def test_the_error_for_missing_data_names_the_option() -> None:
     with pytest.raises(ValueError, match=r"no train data.*--data\.train"):
         module().train_dataloader()
     with pytest.raises(ValueError, match=r"no test data.*--data\.test"):
@@ -175,7 +175,7 @@ def test_missing_data_say_how_to_give_them() -> None:
 
 
 class Recorder(pl.LightningModule):
-    """Notes which samples a real trainer shows it."""
+    """Records the names of the samples in the batches of a trainer."""
 
     def __init__(self) -> None:
         super().__init__()

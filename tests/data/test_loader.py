@@ -37,7 +37,7 @@ def loader(data: Any, *, epoch: int = 0) -> ResumableLoader:
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("seen", [0, 1, 2])
-def test_a_loader_goes_on_after_the_batches_handed_out(seen: int, workers: int) -> None:
+def test_a_loader_resumes_after_the_yielded_batches(seen: int, workers: int) -> None:
     data = module(layers(12), workers=workers)
     whole = names([dict(batch) for batch in loader(data, epoch=1)])
     first = loader(data, epoch=1)
@@ -45,7 +45,7 @@ def test_a_loader_goes_on_after_the_batches_handed_out(seen: int, workers: int) 
     taken = names([dict(next(batches)) for _ in range(seen)])
     second = loader(module(layers(12), workers=2 - workers))  # their number does not matter
     second.load_state_dict(first.state_dict())
-    started = iter(second)  # a trainer makes the iterator before it tells the epoch
+    started = iter(second)  # a trainer creates the iterator before it sets the epoch
     second.sampler.set_epoch(1)  # type: ignore[attr-defined]
     assert taken + names([dict(batch) for batch in started]) == whole
     second.sampler.set_epoch(2)  # type: ignore[attr-defined]
@@ -103,7 +103,7 @@ def test_a_resume_that_would_repeat_samples_is_refused(
 ) -> None:
     first, resumed = shared(2, 3), shared(processes, batch_size, seed=seed)[0]
     resumed.load_state_dict(first[0].state_dict())
-    assert len(next(iter(resumed))["name"]) == batch_size  # nothing was handed out, so nothing is repeated
+    assert len(next(iter(resumed))["name"]) == batch_size  # no batch was yielded, so none is repeated
     next(steps(first))
     resumed.load_state_dict(first[0].state_dict())
     with pytest.raises(ValueError, match=rf"after 1 batches: the checkpoint has {differs} so samples would"):
@@ -198,7 +198,7 @@ def test_too_many_bad_samples_end_the_training_with_their_names() -> None:
         BadSamples(limit=-1)
 
 
-def test_complaints_are_listed_once_with_their_number() -> None:
+def test_errors_are_listed_once_with_their_count() -> None:
     bad = BadSamples(limit=100)
     bad.add([f"{i}.png is cut off" for i in range(22)] + ["0.png is cut off"])
     assert bad.listed().startswith("0.png is cut off (x2); 1.png is cut off (x1); ")

@@ -22,7 +22,7 @@ folder.mkdir(parents=True)
 
 
 def sweep(**options: Any) -> dict[str, Any]:
-    """A training in the place of ours that takes no time: its error is the inverse of its rate."""
+    """A stand-in for a training that takes no time: its error is the inverse of its learning rate."""
     return {
         "program": "train.py",
         "method": "grid",

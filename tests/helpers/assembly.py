@@ -10,7 +10,7 @@ from unrollflow.training import UnsupervisedFlow
 
 
 def step(model: UnsupervisedFlow, batch: FlowSample) -> None:
-    """What a late training step computes: a batch's loss, and a finite gradient of every weight that it reaches."""
+    """Check a late training step: a finite loss of a batch, and a finite gradient of every weight that has one."""
     with mock.patch.object(UnsupervisedFlow, "global_step", 10**6):
         loss = model.training_step(batch, 0)
     loss.backward()  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""Honest files made dishonest: cut, flipped, filled in, numbers of the header replaced."""
+"""Damaged copies of intact files: truncated, with changed or inserted bytes, or with other numbers in the header."""
 
 import struct
 
@@ -8,12 +8,12 @@ from tests.helpers.pictures import PNG_MAGIC, chunk
 
 HEADER_BYTES = 64
 NUMBERS = (0, 1, 2, 255, 256, 5000, 32_768, 40_000, 65_535, 2**27, 2**31 - 1, 2**31, 2**32 - 2, 2**32 - 1)
-"""Sizes that lie; the last ones are -2^31, -2 and -1 where numbers have a sign."""
+"""Wrong sizes; the last ones are -2^31, -2 and -1 if read as signed numbers."""
 
 
 @st.composite
 def damaged(draw: st.DrawFn, content: bytes) -> bytes:
-    """The content after one to four mishaps, most of them in its header; half of the PNGs get checksums that fit."""
+    """Content with one to four changes, most of them in the header; half of the PNGs get correct checksums."""
     broken = content
     for _ in range(draw(st.integers(1, 4))):
         last = max(0, len(broken) - 1)

@@ -1,4 +1,4 @@
-"""A smoothness term as a stranger's package would bring it."""
+"""A smoothness term of an external package."""
 
 from torch import Tensor
 

@@ -1,4 +1,4 @@
-"""Pictures for the tests of the codecs: honest ones of every format, headers that lie; and the memory of reading."""
+"""Images for the tests of the codecs: intact ones of every format, and wrong headers; memory of reading."""
 
 import re
 import struct

@@ -1,6 +1,6 @@
-"""What W&B's sweep engine says of a file, as JSON; started by a Python of its own, in which nothing of ours is there.
+"""Print the results of W&B's sweep engine for a file as JSON; runs in a separate Python without this package.
 
-It plays the server: two suggestions, whose runs end, and then two more; and four runs that differ at every validation.
+It simulates the server: two suggestions, whose runs end, then two more, and four runs with different validations.
 """
 
 import json

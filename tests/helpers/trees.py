@@ -1,4 +1,4 @@
-"""Tiny trees in the benchmarks' official layouts: every frame and every flow is another noise."""
+"""Tiny folders in the benchmarks' official layouts; every frame and every flow is different noise."""
 
 from collections.abc import Iterable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What an offline W&B run's file holds, which is what `wandb sync` would send (LevelDB's log format of protobufs)."""
+"""Content of an offline W&B run's file, which `wandb sync` would upload (protobufs in LevelDB's log format)."""
 
 from collections.abc import Iterator
 from pathlib import Path

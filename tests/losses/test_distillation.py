@@ -20,7 +20,7 @@ class Nothing(AllVisible):
 
 
 class Constant(nn.Module):
-    """A network whose flow is one parameter everywhere, and nothing backwards."""
+    """A network whose forward flow is one parameter everywhere, and whose backward flow is zero."""
 
     stride, minimum_size = 8, 8
 
@@ -114,7 +114,7 @@ def test_trust_is_that_of_the_step() -> None:
 
 
 class Normed(Constant):
-    """A network whose flow is what batch norm makes of the first frame."""
+    """A network whose flow is the first frame after batch norm."""
 
     def __init__(self) -> None:
         super().__init__(1.0)

@@ -32,7 +32,7 @@ def test_there_is_a_value_for_every_name_and_image() -> None:
     assert all(values.shape == (2,) for values in measures.values())
 
 
-def test_the_true_motion_is_told_from_none_and_from_its_reverse() -> None:
+def test_the_true_motion_scores_better_than_zero_and_reversed_motion() -> None:
     true, none, reverse = (measured(constant(u), constant(-u)) for u in (2.0, 0.0, -2.0))
     assert none["zero_flow_ratio"] == pytest.approx(1.0)
     assert true["zero_flow_ratio"] < 0.25 < 0.9 < reverse["zero_flow_ratio"]
@@ -69,7 +69,7 @@ def test_the_census_is_of_visible_pixels() -> None:
 
 
 @pytest.mark.parametrize("broken", [math.nan, math.inf])
-def test_a_broken_flow_is_infinitely_bad_and_not_left_out(broken: float) -> None:
+def test_non_finite_flow_has_an_infinite_measure(broken: float) -> None:
     flow = constant(2.0)
     flow[0, 0, 3, 4] = broken
     values = measured(flow, constant(-2.0))

@@ -112,7 +112,7 @@ def test_gradcheck() -> None:
 
 
 def test_the_gradient_through_where_a_level_starts_is_whole() -> None:
-    """Of the finer level's cost alone: what it tells the coarser one, through its likelihoods and its divergences."""
+    """Gradient of the finer level's cost in the coarser level, through the likelihoods and the divergences."""
     torch.manual_seed(0)
     network = LikeNet(search_ranges=[1, 1], feature_channels=[3, 2], branch_channels=2).double()
     image1, image2 = images(1, 6)
@@ -127,7 +127,7 @@ def test_the_gradient_through_where_a_level_starts_is_whole() -> None:
 
 
 def test_the_start_moves_towards_the_match() -> None:
-    """All displacements as likely whatever the start: what is left is the divergences' part of the gradient."""
+    """If all displacements are equally likely for any start, only the divergences contribute to the gradient."""
     image1 = torch.linspace(0, 1, 16, dtype=torch.float64).square().expand(1, 3, 16, 16)  # brighter and steeper to x
     image2 = image1.roll(1, dims=-1)
     start = torch.full((1, 2, 16, 16), 0.5, dtype=torch.float64, requires_grad=True)  # the match is at 1

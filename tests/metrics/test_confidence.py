@@ -41,7 +41,7 @@ def test_groups_hold_equal_numbers_from_the_least_confident_one() -> None:
     ]
 
 
-def test_ten_groups_unless_told_otherwise() -> None:
+def test_the_default_is_ten_groups() -> None:
     confidence = torch.linspace(0, 1, 25)
     found = confidence_groups(torch.ones(25), confidence)
     assert len(found) == 10

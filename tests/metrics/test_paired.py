@@ -29,19 +29,19 @@ def test_seeds_widen_the_interval() -> None:
     assert varied.high - varied.low > alike.high - alike.low
 
 
-def test_what_both_share_cancels() -> None:
+def test_errors_that_both_methods_share_cancel() -> None:
     generator = np.random.default_rng(0)
     difficulty, noise = 10 * generator.uniform(size=(1, 30)), 0.01 * generator.normal(size=(2, 30))
     found = mean_difference(difficulty + 0.1 + noise, np.repeat(difficulty, 2, axis=0))
     assert 0 < found.low < 0.1 + 0.01 < found.high + 0.02 < 0.2
 
 
-def test_an_image_that_defines_no_error_is_left_out() -> None:
+def test_an_image_without_an_error_is_omitted() -> None:
     found = mean_difference([[1.0, math.nan, 3.0]], [[0.0, math.nan, 2.0]])
     assert found == (1.0, 1.0, 1.0)
 
 
-def test_one_value_tells_nothing_about_its_spread() -> None:
+def test_one_value_has_no_interval() -> None:
     estimate, low, high = mean_difference([[2.0]], [[1.0]])
     assert estimate == 1.0
     assert math.isnan(low)

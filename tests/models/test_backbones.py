@@ -1,4 +1,4 @@
-"""What every one of the classic networks promises, as a FlowNetwork."""
+"""Properties that all classic networks have as a FlowNetwork."""
 
 from collections.abc import Callable
 
@@ -113,7 +113,7 @@ def test_flow_stays_float32_under_autocast(name: str) -> None:
 
 
 def certain(network: nn.Module, flow: tuple[float, float]) -> nn.Module:
-    """The network whose every flow head says one flow, whatever it sees, in pixels of the level."""
+    """A network whose flow heads return a constant flow for any input, in pixels of the level."""
     for module in network.modules():
         if isinstance(module, FlowHead):
             nn.init.zeros_(module.weight)
@@ -145,7 +145,7 @@ def test_flows_of_tens_of_pixels_keep_their_digits_under_autocast(name: str) -> 
 
 
 def repeating(refinement: Refinement, flow: tuple[float, float]) -> None:
-    """A refinement whose first head says one flow, and whose other heads repeat the flow that they are shown."""
+    """A refinement whose first head returns a constant flow, and whose other heads return their input flow."""
     for head in refinement.heads:
         nn.init.zeros_(head.weight)
         nn.init.zeros_(head.bias)
@@ -164,7 +164,7 @@ def repeating(refinement: Refinement, flow: tuple[float, float]) -> None:
 
 
 def through(layer: nn.Conv2d, channels: dict[int, int]) -> None:
-    """A convolution that hands over some channels, input to output, and nothing else."""
+    """A convolution that copies some input channels to output channels."""
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
     centre = layer.kernel_size[0] // 2

@@ -1,4 +1,4 @@
-"""Networks that are deployed: a torch.export program with dynamic height and width is right at every allowed size."""
+"""Exported networks: a torch.export program with dynamic height and width is correct at every allowed size."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""What no network takes: it says so in one sentence, and not in a convolution."""
+"""Invalid images: every network raises one clear error, not an error inside a convolution."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""PyramidMatcher: what it promises as a FlowNetwork, and what its construction promises."""
+"""PyramidMatcher: properties as a FlowNetwork, and properties of its construction."""
 
 import math
 

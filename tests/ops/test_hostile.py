@@ -1,4 +1,4 @@
-"""Whatever shapes, ranges and precisions come in: finite stays finite, with finite gradients; the wild stays safe."""
+"""Inputs of any shape, range and precision: finite values stay finite, with finite gradients; other values are safe."""
 
 from collections.abc import Callable
 
@@ -92,7 +92,7 @@ def test_every_photometric_term_is_finite_also_where_nothing_is_visible(
 
 @settings(max_examples=60, deadline=None)
 @given(shape=SHAPES, value=WILD, dtype=DTYPES, place=st.integers(0, 10**6))
-def test_wild_flow_breaks_neither_warp_nor_visibility(
+def test_huge_or_non_finite_flow_is_safe_in_warp_and_visibility(
     shape: tuple[int, int, int], value: float, dtype: torch.dtype, place: int
 ) -> None:
     flow, image = flow_and_image(shape, 1.0, dtype)
@@ -121,7 +121,9 @@ def test_edge_weights_of_a_constant_image_are_one(
 
 @settings(max_examples=40, deadline=None)
 @given(shape=SHAPES, value=WILD)
-def test_wild_predictions_are_outliers_and_not_errors_of_the_program(shape: tuple[int, int, int], value: float) -> None:
+def test_huge_or_non_finite_predictions_are_outliers_without_an_exception(
+    shape: tuple[int, int, int], value: float
+) -> None:
     flow = torch.full((shape[0], 2, *shape[1:]), value)
     outliers = fl_outliers(flow, torch.zeros_like(flow))
     assert outliers.float().isfinite().all()

@@ -45,7 +45,7 @@ def check_unrolled(fixture: Fixture) -> None:
         fixture.expect("Beta", torch.stack([beta for _, beta in iterates]))
         fixture.expect("terms_T4", torch.stack([(q - c + beta).square().mean() for q, beta in iterates]))
         for steps in meta["T"]:
-            # the term as users build it; a guide saved in [-1, 1] is handed over in [0, 1]
+            # the term as users build it; a guide saved in [-1, 1] is converted to [0, 1]
             term = UnrolledTotalVariation(
                 steps=steps,
                 operator=RELEASED,

@@ -1,4 +1,4 @@
-"""What a fault of the suite is."""
+"""Definition of a fault of the suite."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 
 
 class Fault(NamedTuple):
-    """A row of the table; `run` injects it below an empty folder, asserts the promise and tells what happened."""
+    """A row of the table; `run` injects it below an empty folder, asserts the promise and returns what happened."""
 
     injected: str
     promised: str
@@ -16,7 +16,7 @@ class Fault(NamedTuple):
 
 
 def refusal(action: Callable[[], object], *, names: str, kind: type[Exception] = ValueError) -> str:
-    """The words of the error with which an action is refused, which name what was wrong."""
+    """Type and message of the error of an action; the message contains `names`."""
     with pytest.raises(kind) as reported:
         action()
     text = " ".join(str(reported.value).split())

@@ -1,4 +1,4 @@
-"""Files that are damaged, gone, or meant to do harm."""
+"""Damaged, missing and malicious files."""
 
 import json
 import pickle

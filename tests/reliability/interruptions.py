@@ -31,11 +31,11 @@ from unrollflow.checkpoints import read_checkpoint
 KILLS = 25
 DEADLINE = 240
 HANGING = 60
-"""Seconds after the death of a process, from which the others count as hanging."""
+"""Time after the end of a process after which the others are considered as hanging, seconds."""
 
 
 def forked(work: Callable[[], None]) -> int:
-    """The id of a child of this process that does some work; what is imported need not be imported again."""
+    """The id of a forked child process that runs a function, without importing modules again."""
     child = os.fork()
     if child == 0:
         code = 1
@@ -57,7 +57,7 @@ def ended(child: int) -> int:
 
 
 class Notes(pl.Callback):
-    """Writes down, before the first step of an epoch, the step that a kill must not undo."""
+    """Records, before the first step of an epoch, the step that must not be lost if the process is killed."""
 
     def __init__(self, folder: Path) -> None:
         self.note = folder / "note"
@@ -70,7 +70,7 @@ class Notes(pl.Callback):
 def training(folder: Path, *, workers: int, **limits: Any) -> None:
     """A training with the callbacks of the command line, from its last.ckpt if there is one; writes its weights.
 
-    No validation after the first one counts as better: the step is what must be small.
+    No validation after the first one is an improvement, because the monitored value is the step.
     """
     best = ModelCheckpoint(
         folder, monitor="step", filename="best", enable_version_counter=False, save_on_train_epoch_end=False
@@ -117,7 +117,7 @@ def killed_at_random(folder: Path, *, workers: int, kills: int, **limits: Any) -
 
 
 def stopped(folder: Path, *, number: int, workers: int = 0, validating: bool = False) -> str:
-    """A signal at the begin of the fifth step, or in the validation after the third."""
+    """Send a signal at the start of the fifth step, or in the validation after the third step."""
     straight = fit(folder / "straight", workers=workers)
     step = 3 if validating else 4
     at = At(step, number, validating=validating)
@@ -131,7 +131,7 @@ def stopped(folder: Path, *, number: int, workers: int = 0, validating: bool = F
 
 
 def killed_while_writing(folder: Path) -> str:
-    """Kills while checkpoints of a megabyte are written over each other as fast as it goes."""
+    """Kill a process that continuously overwrites a checkpoint of 1 MB."""
     path, draw = folder / "last.ckpt", random.Random(0)
 
     def write() -> None:
@@ -150,7 +150,7 @@ def killed_while_writing(folder: Path) -> str:
 
 
 def full_disk(folder: Path) -> str:
-    """The file system takes no more than 20 kB a file: what a full disk does, for one process."""
+    """Limit the file size to 20 kB, which has the effect of a full disk for one process."""
     path, reported = folder / "last.ckpt", folder / "reported"
     WholeCheckpoints().save_checkpoint({"state_dict": {"w": torch.ones(2)}}, path)
 

@@ -1,4 +1,4 @@
-"""Frames, flows and gradients that are not what they should be."""
+"""Invalid frames, flows and gradients."""
 
 import copy
 from collections.abc import Callable
@@ -46,7 +46,7 @@ SMALL_RAFT: dict[str, Any] = {
 
 
 class Poisoned(MovingLayers):
-    """Moving layers of which the samples from one on are changed."""
+    """Moving layers whose samples are changed from a given index on."""
 
     poison: Callable[[Tensor], Tensor]
     first, last = 2, 2
@@ -82,7 +82,7 @@ def fit(folder: Path, train: Any, guard: SkipNonFiniteSteps, *, steps: int = 4, 
 
 
 def finite(flow: UnsupervisedFlow) -> bool:
-    """Whether weights and buffers are, and the flow of an evaluation is."""
+    """Whether all weights and buffers, and the flow of an evaluation, are finite."""
     with torch.no_grad():
         predicted = flow.eval()(*torch.rand(2, 1, 3, 128, 128, generator=torch.Generator().manual_seed(0)))
     return all(bool(value.isfinite().all()) for value in (*flow.state_dict().values(), predicted.flow))

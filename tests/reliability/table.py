@@ -28,13 +28,13 @@ Each row is a fault that `make faults` injects, the promised behaviour, and what
 
 
 def cell(text: str, folder: Path) -> str:
-    """A text for a table, without the place that it was tried at."""
+    """A text for a table, without the path of the temporary folder."""
     plain = " ".join(text.replace(str(folder), "FOLDER").split()).replace("|", "/").replace("<", "&lt;")
     return plain if len(plain) <= LONGEST else plain[:LONGEST] + "..."
 
 
 def happened(number: int) -> tuple[bool, str]:
-    """Whether the promise of a fault was kept, and what happened; the chatter of trainers is left out."""
+    """Whether the promise of a fault was kept, and what happened, without the output of trainers."""
     fault = [fault for area in AREAS.values() for fault in area][number]
     good, reported = attempt(fault)
     print(f"{'kept' if good else 'BROKEN':7} {fault.injected}: {reported}", file=sys.__stdout__, flush=True)
@@ -52,7 +52,7 @@ def attempt(fault: Fault) -> tuple[bool, str]:
 
 
 def main(output: Path) -> int:
-    """Write the table; the number of broken promises. As many faults as there are cores are tried at a time."""
+    """Write the table; the number of broken promises. Faults are run in parallel, one per core."""
     warnings.filterwarnings("ignore")
     faults = [fault for area in AREAS.values() for fault in area]
     with ProcessPoolExecutor(JOBS, mp_context=get_context("fork")) as pool:

@@ -139,13 +139,13 @@ def test_a_compiled_fit_leaves_a_checkpoint_like_any_other(tmp_path: Path) -> No
     assert set(checkpoint["state_dict"]) == set(build_model(QUICKSTART).state_dict())
     assert "compile" not in checkpoint[MODEL_KEY]
     assert not UnsupervisedFlow.load_from_checkpoint(path).compiles
-    # neither another run nor a validation of it asks how it was trained
+    # a compiled run can be resumed or validated without compilation
     run_one_step(tmp_path, QUICKSTART, "--ckpt_path", str(path), epochs=2)
     figures = (tmp_path / "flow" / "version_0" / "metrics.json").read_text()
     assert '"steps": 2' in figures
 
 
-def test_where_nothing_can_be_compiled_the_reason_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_reason_is_reported_if_compilation_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     reason = RuntimeError("no working C++ compiler found")
     with mock.patch("torch.compile", side_effect=reason), pytest.raises(SystemExit) as refused:
         run_one_step(tmp_path, QUICKSTART, "--model.compile", "true")

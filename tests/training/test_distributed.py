@@ -61,7 +61,7 @@ BACKBONES = {
 
 
 def module(backbone: str) -> UnsupervisedFlow:
-    """Everything on that draws or averages: census and SSIM, occlusion, jitter, whole frames, three lessons."""
+    """Parts with random draws or averages: census, SSIM, occlusion, jitter, whole frames, three distillation terms."""
     torch.manual_seed(0)
     gamma = 0.0 if backbone == "pwclite" else 0.8
     options: dict[str, Any] = {"visibility": RangeMap(threshold=0.2), "weight": 0.3, "gamma": gamma}
@@ -109,7 +109,7 @@ def gradients(inner: UnsupervisedFlow) -> dict[str, Tensor]:
 
 
 def work(rank: int, backbone: str, port: int, folder: str) -> None:
-    """One process: its share of the samples, as the sampler deals them, and the averaged gradient."""
+    """One process: its samples, as distributed by the sampler, and the averaged gradient."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=PROCESSES)
     inner = module(backbone)

@@ -66,7 +66,7 @@ def test_bad_arguments_are_named(arguments: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[pytest.mark.slow] * (name != "one cycle")) for name in SCHEDULES]
 )
-def test_rates_and_stages_go_on_where_a_killed_run_stopped(name: str, tmp_path: Path) -> None:
+def test_rates_and_stages_of_a_killed_run_are_resumed(name: str, tmp_path: Path) -> None:
     scheduler: partial[LRScheduler] = SCHEDULES[name]
     whole, first, second = Rates(), Rates(), Rates()
     straight = module(scheduler)

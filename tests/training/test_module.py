@@ -393,22 +393,22 @@ def test_the_student_costs_what_its_weight_says(tmp_path: Path) -> None:
     assert taught["loss/total"] == pytest.approx(without["loss/total"] + 0.5 * student, rel=1e-6)
 
 
-def test_a_lesson_that_does_not_count_yet_costs_nothing(tmp_path: Path) -> None:
+def test_a_distillation_term_before_its_start_costs_nothing(tmp_path: Path) -> None:
     assert logged(tmp_path, distillation=[lessons(start=1)]) == logged(tmp_path)
 
 
-def test_a_lesson_that_will_not_fit_is_told_at_the_first_step(tmp_path: Path) -> None:
+def test_a_distillation_term_that_does_not_fit_fails_at_the_first_step(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="smaller than the student's crop"):
         logged(tmp_path, distillation=[lessons(views=[RandomWindow(size=(512, 512))], start=10**4)])
 
 
-def test_two_lessons_have_their_own_draws(tmp_path: Path) -> None:
+def test_two_distillation_terms_have_different_draws(tmp_path: Path) -> None:
     both = logged(tmp_path, distillation=[lessons(), lessons()])
     assert both["loss/distillation_0"] != both["loss/distillation_1"]
 
 
 def test_the_teacher_sees_the_frames_as_they_are(tmp_path: Path) -> None:
-    """With a jitter, the flow of the frames as the objective sees them comes from a pass of its own, in no graph."""
+    """With a jitter, the teacher's flow of the original frames is computed in a separate pass without gradients."""
 
     class Sees(PWCLite):
         def bidirectional(self, image1: Tensor, image2: Tensor) -> Any:

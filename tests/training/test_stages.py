@@ -58,12 +58,12 @@ def sample(image1: Tensor, image2: Tensor, flow: Tensor) -> FlowSample:
 
 
 def is_of(name: str, stage: str | int) -> bool:
-    """Whether a weight is one of the trained part's or level's."""
+    """Whether a weight belongs to the trained part or level."""
     return name.startswith(f"{stage}." if isinstance(stage, str) else f"networks.{stage}.")
 
 
 @pytest.mark.parametrize(("backbone", "argument", "stages"), FLOWNET2 + SPYNET)
-def test_a_stage_moves_its_own_part_alone_and_hands_all_on(
+def test_a_stage_changes_only_its_own_part_and_saves_all_parts(
     backbone: str, argument: str, stages: list[str | int]
 ) -> None:
     weights = None

@@ -28,7 +28,7 @@ READS = {
     "_local_scalar_dense", "nonzero", "masked_select", "equal", "_unique2", "unique_dim", "repeat_interleave",
     "_linalg_check_errors",
 }  # fmt: skip
-"""Operations that hand contents to the host, by value or by shape."""
+"""Operations that transfer contents to the host, as values or in a shape."""
 
 INDEXING = ("index", "index_put", "index_put_", "_index_put_impl_")
 GPU = torch.device("meta")
@@ -169,7 +169,7 @@ def test_what_waits_is_found() -> None:
         here.to(GPU)
         there.new_tensor([1.0])
         here.to(GPU, non_blocking=True)
-        with contextlib.suppress(RuntimeError, NotImplementedError):  # the meta device holds nothing to read
+        with contextlib.suppress(RuntimeError, NotImplementedError):  # tensors on the meta device have no values
             bool(there.sum() > 0)
         with contextlib.suppress(RuntimeError, NotImplementedError):
             there.nonzero()

@@ -1,4 +1,4 @@
-"""Descent on the objective: it goes down, finds what moved, and says what is wrong with its input."""
+"""Descent on the objective: it lowers the energy, finds the motion, and names invalid inputs."""
 
 from typing import Any, get_args
 

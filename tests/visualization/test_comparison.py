@@ -39,7 +39,7 @@ def test_differences_are_paired_by_seed() -> None:
     assert "over images and 2 common seeds" in resampled(other, reference)
 
 
-def test_seeds_without_a_counterpart_are_left_out_and_counted() -> None:
+def test_seeds_without_a_counterpart_are_omitted_and_counted() -> None:
     reference, other = group(0, run(1.0), run(3.0, seed=1)), group(1, run(2.0), run(9.0, seed=7))
     assert difference(other, reference, "epe") == pytest.approx((1.0, 1.0, 1.0))
     assert "one common seed (2 run(s) of other seeds are omitted)" in resampled(other, reference)

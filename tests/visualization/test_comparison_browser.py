@@ -33,7 +33,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(params=SIZES)
 def page(browser: Any, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Any]:
-    """The page of two groups with two seeds each; fails if the page complains or asks for anything from elsewhere."""
+    """The page of two groups with two seeds each; fails if the page logs an error or requests another file."""
     groups = [group(0, run(1.0), run(1.2, seed=1), lam=0.1), group(1, run(3.0), run(4.0, seed=1), lam=0.3)]
     file = tmp_path / "compare.html"
     file.write_text(comparison_page(groups, [sample(0), sample(1)]), encoding="utf-8")

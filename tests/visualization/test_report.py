@@ -10,7 +10,7 @@ FIGURES = {"epe": 1.0, "epe_occ": None, "epe_zero_flow": 2.0, "epe_median_flow":
 CSV = "epoch,step,loss/total,val/epe,note\n0,0,2.5,,\n0,1,2.0,,\n0,1,,1.25,\n"
 
 
-def test_report_tells_everything_in_one_file(tmp_path: Path) -> None:
+def test_report_is_complete_in_one_file(tmp_path: Path) -> None:
     (tmp_path / "metrics.json").write_text(json.dumps(FIGURES))
     (tmp_path / "metrics.csv").write_text(CSV)
     (tmp_path / "config.yaml").write_text("name: <script>alert(1)</script>\n")
@@ -28,7 +28,7 @@ def test_report_tells_everything_in_one_file(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.part"))
 
 
-def test_whatever_is_missing_is_left_out(tmp_path: Path) -> None:
+def test_missing_parts_are_omitted(tmp_path: Path) -> None:
     page = write_report(tmp_path, title="nothing").read_text()
     assert "<h2>" not in page
     assert "<img" not in page

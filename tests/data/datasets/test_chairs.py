@@ -10,7 +10,7 @@ from unrollflow.data import FlyingChairs, read_flo, read_image
 
 
 @pytest.mark.parametrize(("split", "numbers"), [("all", [1, 2, 3, 4]), ("train", [1, 3]), ("validation", [2, 4])])
-def test_the_split_file_says_who_trains(tmp_path: Path, split: str, numbers: list[int]) -> None:
+def test_the_split_file_defines_the_splits(tmp_path: Path, split: str, numbers: list[int]) -> None:
     dataset = FlyingChairs(root=trees.chairs(tmp_path), split=split)  # type: ignore[arg-type]
     assert [sample["name"] for sample in dataset] == [f"{n:05d}" for n in numbers]
 
@@ -47,13 +47,13 @@ def test_another_split_file_can_be_named(tmp_path: Path) -> None:
         ("1\n2\n", r"train_val\.txt is too short: it has 2 lines, but there is a sample 00004"),
     ],
 )
-def test_a_wrong_split_file_is_told(tmp_path: Path, content: str, message: str) -> None:
+def test_a_wrong_split_file_is_refused(tmp_path: Path, content: str, message: str) -> None:
     (trees.chairs(tmp_path) / "FlyingChairs_train_val.txt").write_text(content)
     with pytest.raises(ValueError, match=message):
         FlyingChairs(root=tmp_path, split="train")
 
 
-def test_what_is_missing_is_told(tmp_path: Path) -> None:
+def test_missing_files_are_named(tmp_path: Path) -> None:
     trees.chairs(tmp_path)
     (tmp_path / "data" / "00002_flow.flo").unlink()
     (tmp_path / "data" / "00003_img1.ppm").unlink()

@@ -60,7 +60,7 @@ def test_frames_without_any_pair_are_refused(tmp_path: Path) -> None:
         FramePairs(tmp_path)
 
 
-def test_hidden_files_are_no_frames(tmp_path: Path) -> None:
+def test_hidden_files_are_not_frames(tmp_path: Path) -> None:
     for number in (1, 2):
         frame(tmp_path / f"{number}.png")
         (tmp_path / f"._{number}.png").write_bytes(b"what macOS notes of a file")

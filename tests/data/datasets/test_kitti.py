@@ -41,7 +41,7 @@ def test_the_2012_edition_has_grey_frames_and_no_foreground(tmp_path: Path) -> N
         Kitti(root=tmp_path)
 
 
-def test_with_one_of_the_two_maps_what_it_tells_is_used(tmp_path: Path) -> None:
+def test_one_of_flow_occ_and_flow_noc_is_sufficient(tmp_path: Path) -> None:
     folder = trees.kitti(tmp_path) / "training"
     (folder / "flow_occ").rename(folder / "elsewhere")
     only_noc = Kitti(root=tmp_path)[0]
@@ -56,7 +56,7 @@ def test_with_one_of_the_two_maps_what_it_tells_is_used(tmp_path: Path) -> None:
     assert "occluded" not in only_occ
 
 
-def test_a_scene_without_its_own_occ_map_falls_back_and_one_without_both_is_left_out(tmp_path: Path) -> None:
+def test_a_scene_without_its_occ_map_uses_noc_and_one_without_both_is_omitted(tmp_path: Path) -> None:
     folder = trees.kitti(tmp_path) / "training"
     for file in ("flow_occ/000000_10.png", "flow_occ/000001_10.png", "flow_noc/000001_10.png"):
         (folder / file).unlink()
@@ -86,7 +86,7 @@ def test_ground_truth_of_another_size_is_named(tmp_path: Path, folder: str) -> N
         Kitti(root=tmp_path)[0]
 
 
-def test_misspelt_choices_are_told(tmp_path: Path) -> None:
+def test_misspelt_choices_are_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="split is 'training'; expected train or test"):
         Kitti(root=tmp_path, split="training")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="frames is 'image_3'; expected image_0 or colored_0 or image_2"):
@@ -127,7 +127,7 @@ def test_raw_pairs_are_those_of_the_list(tmp_path: Path) -> None:
     assert torch.equal(dataset[1]["image2"], read_image(tmp_path / folder / "0000000002.png"))
 
 
-def test_a_bad_list_of_raw_pairs_is_told_with_its_line(tmp_path: Path) -> None:
+def test_the_invalid_line_of_a_list_of_raw_pairs_is_named(tmp_path: Path) -> None:
     listing = trees.kitti_raw(tmp_path) / "pairs.txt"
     listing.write_text(listing.read_text() + "a.png b.png\n")
     with pytest.warns(UserWarning, match=r"1 of 3 pairs are skipped .*a\.png"):
@@ -143,7 +143,7 @@ def test_hd1k_pairs_the_frames_within_its_sequences(tmp_path: Path) -> None:
     trees.hd1k(tmp_path)
     dataset = Hd1k(root=tmp_path)
     assert [s["name"] for s in dataset] == ["000000_0000", "000000_0001", "000001_0000", "000001_0001"]
-    assert dataset.skipped == 0  # the flow of a sequence's last frame leads nowhere
+    assert dataset.skipped == 0  # the last frame of a sequence has a flow, but no next frame
     sample = dataset[3]
     assert torch.equal(sample["image2"], read_image(tmp_path / "hd1k_input" / "image_2" / "000001_0002.png"))
     path = tmp_path / "hd1k_flow_gt" / "flow_occ" / "000001_0001.png"

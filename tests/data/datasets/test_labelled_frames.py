@@ -19,7 +19,7 @@ def test_labels_belong_to_the_first_frame_of_each_pair(tmp_path: Path) -> None:
     assert (sample["flow"][:, 0] == 0).all()
 
 
-def test_pairs_without_a_label_are_left_out_and_told(tmp_path: Path) -> None:
+def test_pairs_without_a_label_are_skipped_and_reported(tmp_path: Path) -> None:
     root = trees.labelled(tmp_path)
     (root / "labels" / "two" / "1.flo").unlink()
     with pytest.warns(UserWarning, match=r"1 of 4 pairs are skipped \(missing: .*two/1\.flo\)"):
@@ -27,7 +27,7 @@ def test_pairs_without_a_label_are_left_out_and_told(tmp_path: Path) -> None:
     assert len(labelled) == 3
 
 
-def test_labels_across_missing_frames_are_left_out(tmp_path: Path) -> None:
+def test_labels_across_missing_frames_are_skipped(tmp_path: Path) -> None:
     root = trees.labelled(tmp_path)
     (root / "frames" / "one" / "2.png").rename(root / "frames" / "one" / "5.png")
     with pytest.warns(UserWarning, match=r"1 pairs of neighbouring frames skipped, such as .*one/1\.png and 5\.png"):

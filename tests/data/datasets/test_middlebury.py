@@ -25,7 +25,7 @@ def test_sequences_come_by_name_and_unknown_flow_is_not_valid(tmp_path: Path) ->
     assert "occluded" not in beta
 
 
-def test_a_sequence_without_flow_or_a_frame_is_left_out_and_counted(tmp_path: Path) -> None:
+def test_a_sequence_without_flow_or_a_frame_is_skipped_and_counted(tmp_path: Path) -> None:
     trees.middlebury(tmp_path)
     (tmp_path / "Alpha" / "flow10.flo").unlink()
     with pytest.warns(UserWarning, match=r"1 of 2 pairs are skipped .*Alpha/flow10\.flo"):
@@ -50,7 +50,7 @@ def test_what_the_published_archives_unpack_to_is_read(tmp_path: Path) -> None:
     assert [sample["name"] for sample in Middlebury(root=tmp_path, labels=False)] == ["Alpha", "Beta", "Gamma"]
 
 
-def test_of_the_published_archives_what_is_missing_is_told(tmp_path: Path) -> None:
+def test_missing_parts_of_the_published_archives_are_reported(tmp_path: Path) -> None:
     trees.middlebury_published(tmp_path)
     with pytest.raises(
         FileNotFoundError, match=r"flow10\.flo is missing. Expected layout: other-data/.* with other-gt-flow/"
@@ -61,7 +61,7 @@ def test_of_the_published_archives_what_is_missing_is_told(tmp_path: Path) -> No
         assert [s["name"] for s in Middlebury(root=tmp_path)] == ["Beta"]
 
 
-def test_a_folder_without_sequences_says_how_it_must_look(tmp_path: Path) -> None:
+def test_the_error_for_a_folder_without_sequences_states_the_layout(tmp_path: Path) -> None:
     for root in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(FileNotFoundError, match=rf"{root}.*frame10\.png, frame11\.png"):
             Middlebury(root=root)

@@ -11,7 +11,7 @@ from unrollflow.data import FlowDataModule, Middlebury, Mixture, MovingLayers, R
 
 
 class Numbers(Dataset[FlowSample]):
-    """Samples that tell by their name whence they come."""
+    """Samples whose names contain the name of their data set."""
 
     def __init__(self, name: str, count: int, *, endless: bool = False) -> None:
         self.name, self.count, self.endless = name, count, endless
@@ -92,6 +92,6 @@ def test_a_mixture_trains_whatever_the_workers_and_each_epoch_is_fresh(tmp_path:
         ([1, 0], [1.0, 1.0], 1, 0, r"have \[1, 0\] samples"),
     ],
 )
-def test_bad_arguments_are_told(sizes: list[int], weights: list[float], length: int, seed: int, message: str) -> None:
+def test_bad_arguments_are_named(sizes: list[int], weights: list[float], length: int, seed: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Mixture(datasets=[Numbers("a", size) for size in sizes], weights=weights, length=length, seed=seed)

@@ -76,7 +76,7 @@ def test_without_labels_no_flow_is_read_or_needed(tmp_path: Path) -> None:
         Sintel(root=tmp_path)
 
 
-def test_an_incomplete_scene_is_used_as_far_as_it_goes_and_counted(tmp_path: Path) -> None:
+def test_incomplete_pairs_of_a_scene_are_skipped_and_counted(tmp_path: Path) -> None:
     folder = trees.sintel(tmp_path) / "training"
     (folder / "flow" / "alley_1" / "frame_0001.flo").unlink()
     (folder / "clean" / "alley_2" / "frame_0003.png").unlink()
@@ -94,7 +94,7 @@ def test_an_incomplete_scene_is_used_as_far_as_it_goes_and_counted(tmp_path: Pat
     assert dataset[1]["valid"].all()
 
 
-def test_flow_that_is_no_number_is_not_valid_and_finite(tmp_path: Path) -> None:
+def test_non_finite_flow_is_not_valid_and_is_replaced(tmp_path: Path) -> None:
     trees.sintel(tmp_path)
     path = tmp_path / "training" / "flow" / "alley_1" / "frame_0001.flo"
     flow = read_flo(path)
@@ -128,7 +128,7 @@ def test_a_missing_folder_and_the_layout_are_named(tmp_path: Path, missing: str)
         Sintel(root=tmp_path)
 
 
-def test_a_misspelt_choice_is_told(tmp_path: Path) -> None:
+def test_a_misspelt_choice_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="split is 'training'; expected all or train or validation or test"):
         Sintel(root=tmp_path, split="training")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="passes is 'albedo'"):
@@ -213,7 +213,7 @@ def test_the_incomplete_real_scenes_are_counted(real_data: Callable[[str], Path]
     assert dataset.partial == len(lacking)
 
 
-def test_hidden_files_are_no_frames(tmp_path: Path) -> None:
+def test_hidden_files_are_not_frames(tmp_path: Path) -> None:
     folder = trees.sintel(tmp_path) / "training"
     for hidden in ("clean/alley_1/._frame_0001.png", "flow/alley_1/._frame_0001.flo", "clean/.cache/frame_0001.png"):
         (folder / hidden).parent.mkdir(exist_ok=True)

@@ -85,7 +85,7 @@ def test_without_maps_labels_or_in_the_test_split_samples_lack_them(tmp_path: Pa
     assert sample.keys() == {"image1", "image2", "name"}
 
 
-def test_what_is_missing_is_told(tmp_path: Path) -> None:
+def test_missing_files_are_named(tmp_path: Path) -> None:
     scene = trees.spring(tmp_path) / "train" / "0001"
     (scene / "flow_FW_left" / "flow_FW_left_0001.flo5").unlink()
     (scene / "maps" / "matchmap_flow_FW_left" / "matchmap_flow_FW_left_0002.png").unlink()

@@ -53,7 +53,7 @@ def test_without_occlusions_or_labels_samples_lack_them(tmp_path: Path) -> None:
     assert FlyingThings(root=tmp_path, labels=False)[0].keys() == {"image1", "image2", "name"}
 
 
-def test_what_is_missing_is_told(tmp_path: Path) -> None:
+def test_missing_files_are_named(tmp_path: Path) -> None:
     folder = trees.things(tmp_path) / "train"
     (folder / "image_clean" / "left" / "0000002.png").unlink()
     with pytest.warns(UserWarning, match=r"2 of 12 pairs are skipped .*0000002\.png"):
@@ -103,7 +103,7 @@ def test_a_sample_of_the_full_layout_has_its_frames_and_its_flow(
     assert torch.equal(sample["flow"], stored[:2].nan_to_num())
 
 
-def test_what_the_full_layout_lacks_is_told(tmp_path: Path) -> None:
+def test_missing_parts_of_the_full_layout_are_named(tmp_path: Path) -> None:
     trees.things_full(tmp_path)
     for flow in tmp_path.glob("optical_flow/TRAIN/A/*/into_past/left/*_0007_L.pfm"):
         flow.unlink()
@@ -123,7 +123,7 @@ def test_what_the_full_layout_lacks_is_told(tmp_path: Path) -> None:
         FlyingThings(root=tmp_path, passes=("final",))
 
 
-def test_a_map_that_is_no_flow_is_named(tmp_path: Path) -> None:
+def test_a_map_that_is_not_a_flow_is_named(tmp_path: Path) -> None:
     trees.things_full(tmp_path)
     path = tmp_path / "optical_flow/TRAIN/A/0000/into_future/left/OpticalFlowIntoFuture_0006_L.pfm"
     write_pfm(path, torch.zeros(1, *trees.SIZE))

@@ -59,7 +59,7 @@ def header(width: int, height: int, magic: float = 202021.25) -> bytes:
         (header(40_000, 40_000) + bytes(8), "40000x40000"),
     ],
 )
-def test_a_flo_file_that_lies_is_named_before_anything_is_allocated(
+def test_a_flo_file_with_a_wrong_header_is_refused_before_memory_is_allocated(
     tmp_path: Path, content: bytes, message: str
 ) -> None:
     path = tmp_path / "liar.flo"

@@ -1,4 +1,4 @@
-"""PFM and .flo5: values, rows, orders of bytes, and files that are not what they claim."""
+"""PFM and .flo5: values, order of rows and bytes, and invalid files."""
 
 import builtins
 import struct
@@ -88,7 +88,7 @@ def test_the_sign_of_a_pfm_scale_is_the_order_of_bytes(tmp_path: Path, content: 
         (b"PF\n2147483647 4294967295\n-1.0\n", "2147483647x4294967295"),
     ],
 )
-def test_a_pfm_that_lies_is_named(tmp_path: Path, content: bytes, message: str) -> None:
+def test_a_pfm_with_a_wrong_header_is_named(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "liar.pfm"
     path.write_bytes(content)
     with pytest.raises(ValueError, match=message) as caught:
@@ -157,7 +157,7 @@ def test_flo5_is_written_as_springs_own_writer_does(tmp_path: Path) -> None:
         (ROWS, {"compression": "gzip", "shuffle": True}, "filters"),
     ],
 )
-def test_another_data_set_is_no_flow(
+def test_a_data_set_that_is_not_a_flow_is_refused(
     tmp_path: Path, values: np.ndarray, layout: dict[str, object], message: str
 ) -> None:
     path = stored(tmp_path / "other.flo5", values, **layout)
@@ -182,7 +182,7 @@ def test_a_flo5_without_its_blocks_is_not_read_as_zeros(tmp_path: Path) -> None:
         read_flo5(path)
 
 
-def test_a_flo5_may_not_lead_to_other_files(tmp_path: Path) -> None:
+def test_a_flo5_must_not_refer_to_other_files(tmp_path: Path) -> None:
     secret = stored(tmp_path / "secret.h5", ROWS)
     with h5py.File(tmp_path / "link.flo5", "w") as file:
         file["flow"] = h5py.ExternalLink(str(secret), "flow")

@@ -1,4 +1,4 @@
-"""Whatever happened to a file, reading it gives a tensor or a ValueError that names it, in bounded memory."""
+"""Reading any damaged file returns a tensor or raises a ValueError that names the file, in bounded memory."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -29,9 +29,9 @@ from unrollflow.data.io.flow import (
 Read = Callable[[Path], Tensor | tuple[Tensor, Tensor]]
 HEIGHT, WIDTH = 19, 27
 LIMIT = 64
-"""Megabytes that reading may take beside twice the honest size, which is nothing here."""
+"""Maximum additional memory of reading, MB, beside twice the size of the intact file, which is negligible here."""
 PICTURE_LIMIT = 2 * 12 * LARGEST_PIXELS // 2**20
-"""Megabytes that a picture may take whose header lies: twice those of the largest one that is read."""
+"""Maximum memory for an image with a wrong header, MB: twice that of the largest image that is read."""
 
 
 def flow() -> Tensor:
@@ -64,7 +64,7 @@ HONEST: dict[str, tuple[Read, Callable[[Path], bytes]]] = {
 
 
 def fuzz(kind: str, folder: Path, examples: int) -> None:
-    """Read as many damaged files of a kind."""
+    """Read `examples` damaged files of a kind."""
     read, honest = HONEST[kind]
     content = honest(folder)
     path = folder / "damaged"
@@ -85,7 +85,7 @@ def fuzz(kind: str, folder: Path, examples: int) -> None:
             assert tensor.numel(), "what is read holds pixels"
 
     path.write_bytes(content)
-    read(path)  # the honest file is read, and what is loaded once is loaded
+    read(path)  # read the intact file first, so that imports and caches are not measured
     run()
     assert complaints
     assert all(str(path) in complaint for complaint in complaints), "an error names the file"

@@ -34,7 +34,7 @@ def honest_files(folder: Path) -> list[bytes]:
 
 
 def fuzz(folder: Path, examples: int, read: Callable[[Path], Tensor] = read_flo5) -> None:
-    """Read as many damaged files; each is on disk before it is read, so that the one that crashes stays there."""
+    """Read a number of damaged files; each is written before it is read, so that a file that causes a crash is kept."""
     contents = honest_files(folder)
     path = folder / "damaged.flo5"
     complaints: list[str] = []
@@ -60,13 +60,13 @@ def fuzz(folder: Path, examples: int, read: Callable[[Path], Tensor] = read_flo5
 
 
 def crash(path: Path) -> Tensor:
-    """A reader that dies as a broken library does."""
+    """A reader that crashes the process, as an error in the library would."""
     signal.raise_signal(signal.SIGSEGV)
     raise AssertionError("the process is dead")
 
 
 def in_child(folder: Path, *arguments: object) -> None:
-    """Run this module in a process of its own; fail with what it said, or with the signal that ended it."""
+    """Run this module in a separate process; fail with its output, or with the signal that ended it."""
     command = [sys.executable, "-m", __name__, str(folder), *map(str, arguments)]
     child = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, cwd=Path(__file__).parents[3])
     if child.returncode < 0:
@@ -84,7 +84,7 @@ def test_a_flo5_damaged_in_thousands_of_ways_is_a_value_error_in_bounded_memory(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a crash is a signal on POSIX only")
-def test_a_crash_of_the_library_is_told_with_its_file(tmp_path: Path) -> None:
+def test_a_crash_of_the_library_is_reported_with_the_file(tmp_path: Path) -> None:
     with pytest.raises(pytest.fail.Exception, match=r"damaged\.flo5 ended in SIGSEGV"):
         in_child(tmp_path, 1, "crash")
     assert (tmp_path / "damaged.flo5").is_file()

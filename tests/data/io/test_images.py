@@ -1,4 +1,4 @@
-"""Pictures of every format that is read: exact values, and no picture where a part of one is missing."""
+"""Images of every supported format: exact values, and errors for truncated files."""
 
 import struct
 import zlib
@@ -77,7 +77,7 @@ def test_pgm_is_grey_and_digits_are_read_too(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore:.*:UserWarning:PIL")  # Pillow warns before it fails
 @pytest.mark.parametrize("kind", [*LOSSLESS, *LOSSY])
-def test_a_part_of_a_picture_is_no_picture(kind: str, tmp_path: Path) -> None:
+def test_a_truncated_image_is_refused(kind: str, tmp_path: Path) -> None:
     content = (LOSSLESS | LOSSY)[kind](RGB)
     for length in [*range(0, len(content), len(content) // 65 + 1), len(content) - 1]:
         with pytest.raises(ValueError, match="picture"):
@@ -86,7 +86,7 @@ def test_a_part_of_a_picture_is_no_picture(kind: str, tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore:.*:UserWarning:PIL")
 @pytest.mark.parametrize("compression", [1, 5, 8, 32773])  # none, LZW, deflate, PackBits
-def test_a_part_of_a_tiff_of_16_bits_is_no_picture(compression: int, tmp_path: Path) -> None:
+def test_a_truncated_16_bit_tiff_is_refused(compression: int, tmp_path: Path) -> None:
     settings = (cv2.IMWRITE_TIFF_COMPRESSION, compression)
     content = cv2.imencode(".tiff", colours(37, 53, np.uint16), settings)[1].tobytes()
     assert read_bytes(content, tmp_path).shape == (3, 37, 53)
@@ -124,7 +124,7 @@ LIARS = {
 
 
 @pytest.mark.parametrize("kind", LIARS)
-def test_a_header_that_lies_is_found_before_memory_is_taken(kind: str, tmp_path: Path) -> None:
+def test_a_wrong_header_is_detected_before_memory_is_allocated(kind: str, tmp_path: Path) -> None:
     read_bytes(jpeg(RGB), tmp_path)  # what is loaded once
     with memory_below(64), pytest.raises(ValueError, match="picture"):
         read_bytes(LIARS[kind], tmp_path)
@@ -165,7 +165,7 @@ def test_large_pictures_take_twice_their_size_at_most(tmp_path: Path) -> None:
         (b"II*\0" + bytes(30), "TIFF"),
     ],
 )
-def test_a_broken_picture_says_what_is_broken(content: bytes, message: str, tmp_path: Path) -> None:
+def test_the_error_for_a_damaged_image_names_the_damage(content: bytes, message: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=message) as caught:
         read_bytes(content, tmp_path)
     assert str(tmp_path / "picture") in str(caught.value)

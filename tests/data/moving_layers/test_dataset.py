@@ -32,7 +32,7 @@ def stacked(samples: list[FlowSample], name: str) -> Tensor:
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread() -> Iterator[None]:
-    """Small tensors: on a busy machine threads that wait for each other cost ten times what they save."""
+    """Use one thread: the tensors are small, and on a busy machine, waiting threads take ten times as long."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -63,7 +63,7 @@ def test_occluded_are_pixels_whose_layer_is_not_seen_where_they_go(seed: int) ->
             for j in (-1, 0, 1)
         ]
     )
-    clear = within & (around == around[0]).all(dim=0)  # away from edges, where rounding decides nothing
+    clear = within & (around == around[0]).all(dim=0)  # away from edges, where rounding does not change the result
     there, here = around[0][clear], layers1.view(SIZE)[clear]
     assert torch.equal(hidden[clear], there > here)
     assert hidden[clear].any()

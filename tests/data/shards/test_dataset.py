@@ -34,7 +34,7 @@ def root(tmp_path: Path) -> Path:
 
 
 class Numbers(Dataset[FlowSample]):
-    """Samples that only their names tell apart."""
+    """Samples that differ only in their names."""
 
     def __init__(self, names: list[str]) -> None:
         self.names = names
@@ -47,7 +47,7 @@ class Numbers(Dataset[FlowSample]):
 
 
 def shard(folder: Path, members: dict[str, bytes], *, samples: int = 1) -> ShardedPairs:
-    """A set of one tar file with these members, whatever they are."""
+    """A data set of one tar file with the given members, which may be invalid."""
     folder.mkdir(exist_ok=True)
     with tarfile.open(folder / "a.tar", "w") as tar:
         for name, content in members.items():
@@ -108,7 +108,7 @@ def test_webdataset_reads_the_same_samples(root: Path) -> None:
     assert all(sample.keys() >= {"image1.png", "image2.png"} for sample in theirs)
 
 
-def test_names_with_dots_folders_and_twins_come_through(tmp_path: Path) -> None:
+def test_names_with_dots_or_folders_and_equal_names_stay_unique(tmp_path: Path) -> None:
     write_shards(Numbers(["clips/a.v2.mp4/f.1", "clips/a.v2.mp4/f.1", "x" * 300]), tmp_path)
     read = ShardedPairs(root=str(tmp_path))
     names = {read[i]["name"] for i in range(3)}
@@ -127,7 +127,7 @@ def test_the_same_data_give_the_same_files_and_none_is_overwritten(tmp_path: Pat
         write_shards(data, tmp_path / "a")
 
 
-def test_a_writing_that_ends_early_leaves_no_index_and_no_half_file(tmp_path: Path) -> None:
+def test_an_interrupted_write_leaves_no_index_and_no_incomplete_file(tmp_path: Path) -> None:
     class Breaks(Numbers):
         def __getitem__(self, index: int) -> FlowSample:
             if index == 3:
@@ -194,7 +194,7 @@ def test_transforms_draw_by_seed_and_index(root: Path) -> None:
 
 
 class Writes:
-    """What a pickle that is opened would do."""
+    """Object that writes a file when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -239,7 +239,7 @@ def test_a_damaged_member_is_one_error_that_names_it(members: dict[str, bytes], 
         shard(tmp_path / "a", members)[0]
 
 
-def test_a_shard_that_is_cut_off_or_none_is_named(root: Path) -> None:
+def test_a_truncated_invalid_or_missing_shard_is_named(root: Path) -> None:
     path = root / "pairs-000000.tar"
     whole = path.read_bytes()
     for length in (0, 100, 600, 5000, len(whole) // 2, len(whole) - 11000):
@@ -272,7 +272,7 @@ def test_an_index_names_files_beside_it_only(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("listed", [None, [{}], [1], [{"url": "a.tar", "nsamples": "many", "filesize": 1}]])
-def test_an_index_that_is_none_is_told(listed: object, tmp_path: Path) -> None:
+def test_an_invalid_index_is_refused(listed: object, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"shards\.json is not an index of shards"):
         indexed(tmp_path, listed)
     with pytest.raises(ValueError, match="lists 0 shards"):
@@ -304,7 +304,7 @@ def test_shards_from_elsewhere_are_those_on_a_disk_and_keep_the_bound(root: Path
     assert 0 < sum(path.stat().st_size for path in (tmp_path / "cache").glob("*.tar")) <= 2.5 * largest
 
 
-def test_what_cannot_be_fetched_is_named(root: Path, address: str, tmp_path: Path) -> None:
+def test_a_failed_download_is_named(root: Path, address: str, tmp_path: Path) -> None:
     read = partial(ShardedPairs, cache=tmp_path / "cache")
     whole = (root / "pairs-000000.tar").read_bytes()
     for other in (whole + b"more", whole[:-1], whole[:100], b""):
@@ -354,7 +354,7 @@ def test_a_package_that_an_address_needs_is_named(root: Path, monkeypatch: pytes
         main(["fit", "--config=configs/experiment/quickstart.yaml", "--data=configs/data/shards.yaml", *far])
 
 
-def test_arguments_out_of_range_are_told(root: Path) -> None:
+def test_arguments_out_of_range_are_named(root: Path) -> None:
     with pytest.raises(ValueError, match="shuffle is -1"):
         ShardedPairs(root=str(root), shuffle=-1)
     with pytest.raises(ValueError, match="samples_per_shard is 0"):

@@ -44,7 +44,7 @@ def maps(sample: FlowSample) -> dict[str, Tensor]:
 
 
 def warping_error(sample: FlowSample) -> Tensor:
-    """What remains of the difference of the frames, (H, W); 0 where nothing can be said."""
+    """Remaining difference of the frames after warping, (H, W); 0 where it is undefined."""
     error = (warp(sample["image2"][None], sample["flow"][None])[0] - sample["image1"]).abs().mean(dim=0)
     return torch.where(sample["occluded"], 0.0, error)
 
@@ -53,7 +53,7 @@ def warping_error(sample: FlowSample) -> Tensor:
 def test_the_transformed_flow_explains_the_transformed_frames_as_well_at_every_pixel(
     name: str, sample: FlowSample
 ) -> None:
-    before = sample | {"boundary_distance": warping_error(sample)}  # rides along as a map
+    before = sample | {"boundary_distance": warping_error(sample)}  # is transformed as a map
     changed = GEOMETRIC[name](before, generator())
     assert not torch.equal(changed["image1"], sample["image1"])
     expected = torch.where(changed["occluded"], 0.0, changed["boundary_distance"])

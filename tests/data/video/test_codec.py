@@ -44,7 +44,7 @@ def test_a_video_of_one_frame_has_no_pair(tmp_path: Path) -> None:
         next(iter(pairs))
 
 
-def test_what_is_no_video_is_named(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_video_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_bytes(b"no video")
     for function in (VideoPairs, frame_rate, lambda path: list(read_video(path))):
         with pytest.raises(ValueError, match=r"a\.mp4 cannot be read as a video"):
@@ -80,7 +80,7 @@ def test_damage_is_a_shorter_clip_or_a_named_error(tmp_path: Path, cut: float, p
         assert 0 < len(frames) <= 8
 
 
-def test_the_end_of_a_damaged_video_is_told(tmp_path: Path) -> None:
+def test_the_end_of_a_damaged_video_is_reported(tmp_path: Path) -> None:
     path = write_truncated(tmp_path / "a.avi", moving(30), share=0.9)
     with pytest.warns(DamagedVideoWarning, match=r"a\.avi: only \d+ frames of 30"):
         assert 0 < len(list(read_video(path))) < 30

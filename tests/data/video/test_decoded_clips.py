@@ -1,4 +1,4 @@
-"""Decoded clips are complete or absent, however many processes share their folder and whenever they end."""
+"""Decoded clips are complete or absent, also if several processes share the folder or are killed."""
 
 import subprocess
 import sys

@@ -64,7 +64,7 @@ def test_decoded_frames_are_the_videos(root: Path) -> None:
     assert (sample["image1"] - frame).abs().mean() < 0.02  # H.264 loses a little
 
 
-def test_hidden_files_among_frames_are_left_out(root: Path) -> None:
+def test_hidden_files_among_frames_are_omitted(root: Path) -> None:
     (root / "frames" / "._frame_0.png").write_bytes(b"what macOS notes of a file")
     assert len(footage(root / "frames")) == 11
 
@@ -133,8 +133,8 @@ def test_classes_of_one_root_share_no_clip_of_two_splits(root: Path, share: floa
         assert used(cls, "train") | used(cls, "validation") == {clip.name for clip in footage(root, cls).clips}
 
 
-def test_a_clips_side_is_its_own(tmp_path: Path) -> None:
-    """Others that come or go, and the folder's place, do not move it to the other side."""
+def test_the_split_of_a_clip_does_not_depend_on_other_clips(tmp_path: Path) -> None:
+    """Added or removed clips, and the location of the folder, do not change the split of a clip."""
     many, place = [tmp_path / f"{number}.mp4" for number in range(200)], Path("elsewhere")
     held_out = drawn(many, tmp_path, "validation", 0.3)
     assert 40 < len(held_out) < 80
@@ -154,7 +154,7 @@ def test_two_clips_are_enough_for_both_sides(count: int, share: float) -> None:
 
 
 def test_frames_are_counted_in_one_pass(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Eight thousand took half a minute when each was compared with each."""
+    """Comparing all pairs of eight thousand frames took half a minute."""
     comparisons = 0
     equal = PurePath.__eq__
 
@@ -175,7 +175,7 @@ def test_one_clip_is_not_divided(root: Path) -> None:
         footage(root / "frames", split="train")
 
 
-def test_a_second_look_decodes_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_decoded_videos_are_not_decoded_again(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = footage(root, Video)
     monkeypatch.setattr(DecodedClips, "_decode", lambda *_: pytest.fail("decoded again"))
     assert footage(root, Video)[0]["image1"].equal(before[0]["image1"])
@@ -196,12 +196,12 @@ def test_clips_without_a_pair_are_named(root: Path) -> None:
     assert "too short" not in footage(root / "a.mp4").summary
 
 
-def test_the_size_of_the_decoded_videos_is_told(root: Path, cache: Path) -> None:
+def test_the_size_of_the_decoded_videos_is_reported(root: Path, cache: Path) -> None:
     assert re.search(r"/cache contains 0\.00 GB of decoded videos \(limit 20\.0 GB\)\.$", footage(root, Video).summary)
     assert "GB" not in footage(root, FrameFolder).summary
 
 
-def test_a_truncated_video_is_used_as_far_as_it_goes(root: Path) -> None:
+def test_the_readable_part_of_a_truncated_video_is_used(root: Path) -> None:
     path = write_truncated(root / "long.mkv", moving(30), share=0.8)
     assert 3 < len(footage(path)) < 29
 
@@ -235,7 +235,7 @@ def test_no_footage_says_what_is_expected(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_real_clips(real_data: Callable[[str], Path], tmp_path: Path) -> None:
-    """Looked at by eye: neither clip has a cut; the bunny's repeats a frame five times."""
+    """By visual inspection, neither clip has a cut; the clip of the bunny repeats a frame five times."""
     samples = Footage(root=real_data("video"), shorter_side=64, cache=tmp_path)
     assert (
         "186 pairs of 4 clips; skipped: 0 across sequences or missing numbers, 0 across scene cuts, 5 motionless or "

@@ -18,19 +18,19 @@ def test_a_cut_lies_where_another_scene_begins() -> None:
     assert kept.firsts == [0, 1, 2, 3, 4, 6, 7, 8, 9]
 
 
-def test_every_pair_across_a_cut_goes() -> None:
+def test_every_pair_across_a_cut_is_skipped() -> None:
     kept = kept_pairs(thumbnails(*moving(6, seed=0), *moving(5, seed=1)), stride=3)
     assert kept.firsts == [0, 1, 2, 6, 7]
     assert kept.cuts == 3
 
 
 @pytest.mark.parametrize("speed", [1, 4, 10])
-def test_fast_motion_is_no_cut(speed: int) -> None:
+def test_fast_motion_is_not_a_cut(speed: int) -> None:
     assert not scene_cuts(thumbnails(*moving(12, speed=speed))).any()
 
 
 @pytest.mark.parametrize("held", [1, 2, 3, 4])
-def test_motion_of_held_pictures_is_no_cut_and_a_cut_between_them_is_one(held: int) -> None:
+def test_cuts_are_distinguished_from_motion_between_repeated_frames(held: int) -> None:
     """Grey levels 0, 0.1, 0.2, 0.3, 0.9, 1, each for some frames: 0.1 is more than 0.06, 0.6 more than 3 times 0.1."""
     levels = np.repeat(np.array([0, 0.1, 0.2, 0.3, 0.9, 1.0], np.float32), held)
     kept = kept_pairs(np.zeros((1, 36, 64), np.float32) + levels[:, None, None], stride=1)
@@ -64,7 +64,7 @@ def test_two_frames_of_two_scenes_are_a_cut_and_of_one_are_not() -> None:
     assert scene_cuts(thumbnails(*moving(2))).tolist() == [False]
 
 
-def test_brightness_that_fades_slowly_is_no_cut() -> None:
+def test_a_slow_fade_is_not_a_cut() -> None:
     frame = moving(1)[0]
     assert not scene_cuts(thumbnails(*(frame * (1 - 0.05 * i) for i in range(10)))).any()
 

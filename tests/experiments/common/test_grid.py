@@ -13,7 +13,7 @@ from experiments.common.grid import Results, check_again, commit, run_grid
 
 
 def squared(*, number: int, folder: str) -> Results:
-    """Leaves a trace of having run."""
+    """Writes a file, which shows that it has run."""
     if number < 0:
         raise ValueError("negative")
     trace = Path(folder) / f"{number}.txt"
@@ -22,7 +22,7 @@ def squared(*, number: int, folder: str) -> Results:
 
 
 def waiting(*, number: int, folder: str) -> Results:
-    """Says which process it is in, and takes longer than any test waits."""
+    """Writes the id of its process, and takes longer than any test waits."""
     (Path(folder) / f"{number}.pid").write_text(str(os.getpid()))
     time.sleep(300)
     return {}
@@ -57,7 +57,7 @@ def test_what_was_finished_before_an_error_is_kept(tmp_path: Path) -> None:
     assert [json.loads(line)["results"]["square"] for line in store.read_text().splitlines()] == [4]
 
 
-def test_half_a_line_of_a_killed_process_is_run_again(tmp_path: Path) -> None:
+def test_a_run_with_an_incomplete_line_is_repeated(tmp_path: Path) -> None:
     store = tmp_path / "rows.jsonl"
     run_grid(cells(tmp_path, 1, 2), squared, store)
     store.write_bytes(store.read_bytes()[:-20])

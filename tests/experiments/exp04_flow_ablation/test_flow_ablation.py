@@ -50,7 +50,7 @@ def step(height: float, *, at: int = 8, width: int = 1) -> Tensor:
     return flow
 
 
-def test_relative_change_of_equal_runs_is_nothing() -> None:
+def test_relative_change_of_equal_runs_is_zero() -> None:
     errors = np.random.default_rng(0).uniform(1, 2, (3, 20))
     assert relative_change(errors, errors) == (0, 0, 0)
 
@@ -59,7 +59,7 @@ def test_relative_change_is_of_means_not_a_mean_of_changes() -> None:
     assert relative_change([[1.0, 8.0]], [[2.0, 8.0]]).estimate == pytest.approx(-0.1)
 
 
-def test_pairs_take_away_what_images_have_in_common() -> None:
+def test_pairing_removes_the_variance_that_images_share() -> None:
     hard = 10.0 ** np.random.default_rng(0).uniform(-1, 1, (5, 200))
     change = relative_change(0.9 * hard, hard)
     assert change == pytest.approx((-0.1, -0.1, -0.1))
@@ -91,7 +91,7 @@ def test_the_interval_covers_a_known_change_as_often_as_it_says(count: int) -> N
     assert 184 <= hits <= 200  # of 190 meant, two standard deviations less
 
 
-def test_a_run_that_broke_down_is_not_left_out_in_silence() -> None:
+def test_a_failed_run_is_not_omitted_silently() -> None:
     with pytest.raises(ValueError, match="1 of 2 runs have failed: their errors are infinite"):
         relative_change([[math.inf, math.inf], [1.0, 1.0]], [[2.0, 2.0], [2.0, 2.0]])
 

@@ -84,8 +84,8 @@ def test_gradient_of_every_iterate_reaches_the_features_and_none_the_earlier_pos
 
 
 @pytest.mark.parametrize("correlation", ["all_pairs", "on_demand"])
-def test_a_flow_that_broke_breaks_no_process(correlation: Any) -> None:
-    """torch's grid_sample backward ends the process on a NaN position."""
+def test_non_finite_flow_does_not_crash_the_process(correlation: Any) -> None:
+    """The backward pass of torch's grid_sample crashes the process for a NaN position."""
     model = tiny(correlation=correlation)
     with torch.no_grad():
         model.update.head[2].bias.fill_(float("nan"))

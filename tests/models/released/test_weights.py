@@ -113,7 +113,7 @@ def test_the_network_holds_exactly_the_files_tensors(kind: str, zipped: bool, tm
     assert report.parameters == sum(p.numel() for p in network.parameters())
 
 
-def test_what_is_left_out_is_reported_with_its_reason(tmp_path: Path) -> None:
+def test_skipped_tensors_are_reported_with_the_reason(tmp_path: Path) -> None:
     theirs, _ = released("cost_unrolling")
     report = import_weights(saved(tmp_path / "x.tar", "cost", theirs), PWCLite(), source="cost_unrolling")
     assert report.skipped == ADMM_CONSTANTS
@@ -132,7 +132,7 @@ def test_a_network_trained_without_the_unrolled_cost_has_no_constants_to_leave_o
 
 
 def refusal(path: Path, network: nn.Module, source: Any = "arflow") -> str:
-    """The error's words, after a look that the network is as it was."""
+    """Message of the error, after a check that the network is unchanged."""
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     with pytest.raises(ValueError, match=re.escape(str(path))) as error:
         import_weights(path, network, source=source)
@@ -140,7 +140,7 @@ def refusal(path: Path, network: nn.Module, source: Any = "arflow") -> str:
     return str(error.value)
 
 
-def test_leftover_missing_and_reshaped_names_are_told(tmp_path: Path) -> None:
+def test_unknown_missing_and_reshaped_tensors_are_named(tmp_path: Path) -> None:
     theirs, _ = released("arflow")
     path = saved(tmp_path / "more.tar", "arflow", theirs | {"mask_gen.sobel.D": SOBEL})
     assert "0 names missing, 1 unknown, 0 of another shape (unknown mask_gen.sobel.D)" in refusal(path, PWCLite())
@@ -151,7 +151,7 @@ def test_leftover_missing_and_reshaped_names_are_told(tmp_path: Path) -> None:
     assert f"1 of another shape ({first}: (16, 3, 1, 1), expected (16, 3, 3, 3))" in refusal(path, PWCLite())
 
 
-def test_the_first_few_names_are_told(tmp_path: Path) -> None:
+def test_the_first_few_names_are_listed(tmp_path: Path) -> None:
     theirs, _ = released("arflow dense")
     message = refusal(saved(tmp_path / "dense.tar", "arflow", theirs), PWCLite())
     assert "2 names missing, 2 unknown, 5 of another shape" in message
