@@ -18,6 +18,9 @@ from experiments.exp10_smoothness_front.fronts import Errors, Mix, at_level, mea
 from unrollflow.metrics.paired import Interval, relative_change
 
 BASELINE = "total variation"
+USEFUL = 1.25
+"""Strengths of total variation with an EPE up to this multiple of the best one are levels of the table `levels`."""
+
 UNDEFINED = Interval(math.nan, math.nan, math.nan)
 
 COMPARED = {
@@ -30,6 +33,28 @@ COMPARED = {
     "Middlebury, under 5 px from a boundary": ("middlebury", "epe_d0_5"),
 }
 """Figures at equal visible error: the set and the measure of each; the first one is the primary figure."""
+
+
+class Comparison(NamedTuple):
+    """Change of an error at the visible error of the baseline.
+
+    Attributes:
+        change: relative change, over the seeds whose front reaches the visible error; NaN if there is none.
+        reached: number of these seeds.
+        seeds: number of compared seeds; 0 for the baseline itself, and for a term with one strength.
+    """
+
+    change: Interval
+    reached: int
+    seeds: int
+
+    def __str__(self) -> str:
+        """Return the change in percent with its interval."""
+        if not self.reached:
+            return "not reached" if self.seeds else ""
+        estimate, low, high = (100 * value for value in self.change)
+        share = f" ({self.reached} of {self.seeds} seeds)" if self.reached < self.seeds else ""
+        return f"{estimate:+.1f} [{low:+.1f}, {high:+.1f}]{share}"
 
 
 class Front(NamedTuple):
@@ -84,7 +109,7 @@ def read_fronts(rows: Sequence[Row]) -> dict[str, Front]:
 
 
 def write_report(folder: Path, rows: Sequence[Row]) -> None:
-    """Write `search`, `fronts`, the comparison (`table`), `length`, and figure.png, into a folder."""
+    """Write `search`, `fronts`, the comparison (`table`), `levels`, `length`, and figure.png, into a folder."""
     searched = [row for row in rows if not row["settings"]["test"]]
     if searched:
         write_search(folder / "search", searched)
@@ -96,6 +121,7 @@ def write_report(folder: Path, rows: Sequence[Row]) -> None:
     if BASELINE in fronts:
         write_points(folder / "fronts", fronts)
         write_comparison(folder, fronts)
+        write_levels(folder / "levels", fronts)
         draw(folder / "figure.png", fronts)
 
 
@@ -142,7 +168,7 @@ def write_lengths(folder: Path, rows: Sequence[Row], lengths: Sequence[int]) -> 
             figures = [
                 float(means(front.errors("layers", measure))[best].mean()) for measure in ("epe", "epe_noc", "epe_occ")
             ]
-            change = described(compared(front, fronts[BASELINE], "layers", "epe_occ")) if BASELINE in fronts else ""
+            change = str(compared(front, fronts[BASELINE], "layers", "epe_occ")) if BASELINE in fronts else ""
             lines.append([steps, name, len(front.seeds), front.strengths[best], *figures, change])
     headings = ["steps", "term", "seeds", "best strength", "its EPE (px)", "visible (px)", "occluded (px)"]
     write_table(folder, [*headings, "occluded: change at equal visible EPE (%)"], lines)
@@ -161,11 +187,10 @@ def write_comparison(folder: Path, fronts: dict[str, Front]) -> None:
     for name, front in fronts.items():
         best = front.best()
         errors = means(front.errors("layers", "epe")).mean(axis=1)
-        ends = tolerated(front.strengths, errors.tolist()) if len(front.strengths) > 1 else (math.nan, math.nan)
+        ends = tolerated(front.strengths, errors.tolist()) if len(front.strengths) > 1 else ("", "")
         line: list[str | int | float] = [name, len(front.seeds), front.strengths[best], float(errors[best]), *ends]
         line.append(steps_to(front, fronts[BASELINE]))
-        for place in shown.values():
-            line.append(described(compared(front, fronts[BASELINE], *place)))
+        line += [str(compared(front, fronts[BASELINE], *place)) for place in shown.values()]
         lines.append(line)
     headings = ["term", "seeds", "best strength", "its EPE (px)", "EPE within 5 % from strength", "to strength"]
     headings += ["steps to total variation's best final EPE (validation)"]
@@ -173,31 +198,42 @@ def write_comparison(folder: Path, fronts: dict[str, Front]) -> None:
     write_table(folder, headings, lines)
 
 
-def compared(front: Front, baseline: Front, place: str, measure: str) -> Interval:
-    """Return the relative change of an error against the baseline at its best point, on the common seeds.
+def write_levels(folder: Path, fronts: dict[str, Front]) -> None:
+    """Write the change of the occluded error at the visible error of every useful strength of total variation."""
+    baseline = fronts[BASELINE]
+    errors = means(baseline.errors("layers", "epe")).mean(axis=1)
+    levels = [i for i, error in enumerate(errors) if error <= USEFUL * errors.min()]
+    lines: list[list[str | int | float]] = [
+        [name, len(front.seeds), *(str(compared(front, baseline, "layers", "epe_occ", at=i)) for i in levels)]
+        for name, front in fronts.items()
+        if name != BASELINE and len(front.strengths) > 1
+    ]
+    visible = means(baseline.errors("layers", "epe_noc")).mean(axis=1)
+    titles = [f"strength {baseline.strengths[i]:g}, visible EPE {visible[i]:.3f} px" for i in levels]
+    write_table(folder, ["term", "seeds", *(f"total variation of {title}: occluded (%)" for title in titles)], lines)
 
-    Seeds with a front that does not reach the baseline's visible error are omitted; undefined if none is left.
+
+def compared(front: Front, baseline: Front, place: str, measure: str, *, at: int | None = None) -> Comparison:
+    """Compare an error with that of the baseline at equal visible error, on the common seeds.
+
+    Args:
+        front, baseline: fronts of two terms.
+        place, measure: the error.
+        at: index of the baseline's strength; None: the best one.
     """
     seeds = [seed for seed in front.seeds if seed in baseline.seeds]
-    if front.name == baseline.name or len(front.strengths) < 2 or not seeds:
-        return UNDEFINED
-    levels = means(baseline.errors("layers", "epe_noc", seeds))[baseline.best()]
+    if front.name == baseline.name or len(front.strengths) < 2:
+        return Comparison(UNDEFINED, 0, 0)
+    point = baseline.best() if at is None else at
+    levels = means(baseline.errors("layers", "epe_noc", seeds))[point]
     visible = means(front.errors("layers", "epe_noc", seeds))
     mixes: list[Mix | None] = [at_level(visible[:, i].tolist(), level) for i, level in enumerate(levels)]
-    if not any(mixes):
-        return UNDEFINED
-    ours = mixed(front.errors(place, measure, seeds), mixes)
-    theirs: NDArray[np.float64] = baseline.errors(place, measure, seeds)[baseline.best()]
     reached = [i for i, mix in enumerate(mixes) if mix is not None]
-    return relative_change(ours[reached], theirs[reached])
-
-
-def described(change: Interval) -> str:
-    """Return a change in percent with its interval as text; "" if it is undefined."""
-    if math.isnan(change.estimate):
-        return ""
-    estimate, low, high = (100 * value for value in change)
-    return f"{estimate:+.1f} [{low:+.1f}, {high:+.1f}]"
+    if not reached:
+        return Comparison(UNDEFINED, 0, len(seeds))
+    ours = mixed(front.errors(place, measure, seeds), mixes)
+    theirs: NDArray[np.float64] = baseline.errors(place, measure, seeds)[point]
+    return Comparison(relative_change(ours[reached], theirs[reached]), len(reached), len(seeds))
 
 
 def steps_to(front: Front, baseline: Front) -> str:

@@ -1,4 +1,5 @@
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,7 +7,7 @@ import pytest
 from experiments.common.assembly import CONFIGS
 from experiments.exp10_smoothness_front.forms import FORMS, SHARED, arguments
 from experiments.exp10_smoothness_front.fronts import Mix, at_level, mixed, tolerated
-from experiments.exp10_smoothness_front.report import BASELINE, compared, described, read_fronts
+from experiments.exp10_smoothness_front.report import BASELINE, Comparison, compared, read_fronts, write_levels
 from unrollflow.metrics.paired import Interval
 
 STRENGTHS = (0.1, 1.0, 10.0)
@@ -53,9 +54,11 @@ def test_terms_are_compared_at_equal_visible_error() -> None:
     other = rows("Huber", (0.5, 1.5, 3.0), (6.0, 2.0, 1.0))  # 1.0 visible is half-way: 4.0 occluded
     better = rows("Charbonnier", (0.5, 1.5, 3.0), (4.0, 2.0, 1.0))  # 3.0 occluded there
     fronts = read_fronts([*base, *other, *better])
-    assert compared(fronts["Huber"], fronts[BASELINE], "layers", "epe_occ").estimate == pytest.approx(0.0)
-    assert compared(fronts["Charbonnier"], fronts[BASELINE], "layers", "epe_occ").estimate == pytest.approx(-0.25)
-    assert math.isnan(compared(fronts[BASELINE], fronts[BASELINE], "layers", "epe_occ").estimate)
+    assert compared(fronts["Huber"], fronts[BASELINE], "layers", "epe_occ").change.estimate == pytest.approx(0.0)
+    assert compared(fronts["Charbonnier"], fronts[BASELINE], "layers", "epe_occ").change.estimate == pytest.approx(
+        -0.25
+    )
+    assert math.isnan(compared(fronts[BASELINE], fronts[BASELINE], "layers", "epe_occ").change.estimate)
 
 
 def test_a_seed_without_all_strengths_is_omitted() -> None:
@@ -63,9 +66,23 @@ def test_a_seed_without_all_strengths_is_omitted() -> None:
     assert read_fronts(found)[BASELINE].seeds == [0, 1]
 
 
-def test_a_change_is_written_in_percent() -> None:
-    assert described(Interval(-0.012, -0.02, 0.001)) == "-1.2 [-2.0, +0.1]"
-    assert described(Interval(math.nan, math.nan, math.nan)) == ""
+def test_a_change_is_written_in_percent_with_the_share_of_the_seeds() -> None:
+    change = Interval(-0.012, -0.02, 0.001)
+    assert str(Comparison(change, 2, 2)) == "-1.2 [-2.0, +0.1]"
+    assert str(Comparison(change, 1, 2)) == "-1.2 [-2.0, +0.1] (1 of 2 seeds)"
+    assert str(Comparison(Interval(math.nan, math.nan, math.nan), 0, 2)) == "not reached"
+    assert str(Comparison(Interval(math.nan, math.nan, math.nan), 0, 0)) == ""
+
+
+def test_levels_are_the_useful_strengths_of_total_variation(tmp_path: Path) -> None:
+    base = rows(BASELINE, (1.0, 1.2, 3.0), (4.0, 2.0, 1.0))
+    other = rows("Huber", (0.8, 1.2, 3.0), (4.0, 1.0, 1.0))
+    write_levels(tmp_path, read_fronts([*base, *other]))
+    headings, line = (text.split(",") for text in (tmp_path / "table.csv").read_text().splitlines())
+    assert len(headings) == 2 + 2 * 2  # two levels; each heading has one comma
+    assert line[:2] == ["Huber", "2"]
+    assert "-37.5" in ",".join(line)  # 1.0 visible is half-way: 2.5 occluded, against 4.0
+    assert "-50.0" in ",".join(line)
 
 
 def test_the_weight_gives_the_strength_as_slope_on_strong_edges() -> None:
