@@ -25,7 +25,8 @@ Protocol:
   variation at its best strength (lowest EPE of all pixels, mean of the seeds). The front of each seed is interpolated
   separately at that level; the interval is a paired bootstrap over seeds and images. The figures of Sintel and
   Middlebury are of the same points. The interval does not include the choice of the roundings.
-- Length: two terms at three strengths for 900 steps, as long as the quickstart, with seed 0: does their order change?
+- Length: total variation and the term of the recipe at three strengths for 900 steps, as long as the quickstart, with
+  two seeds: does their order change? The term of the recipe has the chosen rounding, and the quickstart's.
 - Tolerance: the range of strengths whose EPE of all pixels is within 5 % of the best one's.
 """
 
@@ -55,7 +56,8 @@ MAIN = (
 """Terms with fronts that are trained first."""
 
 RAMPED = ("total variation", "unrolled, T = 4, detached")
-LONG_STEPS, LONG_STRENGTHS = 900, STRENGTHS[1:4]
+LONG_STEPS, LONG_STRENGTHS, LONG_SEEDS = 900, STRENGTHS[1:4], SEEDS[:2]
+QUICKSTART_ROUNDING = 0.3
 IMAGES = 256
 MEASURES = ("epe", "epe_noc", "epe_occ", "epe_d0_5", "epe_d10_60")
 
@@ -137,11 +139,14 @@ def front_cells(roundings: Mapping[str, float], seeds: Sequence[int]) -> list[Se
 
 def long_cells(roundings: Mapping[str, float]) -> list[Settings]:
     """Return the longer trainings of two terms."""
-    common = {"ramp": 0, "seed": SEEDS[0], "steps": LONG_STEPS, "images": IMAGES, "test": True}
+    hard, unrolled = RAMPED
+    arms = [(hard, 0.0), *((unrolled, rounding) for rounding in sorted({roundings[unrolled], QUICKSTART_ROUNDING}))]
+    common = {"ramp": 0, "steps": LONG_STEPS, "images": IMAGES, "test": True}
     return [
-        {"term": name, "rounding": roundings[name], "strength": strength, **common}
+        {"term": name, "rounding": rounding, "strength": strength, "seed": seed, **common}
+        for seed in LONG_SEEDS
+        for name, rounding in arms
         for strength in LONG_STRENGTHS
-        for name in RAMPED
     ]
 
 

@@ -91,12 +91,18 @@ class Front(NamedTuple):
         return place in next(iter(self.rows.values()))["results"]
 
 
-def read_fronts(rows: Sequence[Row]) -> dict[str, Front]:
-    """Return the fronts of runs with an equal number of steps by name, with the seeds that have all strengths."""
+def read_fronts(rows: Sequence[Row], *, by_rounding: bool = False) -> dict[str, Front]:
+    """Return the fronts of runs with an equal number of steps by name, with the seeds that have all strengths.
+
+    Args:
+        rows: finished runs.
+        by_rounding: a term with two roundings has two fronts, whose names state the rounding.
+    """
     groups: dict[str, dict[tuple[float, int], Row]] = {}
     for row in rows:
         settings = row["settings"]
         name = settings["term"] + (", ramp" if settings["ramp"] else "")
+        name += f", rounding {settings['rounding']:g} px/px" if by_rounding and settings["rounding"] else ""
         groups.setdefault(name, {})[settings["strength"], settings["seed"]] = row
     fronts = {}
     for name, found in groups.items():
@@ -158,20 +164,20 @@ def write_points(folder: Path, fronts: dict[str, Front]) -> None:
 
 
 def write_lengths(folder: Path, rows: Sequence[Row], lengths: Sequence[int]) -> None:
-    """Write the comparison of the terms and strengths with the longest training, for each number of steps."""
+    """Write every point of the terms with longer trainings, for each number of steps, and compare the terms."""
     points = {point(row) for row in rows if row["settings"]["steps"] == lengths[-1]}
     lines: list[list[str | int | float]] = []
     for steps in lengths:
-        fronts = read_fronts([row for row in rows if row["settings"]["steps"] == steps and point(row) in points])
+        found = [row for row in rows if row["settings"]["steps"] == steps and point(row) in points]
+        fronts = read_fronts(found, by_rounding=True)  # all with the same strengths
         for name, front in fronts.items():
-            best = front.best()
-            figures = [
-                float(means(front.errors("layers", measure))[best].mean()) for measure in ("epe", "epe_noc", "epe_occ")
-            ]
-            change = str(compared(front, fronts[BASELINE], "layers", "epe_occ")) if BASELINE in fronts else ""
-            lines.append([steps, name, len(front.seeds), front.strengths[best], *figures, change])
-    headings = ["steps", "term", "seeds", "best strength", "its EPE (px)", "visible (px)", "occluded (px)"]
-    write_table(folder, [*headings, "occluded: change at equal visible EPE (%)"], lines)
+            columns = [means(front.errors("layers", m)).mean(axis=1) for m in ("epe", "epe_noc", "epe_occ")]
+            for i, strength in enumerate(front.strengths):
+                change = str(compared(front, fronts[BASELINE], "layers", "epe_occ", at=i))
+                lines.append([steps, name, len(front.seeds), strength, *(float(c[i]) for c in columns), change])
+    headings = ["steps", "term", "seeds", "strength", "EPE (px)", "visible (px)", "occluded (px)"]
+    heading = "occluded: change at the visible EPE of total variation at this strength (%)"
+    write_table(folder, [*headings, heading], lines)
 
 
 def point(row: Row) -> tuple[str, int, float, int]:

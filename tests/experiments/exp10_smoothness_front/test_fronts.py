@@ -66,6 +66,14 @@ def test_a_seed_without_all_strengths_is_omitted() -> None:
     assert read_fronts(found)[BASELINE].seeds == [0, 1]
 
 
+def test_a_term_with_two_roundings_has_two_fronts_of_long_trainings() -> None:
+    found = rows("Huber", (1.0, 2.0, 3.0), (4.0, 2.0, 1.0))
+    other = rows("Huber", (1.0, 2.0, 3.0), (4.0, 2.0, 1.0))
+    for changed in other:
+        changed["settings"]["rounding"] = 0.3
+    assert list(read_fronts([*found, *other], by_rounding=True)) == ["Huber", "Huber, rounding 0.3 px/px"]
+
+
 def test_a_change_is_written_in_percent_with_the_share_of_the_seeds() -> None:
     change = Interval(-0.012, -0.02, 0.001)
     assert str(Comparison(change, 2, 2)) == "-1.2 [-2.0, +0.1]"
