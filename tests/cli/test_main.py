@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -490,6 +491,15 @@ def test_lightnings_advertisement_is_not_shown(caplog: pytest.LogCaptureFixture,
     assert "litlogger" not in caplog.text
 
 
+@pytest.fixture
+def default_sigterm() -> Iterator[None]:
+    """Handle SIGTERM as at the start of a process; trainers of other tests may have left a handler."""
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.usefixtures("default_sigterm")
 def test_sigterm_ends_a_command_with_the_status_of_the_signal() -> None:
     with pytest.raises(SystemExit) as ended, ended_by_sigterm():
         os.kill(os.getpid(), signal.SIGTERM)
@@ -497,14 +507,12 @@ def test_sigterm_ends_a_command_with_the_status_of_the_signal() -> None:
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
+@pytest.mark.usefixtures("default_sigterm")
 def test_a_handler_of_the_caller_is_kept() -> None:
     received: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: received.append(number))
-    try:
-        with ended_by_sigterm():
-            os.kill(os.getpid(), signal.SIGTERM)
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    with ended_by_sigterm():
+        os.kill(os.getpid(), signal.SIGTERM)
     assert received == [signal.SIGTERM]
 
 
