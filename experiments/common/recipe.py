@@ -5,7 +5,7 @@ import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -71,12 +71,31 @@ def fit_quickstart(
         return Trained(module, read_curve(run / "metrics.csv") if validations else {})
 
 
+def crops_transform() -> dict[str, Any]:
+    """Return the transform of the quickstart's samples, configs/data/moving_layers_crops.yaml."""
+    atom: dict[str, Any] = yaml.safe_load((CONFIGS / "data" / "moving_layers_crops.yaml").read_text())["transform"]
+    return atom
+
+
 def without_exchange() -> str:
     """Return the quickstart's transform without the random exchange of frames, which drops the true flow, as JSON."""
-    atom = yaml.safe_load((CONFIGS / "data" / "moving_layers_crops.yaml").read_text())["transform"]
+    atom = crops_transform()
     parts = atom["init_args"]["transforms"]
     atom["init_args"]["transforms"] = [part for part in parts if not part["class_path"].endswith("RandomTemporalSwap")]
     return json.dumps(atom)
+
+
+def scheduled(term: dict[str, Any], steps: int) -> dict[str, Any]:
+    """Return a term of the self-supervision that starts at half of the steps, with a ramp over a tenth of them."""
+    schedule = {"start": steps // 2, "ramp": steps // 10}
+    return {"class_path": "unrollflow.losses.Distillation", "init_args": term | schedule}
+
+
+def self_supervision(name: str) -> dict[str, Any]:
+    """Return the arguments of the term in a file of configs/distillation."""
+    (term,) = yaml.safe_load((CONFIGS / "distillation" / f"{name}.yaml").read_text())
+    found: dict[str, Any] = term["init_args"]
+    return found
 
 
 def logged_to(run: Path) -> list[str]:

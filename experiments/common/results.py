@@ -6,6 +6,8 @@ from pathlib import Path
 
 from torch import Tensor
 
+from unrollflow.metrics.paired import Interval
+
 
 def write_table(folder: Path, headings: Sequence[str], rows: Sequence[Sequence[str | int | float]]) -> None:
     """Write table.csv (all digits) and table.md (four digits) into a folder, which is created.
@@ -35,6 +37,16 @@ def rounded(cell: str | int | float) -> str:
     ['TV', '12', '0.1235', '1235']
     """
     return f"{cell:.4g}" if isinstance(cell, float) else str(cell)
+
+
+def percent(change: Interval) -> str:
+    """Return a relative change in percent, with its interval.
+
+    >>> percent(Interval(-0.012, -0.02, 0.001))
+    '-1.2 [-2.0, +0.1]'
+    """
+    estimate, low, high = (100 * value for value in change)
+    return f"{estimate:+.1f} [{low:+.1f}, {high:+.1f}]"
 
 
 def rounded_values(values: Tensor) -> list[float | None]:

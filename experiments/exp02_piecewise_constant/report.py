@@ -8,7 +8,7 @@ import numpy as np
 from scipy.stats import bootstrap
 
 from experiments.common.grid import Row
-from experiments.common.results import write_table
+from experiments.common.results import percent, write_table
 from unrollflow.metrics.paired import Interval, relative_change
 
 matplotlib.use("Agg")
@@ -27,11 +27,6 @@ def steps_text(values: Sequence[int], limit: int) -> str:
     """Return the median steps with their interval as text; steps over the limit were not reached."""
     texts = [f"{value:.0f}" if value <= limit else f">{limit}" for value in median_interval(values)]
     return f"{texts[0]} [{texts[1]}, {texts[2]}]"
-
-
-def change_text(change: Interval) -> str:
-    """Return a relative change in percent with its interval as text."""
-    return f"{100 * change.estimate:+.1f} [{100 * change.low:+.1f}, {100 * change.high:+.1f}]"
 
 
 def write_report(folder: Path, descents: Sequence[Row], optima: Sequence[Row], finals: Sequence[Row]) -> None:
@@ -63,7 +58,7 @@ def descent_cells(row: Row, baseline: Row) -> list[Cell]:
     settings, results = row["settings"], row["results"]
     change = relative_change([results["error_rmse"]], [baseline["results"]["error_rmse"]])
     return [
-        "descent", settings["sigma"], settings["penalty"], np.mean(results["error_rmse"]), change_text(change),
+        "descent", settings["sigma"], settings["penalty"], np.mean(results["error_rmse"]), percent(change),
         np.mean(results["error_jumps"]), steps_text(results["speed_coarse"], settings["steps"]),
         steps_text(results["speed_fine"], settings["steps"]),
     ]  # fmt: skip
@@ -80,7 +75,7 @@ def network_rows(finals: Sequence[Row]) -> list[list[Cell]]:
     errors, jumps = by_penalty(finals, "rmse"), by_penalty(finals, "jumps")
     sigma = finals[0]["settings"]["sigma"]
     return [
-        ["network", sigma, name, np.mean(own), change_text(relative_change(own, errors["tv"])), np.mean(jumps[name]),
+        ["network", sigma, name, np.mean(own), percent(relative_change(own, errors["tv"])), np.mean(jumps[name]),
          "", ""]
         for name, own in errors.items()
     ]  # fmt: skip

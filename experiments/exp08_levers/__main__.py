@@ -17,13 +17,11 @@ from itertools import islice
 from pathlib import Path
 from statistics import mean
 
-import yaml
 from matplotlib.figure import Figure
 
 from experiments.common.accuracy import benchmark_sets, data_folder, errors, held_out, network_flow
-from experiments.common.assembly import CONFIGS
 from experiments.common.grid import Results, Row, check_again, run_grid
-from experiments.common.recipe import fit_quickstart
+from experiments.common.recipe import crops_transform, fit_quickstart, scheduled, self_supervision
 from experiments.common.results import write_table
 
 RESULTS = Path(__file__).with_name("results")
@@ -37,16 +35,14 @@ OBJECTIVE, TRAIN = "--model.objective.init_args", "--data.train.init_args"
 RAMP, RATE = f"{OBJECTIVE}.smoothness_ramp", "--model.scheduler.init_args.max_lr"
 
 
-def self_supervision(name: str) -> str:
+def student(name: str) -> str:
     """Return a file of configs/distillation as JSON, from step 100 on."""
-    (term,) = yaml.safe_load((CONFIGS / "distillation" / f"{name}.yaml").read_text())
-    term["init_args"] |= {"start": STEPS // 2, "ramp": STEPS // 10}
-    return json.dumps([term])
+    return json.dumps([scheduled(self_supervision(name), STEPS)])
 
 
 def crops(side: int) -> str:
     """Return the transform of configs/data/moving_layers_crops.yaml as JSON, with crops of another size."""
-    transform = yaml.safe_load((CONFIGS / "data" / "moving_layers_crops.yaml").read_text())["transform"]
+    transform = crops_transform()
     transform["init_args"]["transforms"][0]["init_args"]["size"] = [side, side]
     return json.dumps(transform)
 
@@ -72,8 +68,8 @@ LEVERS: dict[str, str] = {
     "occlusion-aware smoothness": (
         f"--model.objective.class_path {VARIANTS}.OcclusionAwareObjective {OBJECTIVE}.occluded_weight 3.0"
     ),
-    "solver as teacher from step 100": f"--model.distillation {shlex.quote(self_supervision('refined'))}",
-    "self-supervision from step 100": f"--model.distillation {shlex.quote(self_supervision('affine'))}",
+    "solver as teacher from step 100": f"--model.distillation {shlex.quote(student('refined'))}",
+    "self-supervision from step 100": f"--model.distillation {shlex.quote(student('affine'))}",
     "colour jitter": "--model.jitter configs/jitter/arflow.yaml",
     "photographs as textures": f"{TRAIN}.textures {TEXTURES}",
     "200 samples, repeated": f"--data.train.class_path {VARIANTS}.RepeatedLayers {TRAIN}.samples 200",

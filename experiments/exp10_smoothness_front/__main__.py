@@ -56,7 +56,7 @@ MAIN = (
 """Terms with fronts that are trained first."""
 
 RAMPED = ("total variation", "unrolled, T = 4, detached")
-LONG_STEPS, LONG_STRENGTHS, LONG_SEEDS = 900, STRENGTHS[1:4], SEEDS[:2]
+LONG_STEPS, LONG_STRENGTHS, LONG_SEEDS = 900, STRENGTHS[1:4], 2
 QUICKSTART_ROUNDING = 0.3
 IMAGES = 256
 MEASURES = ("epe", "epe_noc", "epe_occ", "epe_d0_5", "epe_d10_60")
@@ -137,14 +137,14 @@ def front_cells(roundings: Mapping[str, float], seeds: Sequence[int]) -> list[Se
     ]  # fmt: skip
 
 
-def long_cells(roundings: Mapping[str, float]) -> list[Settings]:
+def long_cells(roundings: Mapping[str, float], seeds: Sequence[int]) -> list[Settings]:
     """Return the longer trainings of two terms."""
     hard, unrolled = RAMPED
     arms = [(hard, 0.0), *((unrolled, rounding) for rounding in sorted({roundings[unrolled], QUICKSTART_ROUNDING}))]
     common = {"ramp": 0, "steps": LONG_STEPS, "images": IMAGES, "test": True}
     return [
         {"term": name, "rounding": rounding, "strength": strength, "seed": seed, **common}
-        for seed in LONG_SEEDS
+        for seed in seeds[:LONG_SEEDS]
         for name, rounding in arms
         for strength in LONG_STRENGTHS
     ]
@@ -155,7 +155,7 @@ def run_protocol(store: Path, seeds: Sequence[int], processes: int) -> None:
     roundings = chosen_roundings(run_grid(search_cells(), trained, store, processes=processes, about="search"))
     main = [cell for cell in front_cells(roundings, seeds) if cell["term"] in MAIN and not cell["ramp"]]
     run_grid(main, trained, store, processes=processes, about="fronts of the main terms")
-    run_grid(long_cells(roundings), trained, store, processes=processes, about="longer trainings")
+    run_grid(long_cells(roundings, seeds), trained, store, processes=processes, about="longer trainings")
     run_grid(front_cells(roundings, seeds), trained, store, processes=processes, about="all fronts")
 
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from experiments.common.grid import Row
-from experiments.common.results import write_table
+from experiments.common.results import percent, write_table
 from experiments.exp04_flow_ablation.finals import first_at
 from experiments.exp10_smoothness_front.forms import FORMS
 from experiments.exp10_smoothness_front.fronts import Errors, Mix, at_level, means, mixed, tolerated
@@ -52,9 +52,8 @@ class Comparison(NamedTuple):
         """Return the change in percent with its interval."""
         if not self.reached:
             return "not reached" if self.seeds else ""
-        estimate, low, high = (100 * value for value in self.change)
         share = f" ({self.reached} of {self.seeds} seeds)" if self.reached < self.seeds else ""
-        return f"{estimate:+.1f} [{low:+.1f}, {high:+.1f}]{share}"
+        return percent(self.change) + share
 
 
 class Front(NamedTuple):
@@ -230,15 +229,15 @@ def compared(front: Front, baseline: Front, place: str, measure: str, *, at: int
     seeds = [seed for seed in front.seeds if seed in baseline.seeds]
     if front.name == baseline.name or len(front.strengths) < 2:
         return Comparison(UNDEFINED, 0, 0)
-    point = baseline.best() if at is None else at
-    levels = means(baseline.errors("layers", "epe_noc", seeds))[point]
+    index = baseline.best() if at is None else at
+    levels = means(baseline.errors("layers", "epe_noc", seeds))[index]
     visible = means(front.errors("layers", "epe_noc", seeds))
     mixes: list[Mix | None] = [at_level(visible[:, i].tolist(), level) for i, level in enumerate(levels)]
     reached = [i for i, mix in enumerate(mixes) if mix is not None]
     if not reached:
         return Comparison(UNDEFINED, 0, len(seeds))
     ours = mixed(front.errors(place, measure, seeds), mixes)
-    theirs: NDArray[np.float64] = baseline.errors(place, measure, seeds)[point]
+    theirs: NDArray[np.float64] = baseline.errors(place, measure, seeds)[index]
     return Comparison(relative_change(ours[reached], theirs[reached]), len(reached), len(seeds))
 
 

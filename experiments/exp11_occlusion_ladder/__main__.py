@@ -37,7 +37,7 @@ from numpy.typing import NDArray
 from experiments.common.accuracy import benchmark_sets, data_folder, final_layers, held_out, image_errors, network_flow
 from experiments.common.grid import Results, Row, Settings, check_again, identity, read_rows, run_grid
 from experiments.common.recipe import fit_quickstart, without_exchange
-from experiments.common.results import write_table
+from experiments.common.results import percent, write_table
 from experiments.exp10_smoothness_front.forms import arguments as smoothness
 from experiments.exp11_occlusion_ladder.ingredients import INGREDIENTS, arguments, compatible, factor
 from unrollflow.contracts import FlowSample
@@ -199,8 +199,7 @@ def change(rows: Sequence[Row], chosen: Settings, other: Settings, measure: str)
     if chosen == other:
         return ""
     ours, theirs = (errors(rows, settings, "test", measure) for settings in (chosen, other))
-    estimate, low, high = (100 * value for value in relative_change(ours, theirs))
-    return f"{estimate:+.1f} [{low:+.1f}, {high:+.1f}]"
+    return percent(relative_change(ours, theirs))
 
 
 def draw(path: Path, rows: Sequence[Row], arms: Sequence[Settings]) -> None:

@@ -4,15 +4,12 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import yaml
-
-from experiments.common.assembly import CONFIGS
+from experiments.common.recipe import crops_transform, scheduled, self_supervision
 
 OBJECTIVE, VARIANTS = "--model.objective.init_args", "experiments.exp08_levers.variants"
 TESTS = f"{OBJECTIVE}.visibility.init_args.tests"
 FORWARD_BACKWARD = {"class_path": "unrollflow.losses.ForwardBackward", "init_args": {"scale": 0.01, "bias": 0.5}}
 ALL = {"class_path": "unrollflow.losses.AllVisible"}
-CROPS = CONFIGS / "data" / "moving_layers_crops.yaml"
 SUPERPIXELS = 40
 """Superpixels of a crop of 80x80."""
 
@@ -40,13 +37,6 @@ class Ingredient(NamedTuple):
     group: str = ""
 
 
-def stored_student(name: str) -> Part:
-    """Return the term of a file of configs/distillation."""
-    (term,) = yaml.safe_load((CONFIGS / "distillation" / f"{name}.yaml").read_text())
-    found: Part = term["init_args"]
-    return found
-
-
 def student(view: str, *, trusted: Part = FORWARD_BACKWARD, weight: float, **arguments: Any) -> Part:
     """Return a term with one view."""
     views = [{"class_path": view, "init_args": arguments}]
@@ -63,7 +53,7 @@ INGREDIENTS: Mapping[str, Ingredient] = {
         ("--model.objective.class_path", f"{VARIANTS}.OcclusionAwareObjective", f"{OBJECTIVE}.occluded_weight", "3.0")
     ),
     "second order": Ingredient(("--model.smoothness.init_args.order", "2"), factor=3.0),
-    "student with other colours and positions": Ingredient(student=stored_student("affine")),
+    "student with other colours and positions": Ingredient(student=self_supervision("affine")),
     "student with a crop": Ingredient(student=student("unrollflow.losses.RandomWindow", weight=0.1, size=[64, 64])),
     "student with hidden superpixels": Ingredient(
         student=student(
@@ -71,7 +61,7 @@ INGREDIENTS: Mapping[str, Ingredient] = {
         ),
         segments=True,
     ),
-    "solver as teacher, visible pixels": Ingredient(student=stored_student("refined"), group="teacher"),
+    "solver as teacher, visible pixels": Ingredient(student=self_supervision("refined"), group="teacher"),
     "solver as teacher, all pixels": Ingredient(student=student(TEACHER, trusted=ALL, weight=0.5), group="teacher"),
     "unrolled propagation": Ingredient(("--model.backbone", f"{VARIANTS}.UnrolledPropagation")),
 }  # fmt: skip
@@ -90,15 +80,9 @@ def arguments(names: Sequence[str], *, steps: int) -> list[str]:
     return words
 
 
-def scheduled(term: Part, steps: int) -> Part:
-    """Return a term of the self-supervision that starts at half of the steps, with a ramp over a tenth of them."""
-    schedule = {"start": steps // 2, "ramp": steps // 10}
-    return {"class_path": "unrollflow.losses.Distillation", "init_args": term | schedule}
-
-
 def transform(chosen: Sequence[Ingredient]) -> Part:
     """Return the quickstart's transform with whole frames or superpixels."""
-    whole: Part = yaml.safe_load(CROPS.read_text())["transform"]
+    whole = crops_transform()
     parts = whole["init_args"]["transforms"]
     parts[0]["init_args"]["keep_whole"] = any(ingredient.keep_whole for ingredient in chosen)
     if any(ingredient.segments for ingredient in chosen):
