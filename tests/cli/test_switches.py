@@ -59,3 +59,14 @@ def test_without_a_logger_a_run_replaces_the_configuration_of_a_run_and_nothing_
     with pytest.raises(SystemExit, match=r"config\.yaml was not written by a run"):
         fit("--trainer.logger", "false")
     assert Path("config.yaml").read_text() == "seed_everything: 4"
+
+
+def test_a_run_does_not_write_into_the_folder_of_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    other = tmp_path / "runs" / "flow" / "version_0" / "config.yaml"
+    other.parent.mkdir(parents=True)
+    other.write_text("seed_everything: 4")  # as if the other run had started at the same time
+    with pytest.raises(SystemExit, match=r"version_0/config\.yaml belongs to another run .*start this run again"):
+        fit("--trainer.logger.init_args.version", "version_0")
+    assert [file.name for file in other.parent.iterdir()] == ["config.yaml"]
+    assert other.read_text() == "seed_everything: 4"

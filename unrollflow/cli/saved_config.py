@@ -28,7 +28,11 @@ class SaveRunConfig(SaveConfigCallback):
     """Saves config.yaml in the run's directory and, once, as the configuration of a W&B run."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Save the file; without a logger, runs share a directory, and a fit replaces the file of an earlier fit."""
+        """Save the file; without a logger, runs share a directory, and a fit replaces the file of an earlier fit.
+
+        Raises:
+            FileExistsError: if the file of another run, or a file that no run has written, would be overwritten.
+        """
         file = Path(trainer.default_root_dir) / self.config_filename
         if not trainer.loggers:
             self.save_to_log_dir, self.overwrite = stage == "fit", True
@@ -37,7 +41,17 @@ class SaveRunConfig(SaveConfigCallback):
                     f"{file} was not written by a run and would be overwritten; choose another "
                     "--trainer.default_root_dir."
                 )
+        if not self.overwrite and not self.already_saved:
+            self._refuse_another_run(trainer)
         super().setup(trainer, pl_module, stage)
+
+    def _refuse_another_run(self, trainer: Trainer) -> None:
+        file = Path(str(trainer.log_dir)) / self.config_filename
+        if trainer.strategy.broadcast(trainer.is_global_zero and file.is_file()):
+            raise FileExistsError(
+                f"{file} belongs to another run (runs that start at the same time may choose the same version); "
+                "start this run again, or choose another --trainer.logger.init_args.version."
+            )
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Log the configuration to W&B; Lightning has already saved the file."""
