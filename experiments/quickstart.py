@@ -1,6 +1,7 @@
 """Train without labels, compare with OpenCV DIS, and predict the flow of real photographs.
 
 Command: make quickstart, or make quickstart SEED=1. Minutes on two CPU cores: 4 to 10.
+The comparison alone, for another network: python -m experiments.quickstart --checkpoint FILE.
 
 The real photographs are the motorcycle pair that scikit-image contains. If the environment variable UNROLLFLOW_DATA_DIR
 names a folder with `middlebury`, they are these sequences instead; if it contains `sintel`, its clean frames are
@@ -11,6 +12,7 @@ import argparse
 import itertools
 import math
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -109,13 +111,8 @@ def fit(run: Path, *arguments: str, seed: int) -> None:
     unrollflow(["fit", "--config", "configs/experiment/quickstart.yaml", *seeds, *logged_to(run), *arguments])
 
 
-def main() -> None:
-    """Fit, compare, validate on real photographs and predict them."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--seed", type=int, default=0, help="seed of weights, samples and their order (default: %(default)s)"
-    )
-    seed = parser.parse_args().seed
+def train_and_compare(seed: int) -> None:
+    """Run everything, and print where the results are."""
     start = time.perf_counter()
     run = new_run()
     fit(run, seed=seed)
@@ -132,6 +129,22 @@ def main() -> None:
     minutes = (time.perf_counter() - start) / 60
     table = run / "comparison" / "table.md"
     print(CLOSING.format(minutes=minutes, **reports, table=table, flow=run / "real", checkpoint=checkpoint))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Fit, compare, validate on real photographs and predict them; with --checkpoint, only compare."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of weights, samples and their order (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--checkpoint", type=Path, help="only compare this trained network, and write the table beside it"
+    )
+    chosen = parser.parse_args(arguments)
+    if chosen.checkpoint is not None:
+        compare(chosen.checkpoint, chosen.checkpoint.parent / "comparison")
+    else:
+        train_and_compare(chosen.seed)
 
 
 if __name__ == "__main__":
