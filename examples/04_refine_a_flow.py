@@ -20,8 +20,9 @@ valid = sample["valid"]
 network = unrollflow.pretrained()
 
 # %%
-# :func:`~unrollflow.variational.refine_flow` starts at a given flow and minimises gradient constancy and edge-aware
-# smoothness at half and at full size. :func:`~unrollflow.variational.preset_flow` computes a flow without a network.
+# :func:`~unrollflow.variational.refine_flow` starts at a given flow and minimises differences of colours and of their
+# gradients, with edge-aware smoothness, at half and at full size. :func:`~unrollflow.variational.preset_flow` computes a
+# flow without a network.
 
 flows, seconds = {}, {}
 for name, compute in {

@@ -7,7 +7,7 @@ from tests.helpers.pairs import error, moved
 from unrollflow.data import MovingLayers
 from unrollflow.metrics import endpoint_error
 from unrollflow.variational import LinearisedFlow, preset_flow, refine_flow
-from unrollflow.variational.linearised import derivatives, pyramid
+from unrollflow.variational.linearised import derivatives, linearise, pyramid, robust_weight
 from unrollflow.variational.search import better_of, inverse_search
 from unrollflow.variational.system import Tensors, solve, weighted_laplacian
 
@@ -47,10 +47,29 @@ def test_derivatives_are_exact_up_to_the_fourth_power() -> None:
     assert along_y.abs().max() < 1e-9
 
 
-def test_a_pyramid_halves_down_to_the_smallest_size() -> None:
-    assert [tuple(level.shape[-2:]) for level in pyramid(torch.rand(1, 3, 100, 130), smallest=24)] == [
-        (100, 130), (50, 65), (25, 32),
-    ]  # fmt: skip
+@pytest.mark.parametrize(
+    ("shrinkage", "sizes"),
+    [(0.5, [(100, 130), (50, 65), (25, 32)]), (0.7, [(100, 130), (70, 91), (49, 64), (34, 45), (24, 31)])],
+)
+def test_a_pyramid_ends_at_the_smallest_size(shrinkage: float, sizes: list[tuple[int, int]]) -> None:
+    levels = pyramid(torch.rand(1, 3, 100, 130), smallest=24, shrinkage=shrinkage)
+    assert [tuple(level.shape[-2:]) for level in levels] == sizes
+
+
+@pytest.mark.parametrize("exponent", [0.4, 0.5])
+def test_the_robust_weight_is_the_derivative_of_the_penalty(exponent: float) -> None:
+    square = torch.tensor(2.0, dtype=torch.float64, requires_grad=True)
+    (expected,) = torch.autograd.grad(0.3 ** (1 - 2 * exponent) * (square + 0.3**2) ** exponent, [square])
+    vector = square.detach().sqrt().view(1, 1, 1, 1)
+    torch.testing.assert_close(robust_weight(vector, 0.3, exponent).squeeze(), expected)
+
+
+def test_the_linear_approximation_predicts_the_difference_after_a_small_change() -> None:
+    first, second = moved(1.0, 0.5, size=(48, 64))
+    flow, change = (torch.tensor(v).view(1, 2, 1, 1).expand(1, 2, 48, 64) for v in ([1.0, 0.5], [0.05, -0.03]))
+    before, after = (linearise(first, second, at, colour=0.3) for at in (flow, flow + change))
+    predicted = before.t + before.mx * change[:, :1] + before.my * change[:, 1:]
+    assert (after.t - predicted).abs().mean() < 0.3 * (after.t - before.t).abs().mean()
 
 
 @pytest.mark.parametrize("motion", [(0.0, 0.0), (0.7, -0.4), (7.0, 3.0)])

@@ -46,7 +46,6 @@ def weighted_median_flow(
     visible: Tensor,
     *,
     radius: int = 7,
-    spacing: int = 2,
     colour_scale: float = 0.03,
     distance_scale: float = 7.0,
 ) -> Tensor:
@@ -60,7 +59,7 @@ def weighted_median_flow(
         image: (B, 3, H, W) in [0, 1].
         visible: (B, 1, H, W), weight of the flow of a pixel, such as 1 = visible, 0 = occluded; occluded pixels are
             also filtered.
-        radius, spacing: the window extends `radius` pixels in every direction, with every `spacing`-th pixel.
+        radius: the window extends `radius` pixels in every direction, with every other pixel, as on a chessboard.
         colour_scale: scale of the weight exp(-|difference|^2 / (2 colour_scale^2)) of colours.
         distance_scale: scale of the same weight of distances, pixels.
 
@@ -68,8 +67,10 @@ def weighted_median_flow(
     """
     filtered = median_flow(flow)
     chosen = near_boundaries(flow) | (visible[:, 0] < 1 / 2)
-    offsets = torch.arange(-radius, radius + 1, spacing, device=flow.device)
-    dy, dx = (d.flatten() for d in torch.meshgrid(offsets, offsets, indexing="ij"))
+    offsets = torch.arange(-radius, radius + 1, device=flow.device)
+    dy, dx = torch.meshgrid(offsets, offsets, indexing="ij")
+    used = (dy + dx) % 2 == 0
+    dy, dx = dy[used], dx[used]
     nearness = torch.exp(-(dx.square() + dy.square()) / (2 * distance_scale**2))
     height, width = flow.shape[-2:]
     for i in range(len(flow)):
@@ -88,10 +89,11 @@ def weighted_median(values: Tensor, weights: Tensor) -> Tensor:
     >>> weighted_median(torch.tensor([[5.0, 1.0, 3.0]]), torch.tensor([[3.0, 1.0, 1.0]])).item()
     5.0
     """
-    values, order = values.sort(dim=1)
+    # numpy sorts short rows three times as fast as torch
+    order = torch.from_numpy(values.cpu().numpy().argsort(axis=1)).to(values.device)
     reached = weights.gather(1, order).cumsum(dim=1)
     index = (reached < reached[:, -1:] / 2).sum(dim=1, keepdim=True)
-    return values.gather(1, index).squeeze(1)
+    return values.gather(1, order.gather(1, index)).squeeze(1)
 
 
 def near_boundaries(flow: Tensor) -> Tensor:

@@ -16,8 +16,8 @@ def preset_flow(image1: Tensor, image2: Tensor, *, preset: Preset = "default") -
 
     Args:
         image1, image2: (B, 3, H, W), RGB in [0, 1].
-        preset: `fast`: one direction, with unweighted medians; `default`: both directions, with detection of occluded
-            pixels by consistency, and weighted medians at motion boundaries.
+        preset: `fast`: one direction, two warps per level; `default`: both directions, with detection of occluded pixels
+            by consistency, three warps per level.
 
     Raises:
         ValueError: if images are invalid, or the preset is unknown.
@@ -34,7 +34,7 @@ def preset_solver(preset: Preset) -> LinearisedFlow:
         ValueError: if the preset is unknown.
     """
     check_choice("preset", preset, Preset)
-    return LinearisedFlow(weighted_median=preset == "default")
+    return LinearisedFlow(warps=2 if preset == "fast" else 3)
 
 
 def refine_flow(image1: Tensor, image2: Tensor, flow: Tensor) -> Tensor:
@@ -49,4 +49,4 @@ def refine_flow(image1: Tensor, image2: Tensor, flow: Tensor) -> Tensor:
     """
     check_pair(image1, image2)
     check_flow(flow, image1)
-    return LinearisedFlow(warps=2, weighted_median=False).refined(image1, image2, flow)
+    return LinearisedFlow(warps=2).refined(image1, image2, flow)

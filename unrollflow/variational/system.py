@@ -45,7 +45,12 @@ def weighted_laplacian(field: Tensor, weight_x: Tensor, weight_y: Tensor) -> Ten
     tensor([[[[-1.,  1.]]]])
     """
     x, y = weight_x * field.diff(dim=-1), weight_y * field.diff(dim=-2)
-    return F.pad(x, [1, 0]) - F.pad(x, [0, 1]) + F.pad(y, [0, 0, 1, 0]) - F.pad(y, [0, 0, 0, 1])
+    result = torch.zeros_like(field)  # adding to its parts takes half the time of adding padded copies
+    result[..., 1:] += x
+    result[..., :-1] -= x
+    result[..., 1:, :] += y
+    result[..., :-1, :] -= y
+    return result
 
 
 def solve(data: Tensors, right: Tensor, weight_x: Tensor, weight_y: Tensor, start: Tensor, *, steps: int) -> Tensor:

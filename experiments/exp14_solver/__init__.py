@@ -1,0 +1,1 @@
+"""Experiment 14: ablation of the classical solver."""
