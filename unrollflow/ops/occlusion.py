@@ -158,7 +158,7 @@ class Calibration(NamedTuple):
 CALIBRATION = Calibration(scale=0.527, power=2.683, floor=0.204)
 """Calibration of the shipped weights "small", fitted by `python -m experiments.confidence` on held-out MovingLayers."""
 
-REFINED_CALIBRATION = Calibration(scale=0.338, power=1.882, floor=0.18)
+REFINED_CALIBRATION = Calibration(scale=0.4, power=2.344, floor=0.272)
 """As :data:`CALIBRATION`, for the flow of these weights refined by :func:`~unrollflow.variational.refine_flow`."""
 
 
