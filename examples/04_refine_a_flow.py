@@ -21,8 +21,8 @@ network = unrollflow.pretrained()
 
 # %%
 # :func:`~unrollflow.variational.refine_flow` starts at a given flow and minimises differences of colours and of their
-# gradients, with edge-aware smoothness, at half and at full size. :func:`~unrollflow.variational.preset_flow` computes a
-# flow without a network.
+# gradients, with edge-aware smoothness, at half and at full size. :func:`~unrollflow.variational.preset_flow` computes
+# a flow without a network.
 
 flows, seconds = {}, {}
 for name, compute in {

@@ -8,7 +8,7 @@ Each variant changes one setting of `unrollflow estimate` (preset `default`) and
 `seconds` are CPU seconds of Middlebury's slowest pair on one thread.
 
 Table `leave_one_out`: for each sequence of Middlebury, the variant with the lowest mean error on the other three and on
-all other sets (geometric mean over the sets, so that no set dominates) is measured on the sequence that was left out.
+all other sets (geometric mean over the sets, so that no set dominates) is measured on the omitted sequence.
 If the settings were fitted to the four sequences, the error of this choice would be higher than that of the preset.
 """
 
@@ -96,7 +96,7 @@ def mean_error(results: Results) -> float:
     return geometric_mean(set_means(results).values())
 
 
-def left_out(rows: Mapping[str, Results]) -> list[list[str | float]]:
+def omitted_pairs(rows: Mapping[str, Results]) -> list[list[str | float]]:
     """Return, for each sequence of Middlebury, the variant chosen without it, its error, and that of the preset."""
     lines: list[list[str | float]] = []
     for pair in rows[PRESET]["errors"].get(MIDDLEBURY, {}):
@@ -113,10 +113,10 @@ def write_report(folder: Path, rows: Sequence[Row]) -> None:
     base = set_means(results[PRESET])
     lines = [[name, *set_means(found).values(), found["seconds"]] for name, found in results.items()]
     write_table(folder, ["variant", *(f"EPE {name} (px)" for name in base), "CPU s"], lines)
-    chosen = left_out(results)
+    chosen = omitted_pairs(results)
     if len(rows) == len(VARIANTS) and chosen:
         means: list[str | float] = ["mean", "", *(mean(float(line[i]) for line in chosen) for i in (2, 3))]
-        headings = ["left out", "chosen on the others", "EPE (px)", "EPE of the preset (px)"]
+        headings = ["omitted", "chosen on the others", "EPE (px)", "EPE of the preset (px)"]
         write_table(folder / "leave_one_out", headings, [*chosen, means])
     others = [name for name in results if name != PRESET]
     figure = Figure(figsize=(2 + 2.2 * len(base), 1 + 0.3 * len(others)), layout="constrained")

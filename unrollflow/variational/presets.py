@@ -16,8 +16,8 @@ def preset_flow(image1: Tensor, image2: Tensor, *, preset: Preset = "default") -
 
     Args:
         image1, image2: (B, 3, H, W), RGB in [0, 1].
-        preset: `fast`: one direction, two warps per level; `default`: both directions, with detection of occluded pixels
-            by consistency, three warps per level.
+        preset: `fast`: one direction, two warps per level; `default`: both directions, with detection of occluded
+            pixels by consistency, three warps per level.
 
     Raises:
         ValueError: if images are invalid, or the preset is unknown.
