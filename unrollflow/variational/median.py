@@ -77,9 +77,10 @@ def weighted_median_flow(
         values, colours, seen = flow[i].flatten(1), image[i].flatten(1), visible[i].flatten()
         for y, x in zip(*(torch.split(index, CHUNK) for index in chosen[i].nonzero(as_tuple=True)), strict=True):
             window = (y[:, None] + dy).clamp(0, height - 1) * width + (x[:, None] + dx).clamp(0, width - 1)  # (N, K)
-            difference = (colours[:, window] - colours[:, y * width + x].unsqueeze(-1)).square().sum(dim=0)
-            weight = nearness * torch.exp(-difference / (2 * colour_scale**2)) * seen[window].clamp_min(1e-6)
-            filtered[i][:, y, x] = torch.stack([weighted_median(plane[window], weight) for plane in values])
+            # take() has a third of the time of indexing with a matrix
+            difference = torch.stack([(c.take(window) - c[y * width + x, None]).square() for c in colours]).sum(dim=0)
+            weight = nearness * torch.exp(-difference / (2 * colour_scale**2)) * seen.take(window).clamp_min(1e-6)
+            filtered[i][:, y, x] = torch.stack([weighted_median(plane.take(window), weight) for plane in values])
     return filtered
 
 
