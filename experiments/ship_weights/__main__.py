@@ -96,13 +96,14 @@ def measured(network: FlowOf, group: str) -> dict[str, Results]:
 def seconds_of(network: FlowOf) -> float:
     """Return the median time of five frames on two threads, seconds."""
     images = torch.rand(2, 1, 3, *FRAME)
+    threads, times = torch.get_num_threads(), []
     torch.set_num_threads(2)
-    times = []
     with torch.no_grad():
         for _ in range(6):
             start = time.perf_counter()
             network(*images)
             times.append(time.perf_counter() - start)
+    torch.set_num_threads(threads)
     return sorted(times[1:])[2]
 
 
