@@ -69,7 +69,7 @@ def add_work(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--refine",
         action="store_true",
-        help="refine each flow with the solver of `unrollflow estimate`: slower, more accurate on photographs",
+        help="refine each flow with the solver of `unrollflow estimate`: slower, more accurate",
     )
 
 
