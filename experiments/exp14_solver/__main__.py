@@ -1,7 +1,7 @@
 """Which parts of the classical solver matter, and does their choice generalise to sequences that were not used for it?
 
 Command: make reproduce EXP=14, which repeats one stored run and compares it with its row. FULL=1 make reproduce EXP=14
-runs the grid, and continues it after a stop. Minutes on two CPU cores, one process each: about 60.
+runs the grid, and continues it after a stop. Minutes on two CPU cores, one process each: about 40.
 
 Each variant changes one setting of `unrollflow estimate` (preset `default`) and is run on all pairs with ground truth:
 64 test samples of MovingLayers, and, below UNROLLFLOW_DATA_DIR, Middlebury, Sintel clean and final, and FlyingChairs.

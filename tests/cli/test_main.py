@@ -80,7 +80,7 @@ def test_checkpoint_by_path_alone_and_primitives_only(checkpoint: str) -> None:
 
 
 def test_validate_by_checkpoint_alone(
-    checkpoint: str, middlebury_tree: Path, capsys: pytest.CaptureFixture[str]
+    checkpoint: str, middlebury_tree: Path, capsys: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder
 ) -> None:
     main(["validate", "--ckpt_path", checkpoint, "--data", "configs/data/middlebury.yaml",
           "--data.validation.root", str(middlebury_tree), "--trainer.default_root_dir", str(middlebury_tree),
@@ -94,6 +94,7 @@ def test_validate_by_checkpoint_alone(
     assert average[-5:] == ["1.000", "1.000", "1.000", "1.000", "2"]
     assert json.loads((middlebury_tree / "metrics.json").read_text())["epe_zero_flow"] == pytest.approx(1.0)
     assert (middlebury_tree / "per_sample.csv").read_text().startswith("name,epe,")
+    assert not [w for w in recwarn if "WeightAveraging" in str(w.message) or "dirpath" in str(w.message)]
 
 
 def test_a_run_of_version_0_1_is_validated_under_the_names_of_today(checkpoint: str, tmp_path: Path) -> None:

@@ -62,11 +62,17 @@ SWITCHES = {
 }
 """Callbacks that Lightning rejects if a trainer setting is false."""
 
+NOTES_OF_RESUMING = ("You're using the WeightAveraging callback, but loading", "The dirpath has changed")
+"""Lightning's warnings about states that only a training needs; the checkpoint's weights are the averaged ones."""
+
 
 def run(arguments: list[str], trusted: list[str]) -> None:
     """Run LightningCLI, with the configuration beside a checkpoint added to the arguments."""
     # Lightning warns about possible misuse of `args`; here they are the command line's arguments with paths completed
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
+    if arguments[0] != "fit":
+        for note in NOTES_OF_RESUMING:
+            warnings.filterwarnings("ignore", message=note)
     complete = with_saved_config(arguments, trusted)
     refuse_lost_options(complete)
     FlowCLI(
