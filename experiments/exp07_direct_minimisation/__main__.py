@@ -5,8 +5,8 @@ Command: make reproduce EXP=07. CPU minutes: about 5. The network is that of the
 Pairs are those of Middlebury and Sintel below the folder that UNROLLFLOW_DATA_DIR names. Optimizers and terms are
 compared at a quarter of the size, from one start: classical flow at an eighth of the size. For each optimizer, the rate
 with the lowest energy is reported; ground truth is not used for any choice. The parameters of the classical solver were
-chosen on Grove2, Urban2, two pairs of Sintel and three of FlyingChairs. Hydrangea and RubberWhale were not used for the
-choice, but were seen with a first version. `seconds` are CPU seconds, summed over all threads.
+chosen while looking at these pairs and FlyingChairs; experiment 14 measures the choice without each pair of
+Middlebury. `seconds` are CPU seconds, summed over all threads.
 
 The methods of opencv-contrib need a separate environment; UNROLLFLOW_CONTRIB_PYTHON is the path of its Python.
 Without it, their stored rows are used:
