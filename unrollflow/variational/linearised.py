@@ -199,7 +199,7 @@ def robust_weight(difference: Tensor, rounding: float, exponent: float = 0.5) ->
 
     The penalty is rounding^(1 - 2 exponent) (|d|^2 + rounding^2)^exponent, and the factor its derivative by |d|^2.
 
-    >>> robust_weight(torch.tensor([3.0, 0.0]).view(1, 2, 1, 1), 4.0).item()
+    >>> round(robust_weight(torch.tensor([3.0, 0.0]).view(1, 2, 1, 1), 4.0).item(), 4)
     0.1
     """
     squares = difference.square().sum(dim=1, keepdim=True) + rounding**2
